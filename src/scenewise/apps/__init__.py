@@ -1,0 +1,1 @@
+"""What a person gets: check, reconstruct, render, evaluate, export, demo, doctor, report."""

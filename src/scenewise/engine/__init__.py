@@ -1,0 +1,1 @@
+"""Training loop services: checkpoints, progress, budgets, logging.  Knows protocols, never a method."""

@@ -1,0 +1,1 @@
+"""Readers and writers: the only place that changes axes, units, quaternion order or label codes."""

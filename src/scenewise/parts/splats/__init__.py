@@ -1,0 +1,1 @@
+"""Parts of every Gaussian method: parameter store, strategies, initial points, trainer."""

@@ -1,0 +1,1 @@
+"""Rendering in domain words: Gaussians and a camera in, pictures out."""
