@@ -1,0 +1,281 @@
+"""What each command takes, as typed records: the command line is built from them, Python callers fill them in directly.
+
+This module imports neither torch nor anything that does, so that ``scenewise --help`` stays instant.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from scenewise.errors import ConventionError
+
+Device = Literal["auto", "cpu", "cuda"]
+Color = tuple[float, float, float]
+
+_UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def bytes_from_text(text: str) -> int:
+    """Number of bytes in a human size: ``2GB`` is 2·10⁹, ``2GiB`` is 2·2³⁰, ``1500MB``, ``64k``, ``123``.
+
+    Raises:
+        ConventionError: not a size, or zero.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?\s*", text, flags=re.IGNORECASE | re.ASCII)
+    size = 0 if match is None else int(float(match[1]) * _UNITS[(match[2] or "").upper()])
+    if size < 1:
+        raise ConventionError("size", expected="a number with a unit such as 2GB or 1500MiB", got=repr(text))
+    return size
+
+
+def _require(condition: bool, option: str, expected: str, got: object, fix: str | None = None) -> None:
+    if not condition:
+        raise ConventionError(option, expected=expected, got=got, fix=fix)
+
+
+def _require_at_least(option: str, value: int | None, minimum: int) -> None:
+    _require(value is None or value >= minimum, option, f"{minimum} or more", value)
+
+
+def _require_color(option: str, value: Color | None) -> None:
+    _require(value is None or all(0.0 <= part <= 1.0 for part in value), option, "three numbers in [0, 1]", value)
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Look at a capture before training: poses, missing and blurred images, coverage, scale, predicted memory and time.
+
+    Attributes:
+        capture: folder with photographs and poses: COLMAP, transforms.json or RGB-D.
+        preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending).
+        downscale: use the images at 1/N of their size.
+        background: colour behind transparent images, three numbers in [0, 1].
+        strict: exit with an error where reconstruct --strict would refuse.
+    """
+
+    capture: Positional[Path]
+    preset: str | None = None
+    downscale: int | None = None
+    background: Color | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        _require_at_least("--downscale", self.downscale, 1)
+        _require_color("--background", self.background)
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """Train Gaussian splats from a capture and write a scene folder.
+
+    Attributes:
+        capture: folder with photographs and poses: COLMAP, transforms.json or RGB-D.
+        out: scene folder to write.
+        method: how to reconstruct.
+        strategy: how Gaussians are added and removed: "default" densifies by gradient, "mcmc" keeps an exact budget.
+        preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending).
+        downscale: use the images at 1/N of their size.
+        steps: number of optimisation steps; the method's default when neither this nor minutes is given.
+        minutes: time to spend: the speed is measured on the first 50 steps, then the number of steps is fixed.
+        max_gaussians: never more Gaussians than this.
+        budget: memory that may be used, such as 2GB; caps the number of Gaussians or refuses before starting.
+        sh_degree: highest degree of view-dependent colour, 0 to 3.
+        background: colour behind transparent images, three numbers in [0, 1].
+        pose_refinement: also optimise the camera poses.
+        exposure_compensation: also optimise a colour transform per training image.
+        absgrad: densify by the sum of absolute screen gradients instead of the length of their sum.
+        seed: random seed; the same seed on the same machine gives the same bits.
+        threads: worker threads; default all cores this process may use.
+        device: where to compute.
+        checkpoint_every: steps between two checkpoints.
+        resume: continue from the newest checkpoint in the scene folder.
+        overwrite: replace an existing scene folder.
+        strict: refuse captures with missing images or other warnings.
+    """
+
+    capture: Positional[Path]
+    out: Path
+    method: Literal["gaussian_splatting"] = "gaussian_splatting"
+    strategy: Literal["default", "mcmc"] = "default"
+    preset: str | None = None
+    downscale: int | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    max_gaussians: int | None = None
+    budget: str | None = None
+    sh_degree: int = 3
+    background: Color | None = None
+    pose_refinement: bool = False
+    exposure_compensation: bool = False
+    absgrad: bool = False
+    seed: int = 0
+    threads: int | None = None
+    device: Device = "auto"
+    checkpoint_every: int = 1000
+    resume: bool = False
+    overwrite: bool = False
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        _require_at_least("--downscale", self.downscale, 1)
+        _require_at_least("--steps", self.steps, 1)
+        _require_at_least("--max-gaussians", self.max_gaussians, 1)
+        _require_at_least("--threads", self.threads, 1)
+        _require_at_least("--checkpoint-every", self.checkpoint_every, 1)
+        _require_color("--background", self.background)
+        _require(0 <= self.sh_degree <= 3, "--sh-degree", "0, 1, 2 or 3", self.sh_degree)
+        _require(self.minutes is None or 0.0 < self.minutes < float("inf"), "--minutes", "a time above 0", self.minutes)
+        _require(self.steps is None or self.minutes is None, "--steps and --minutes", "one of the two", "both")
+        _require(
+            not (self.resume and self.overwrite),
+            "--resume and --overwrite",
+            "one of the two",
+            "both",
+            "--resume continues the scene folder, --overwrite starts anew",
+        )
+        if self.budget is not None:
+            bytes_from_text(self.budget)
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """The memory budget in bytes, or None for no limit."""
+        return None if self.budget is None else bytes_from_text(self.budget)
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """Render a scene: the capture's own views, or an orbit around what the cameras look at.
+
+    Attributes:
+        scene: scene folder.
+        path: which cameras: the capture's views or an orbit.
+        split: which of the capture's views.
+        frames: number of pictures in the orbit.
+        radius: distance of the orbit from its centre as a multiple of the median camera distance.
+        elevation_deg: height of the orbit above the horizontal plane; default the median elevation of the cameras.
+        width: picture width in pixels; default the capture's.
+        height: picture height in pixels; default from the width and the capture's aspect ratio.
+        channel: what the pictures show.
+        format: numbered PNG files or one MP4 film.
+        fps: pictures per second of the film.
+        background: colour behind everything; default the scene's own.
+        out: folder (PNG) or file (MP4); default SCENE/renders.
+        threads: worker threads; default all cores this process may use.
+        device: where to compute.
+        overwrite: replace pictures that exist.
+    """
+
+    scene: Positional[Path]
+    path: Literal["views", "orbit"] = "views"
+    split: Literal["test", "train", "all"] = "test"
+    frames: int = 120
+    radius: float = 1.0
+    elevation_deg: float | None = None
+    width: int | None = None
+    height: int | None = None
+    channel: Literal["color", "depth", "alpha"] = "color"
+    format: Literal["png", "mp4"] = "png"
+    fps: int = 30
+    background: Color | None = None
+    out: Path | None = None
+    threads: int | None = None
+    device: Device = "auto"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for option, value in (("--frames", self.frames), ("--width", self.width), ("--height", self.height), ("--fps", self.fps)):
+            _require_at_least(option, value, 1)
+        _require_at_least("--threads", self.threads, 1)
+        _require(0.0 < self.radius < float("inf"), "--radius", "a factor above 0", self.radius)
+        elevation_deg = self.elevation_deg
+        _require(elevation_deg is None or -85.0 <= elevation_deg <= 85.0, "--elevation-deg", "−85 to 85", elevation_deg)
+        _require_color("--background", self.background)
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Measure a scene on its held-out views: PSNR, SSIM, LPIPS, depth error, with and without colour correction.
+
+    Attributes:
+        scene: scene folder.
+        capture: the capture the scene was made from, when it has moved since.
+        lpips_weights: LPIPS backbone and heads (safetensors); without it LPIPS is null.
+        split: which views to measure on; "train" says how well the scene fits, not how well it generalises.
+        save_images: also write the rendered views to SCENE/renders.
+        threads: worker threads; default all cores this process may use.
+        device: where to compute.
+    """
+
+    scene: Positional[Path]
+    capture: Path | None = None
+    lpips_weights: Path | None = None
+    split: Literal["test", "train"] = "test"
+    save_images: bool = False
+    threads: int | None = None
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        _require_at_least("--threads", self.threads, 1)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a scene's Gaussians or points in a format other programs open.
+
+    Attributes:
+        scene: scene folder.
+        format: "ply" for the usual splat file, "spz" for the compact one, "points" for Gaussian centres as a coloured point cloud.
+        out: file to write; default beside the scene's own files.
+        sh_degree: drop view-dependent colour above this degree.
+        min_opacity: leave out fainter Gaussians ("points" only).
+        georeferenced: write projected coordinates (.las or .laz, "points" only) and the coordinate system beside them.
+        overwrite: replace a file that exists.
+    """
+
+    scene: Positional[Path]
+    format: Literal["ply", "spz", "points"] = "ply"
+    out: Path | None = None
+    sh_degree: int | None = None
+    min_opacity: float = 0.1
+    georeferenced: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.sh_degree is None or 0 <= self.sh_degree <= 3, "--sh-degree", "0, 1, 2 or 3", self.sh_degree)
+        _require(0.0 <= self.min_opacity <= 1.0, "--min-opacity", "a number in [0, 1]", self.min_opacity)
+        _require(
+            not self.georeferenced or self.format == "points",
+            "--georeferenced",
+            "--format points",
+            f"--format {self.format}",
+            "splat files hold local float32 coordinates; scene.json carries their georeference",
+        )
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Report what this machine can do: versions, threads, instruction sets, which backend runs each kernel and why."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Photograph a procedural room, reconstruct it, measure it and write everything a scene folder holds.  Needs no data.
+
+    Attributes:
+        out: folder for the capture and the scene.
+        quick: a smaller room and fewer steps, for a first look or a test.
+        seed: which room, and the random seed of the reconstruction.
+        threads: worker threads; default all cores this process may use.
+    """
+
+    out: Path = Path("demo")
+    quick: bool = False
+    seed: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_at_least("--threads", self.threads, 1)
+        _require_at_least("--seed", self.seed, 0)
