@@ -1,0 +1,165 @@
+// The one thread pool: the only global state of the library.
+#include "common.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+namespace sw {
+namespace {
+
+// Denormals cost hundreds of cycles on some processors; every thread flushes them alike, so results agree across threads.
+class FlushDenormals {
+ public:
+#if defined(__x86_64__)
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#endif
+};
+
+SW_INLINE void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+struct Job {
+  const std::function<void(int64_t)>* fn;
+  int64_t chunks;
+  std::atomic<int64_t> next{0};
+};
+
+class Pool {
+ public:
+  explicit Pool(int threads) : process_(getpid()) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+  ~Pool() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stop_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+  }
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+  bool survives_fork() const { return process_ == getpid(); }
+  void abandon() {  // after a fork the threads do not exist in the child; joining them would hang
+    for (auto& worker : workers_) worker.detach();
+    workers_.clear();
+  }
+
+  void run(Job& job) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      job_ = &job;
+      running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    take(job);
+    while (running_.load(std::memory_order_acquire) != 0) relax();
+  }
+
+  static void take(Job& job) {
+    FlushDenormals flush;
+    for (int64_t c; (c = job.next.fetch_add(1, std::memory_order_relaxed)) < job.chunks;) (*job.fn)(c);
+  }
+
+ private:
+  void work();
+
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<int> running_{0};
+  Job* job_ = nullptr;
+  bool stop_ = false;
+  pid_t process_;
+};
+
+thread_local bool inside_chunk = false;
+
+void Pool::work() {
+  uint64_t seen = 0;
+  inside_chunk = true;
+  for (;;) {
+    // Kernels of one training step follow each other within microseconds: spin briefly before sleeping.
+    for (int i = 0; i < 4000 && generation_.load(std::memory_order_acquire) == seen; ++i) relax();
+    Job* job;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
+      seen = generation_.load(std::memory_order_relaxed);
+      if (stop_) return;
+      job = job_;
+    }
+    take(*job);
+    running_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+std::mutex region;  // one parallel region at a time
+Pool* pool = nullptr;  // leaked at exit on purpose: no destructor may race with live threads
+int wanted_threads = 1;
+
+}  // namespace
+
+void parallel_for(int64_t chunks, const std::function<void(int64_t)>& fn) {
+  Job job;
+  job.fn = &fn;
+  job.chunks = chunks;
+  std::unique_lock<std::mutex> lock(region, std::try_to_lock);
+  if (inside_chunk || chunks <= 1 || wanted_threads == 1 || !lock.owns_lock()) {
+    Pool::take(job);
+    return;
+  }
+  if (pool != nullptr && !pool->survives_fork()) {
+    pool->abandon();
+    pool = nullptr;
+  }
+  if (pool == nullptr || pool->size() != wanted_threads) {
+    delete pool;
+    pool = new Pool(wanted_threads);
+  }
+  inside_chunk = true;
+  pool->run(job);
+  inside_chunk = false;
+}
+
+}  // namespace sw
+
+SW_EXPORT void sw_set_threads(int threads) {
+  std::lock_guard<std::mutex> lock(sw::region);
+  sw::wanted_threads = threads < 1 ? 1 : threads;
+}
+SW_EXPORT int sw_get_threads() { return sw::wanted_threads; }
+SW_EXPORT const char* sw_variant() { return SW_VARIANT; }
+
+// Best variant this processor can run: 0 base, 1 avx2, 2 avx512.
+SW_EXPORT int sw_best_variant() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    return 2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+  return 0;
+}
