@@ -227,7 +227,7 @@ class ExportOptions:
 
     Attributes:
         scene: scene folder.
-        format: "ply" for the usual splat file, "spz" for the compact one, "points" for Gaussian centres as a coloured point cloud.
+        format: "ply" for the usual splat file, "spz" for the compact one, "points" for the centres as a coloured point cloud.
         out: file to write; default beside the scene's own files.
         sh_degree: drop view-dependent colour above this degree.
         min_opacity: leave out fainter Gaussians ("points" only).
