@@ -1,0 +1,80 @@
+"""The Gaussian splat kernel: projection, binning and rasterisation, forward and backward."""
+
+from typing import Literal, assert_never
+
+import torch
+
+from scenewise.errors import MissingDependencyError, ResourceError, ShapeError
+from scenewise.kernels.splats import gsplat_backend, native, reference
+from scenewise.kernels.splats.interface import Contribution, SplatInput, SplatOutput
+
+__all__ = ["Backend", "Contribution", "SplatInput", "SplatOutput", "backend_for", "rasterize"]
+
+Backend = Literal["auto", "reference", "native", "gsplat"]
+
+
+def backend_for(splats: SplatInput, wanted: Backend = "auto") -> tuple[Backend, str]:
+    """The backend that will run, and why.
+
+    Raises:
+        MissingDependencyError: gsplat was asked for and is not installed.
+        ResourceError: the wanted backend cannot run this input here.
+    """
+    on_cuda = splats.means.device.type == "cuda"
+    if wanted == "auto":
+        if on_cuda and gsplat_backend.is_installed():
+            return "gsplat", "tensors are on CUDA and gsplat is installed"
+        if native.can_run(splats):
+            return "native", "float32 tensors on the CPU and the compiled library is loaded"
+        return "reference", "no fast backend takes this device and dtype here"
+    if wanted == "gsplat":
+        if not gsplat_backend.is_installed():
+            raise MissingDependencyError("gsplat", needed_for="the CUDA splat backend", extra="cuda")
+        if not on_cuda:
+            raise ResourceError("splat backend gsplat", expected="CUDA tensors", got=f"{splats.means.device}", fix="use native")
+    if wanted == "native" and not native.can_run(splats):
+        raise ResourceError(
+            "splat backend native",
+            expected="float32 tensors on the CPU and the compiled library",
+            got=f"{splats.means.dtype} on {splats.means.device}",
+            fix="run `scenewise doctor`",
+        )
+    return wanted, "asked for"
+
+
+def rasterize(splats: SplatInput, backend: Backend = "auto") -> SplatOutput:
+    """One view of Gaussians, differentiable in all of them, in the camera pose and in the extra channels.
+
+    α = min(0.99, o·exp(−½ dᵀΣ′⁻¹d)), skipped below 1/255; front to back by depth of the centre, w = α·T, until T would fall to
+    1e-4.  Source: Kerbl et al. 2023, arXiv 2308.04079, Eq. 2–3; constants: :mod:`scenewise.kernels.splats.constants`.
+
+    ``splats.screen_gradients`` is never read; after ``backward`` its ``.grad`` holds, per Gaussian, the gradient of the loss with
+    respect to the projected centre in pixels, (∂u, ∂v), and the sums over pixels of their absolute values (Ye et al. 2024,
+    AbsGS, arXiv 2404.10484), which densification uses.
+
+    Raises:
+        ShapeError: batch lengths differ or the coefficients do not cover ``sh_degree``.
+    """
+    n = len(splats.means)
+    for name in ("quats", "scales", "opacities", "sh0", "shN"):
+        if len(getattr(splats, name)) != n:
+            raise ShapeError(name, expected=f"{n} rows", got=len(getattr(splats, name)))
+    if splats.shN.shape[1] < (splats.sh_degree + 1) ** 2 - 1:
+        raise ShapeError("shN", expected=f"≥ {(splats.sh_degree + 1) ** 2 - 1} coefficients", got=splats.shN.shape[1])
+    if splats.extra is not None and len(splats.extra) != n:
+        raise ShapeError("extra", expected=f"{n} rows", got=len(splats.extra))
+    chosen, _ = backend_for(splats, backend)
+    match chosen:
+        case "native":
+            return native.rasterize(splats)
+        case "gsplat":
+            return gsplat_backend.rasterize(splats)
+        case "reference" | "auto":
+            return reference.rasterize(splats)
+        case _:
+            assert_never(chosen)
+
+
+def default_device() -> torch.device:
+    """CUDA when gsplat can use it, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() and gsplat_backend.is_installed() else "cpu")
