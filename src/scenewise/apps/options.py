@@ -6,14 +6,21 @@ This module imports neither torch nor anything that does, so that ``scenewise --
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from scenewise.errors import ConventionError
 
 Device = Literal["auto", "cpu", "cuda"]
 Color = tuple[float, float, float]
+
+# Optional values under the names the help shows for them.
+_Count = Annotated[int | None, arg(metavar="N")]
+_Number = Annotated[float | None, arg(metavar="X")]
+_Text = Annotated[str | None, arg(metavar="TEXT")]
+_Path = Annotated[Path | None, arg(metavar="PATH")]
+_Color = Annotated[Color | None, arg(metavar="R G B")]
 
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
@@ -57,9 +64,9 @@ class CheckOptions:
     """
 
     capture: Positional[Path]
-    preset: str | None = None
-    downscale: int | None = None
-    background: Color | None = None
+    preset: _Text = None
+    downscale: _Count = None
+    background: _Color = None
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -100,19 +107,19 @@ class ReconstructOptions:
     out: Path
     method: Literal["gaussian_splatting"] = "gaussian_splatting"
     strategy: Literal["default", "mcmc"] = "default"
-    preset: str | None = None
-    downscale: int | None = None
-    steps: int | None = None
-    minutes: float | None = None
-    max_gaussians: int | None = None
-    budget: str | None = None
+    preset: _Text = None
+    downscale: _Count = None
+    steps: _Count = None
+    minutes: _Number = None
+    max_gaussians: _Count = None
+    budget: _Text = None
     sh_degree: int = 3
-    background: Color | None = None
+    background: _Color = None
     pose_refinement: bool = False
     exposure_compensation: bool = False
     absgrad: bool = False
     seed: int = 0
-    threads: int | None = None
+    threads: _Count = None
     device: Device = "auto"
     checkpoint_every: int = 1000
     resume: bool = False
@@ -173,15 +180,15 @@ class RenderOptions:
     split: Literal["test", "train", "all"] = "test"
     frames: int = 120
     radius: float = 1.0
-    elevation_deg: float | None = None
-    width: int | None = None
-    height: int | None = None
+    elevation_deg: _Number = None
+    width: _Count = None
+    height: _Count = None
     channel: Literal["color", "depth", "alpha"] = "color"
     format: Literal["png", "mp4"] = "png"
     fps: int = 30
-    background: Color | None = None
-    out: Path | None = None
-    threads: int | None = None
+    background: _Color = None
+    out: _Path = None
+    threads: _Count = None
     device: Device = "auto"
     overwrite: bool = False
 
@@ -210,11 +217,11 @@ class EvalOptions:
     """
 
     scene: Positional[Path]
-    capture: Path | None = None
-    lpips_weights: Path | None = None
+    capture: _Path = None
+    lpips_weights: _Path = None
     split: Literal["test", "train"] = "test"
     save_images: bool = False
-    threads: int | None = None
+    threads: _Count = None
     device: Device = "auto"
 
     def __post_init__(self) -> None:
@@ -237,8 +244,8 @@ class ExportOptions:
 
     scene: Positional[Path]
     format: Literal["ply", "spz", "points"] = "ply"
-    out: Path | None = None
-    sh_degree: int | None = None
+    out: _Path = None
+    sh_degree: _Count = None
     min_opacity: float = 0.1
     georeferenced: bool = False
     overwrite: bool = False
@@ -274,7 +281,7 @@ class DemoOptions:
     out: Path = Path("demo")
     quick: bool = False
     seed: int = 0
-    threads: int | None = None
+    threads: _Count = None
 
     def __post_init__(self) -> None:
         _require_at_least("--threads", self.threads, 1)

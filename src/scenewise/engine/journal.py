@@ -22,6 +22,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, final
@@ -45,9 +46,9 @@ class Journal:
         if complete != os.fstat(self._descriptor).st_size:
             os.ftruncate(self._descriptor, complete)
 
-    def write(self, event: str, **fields: object) -> None:
+    def write(self, event: str, **values: object) -> None:
         """Append one event.  NaN and infinities, which JSON does not have, become null; paths become text, arrays lists."""
-        line = {"event": event, "time": round(time.time(), 3)} | {name: _plain(value) for name, value in fields.items()}
+        line = {"event": event, "time": round(time.time(), 3)} | {name: json_ready(value) for name, value in values.items()}
         rest = (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
@@ -93,15 +94,18 @@ def _is_after(event: Mapping[str, Any], step: object) -> bool:
     return isinstance(at, int | float) and isinstance(step, int | float) and at > step
 
 
-def _plain(value: object) -> object:
+def json_ready(value: object) -> Any:
+    """``value`` in JSON's own types: records become objects, paths text, arrays lists, NaN and infinities (JSON has none) null."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: json_ready(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): json_ready(item) for key, item in value.items()}
     if hasattr(value, "tolist"):  # NumPy and torch values, without importing either
-        return _plain(value.tolist())
+        return json_ready(value.tolist())
     if isinstance(value, Sequence | set | frozenset):
-        return [_plain(item) for item in value]
+        return [json_ready(item) for item in value]
     return str(value)

@@ -1,0 +1,235 @@
+"""The ``scenewise`` command.
+
+Each command reads its options, then imports and calls one function of ``apps``; nothing above the imports needs torch, so
+``scenewise --help`` is instant.  Results go to standard output (with ``--json`` exactly one JSON object), progress and messages
+to standard error.
+
+Exit codes: 0 done; 1 a defect of ours; 2 something about the input or the environment; 130 interrupted.
+"""
+
+import json as json_format
+import os
+import shlex
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import tyro
+
+from scenewise import __version__
+from scenewise.apps.options import (
+    CheckOptions,
+    DemoOptions,
+    DoctorOptions,
+    EvalOptions,
+    ExportOptions,
+    ReconstructOptions,
+    RenderOptions,
+)
+from scenewise.engine.journal import json_ready
+from scenewise.engine.progress import Progress, console_progress
+from scenewise.errors import ScenewiseError
+
+_Options = TypeVar("_Options")
+_Flat = Annotated[_Options, tyro.conf.arg(name="")]
+_Json = Annotated[bool, tyro.conf.arg(help="print exactly one JSON object on standard output")]
+
+DESCRIPTION = "Learns 3D scenes from images without labels. Photos in, Gaussian splats out, on a CPU in minutes."
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the command line asked for.
+
+    Attributes:
+        run: does the work and returns a record.
+        json: whether the record is printed as JSON.
+        resumable: whether ``--resume`` continues it after an interruption.
+    """
+
+    run: Callable[[Progress], object]
+    json: bool
+    resumable: bool = False
+
+
+def check(options: _Flat[CheckOptions], *, json: _Json = False) -> Invocation:
+    """Look at a capture before training: poses, missing images, blur, coverage, predicted memory and time."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.check import check_command
+
+        return check_command(options, progress)
+
+    return Invocation(run, json)
+
+
+def reconstruct(options: _Flat[ReconstructOptions], *, json: _Json = False) -> Invocation:
+    """Train Gaussian splats from a capture and write a scene folder."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.reconstruct import reconstruct
+
+        return reconstruct(options, progress)
+
+    return Invocation(run, json, resumable=True)
+
+
+def render(options: _Flat[RenderOptions], *, json: _Json = False) -> Invocation:
+    """Render a scene's views or an orbit around it as PNG or MP4."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.render import render_scene
+
+        return render_scene(options, progress)
+
+    return Invocation(run, json)
+
+
+def evaluate(options: _Flat[EvalOptions], *, json: _Json = False) -> Invocation:
+    """Measure a scene on its held-out views: PSNR, SSIM, LPIPS, depth error."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.evaluate import evaluate_command
+
+        return evaluate_command(options, progress)
+
+    return Invocation(run, json)
+
+
+def export(options: _Flat[ExportOptions], *, json: _Json = False) -> Invocation:
+    """Write a scene as .ply, .spz or a coloured point cloud that other programs open."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.export import export_scene
+
+        return export_scene(options, progress)
+
+    return Invocation(run, json)
+
+
+def doctor(options: _Flat[DoctorOptions], *, json: _Json = False) -> Invocation:
+    """Report what this machine can do and which backend runs each kernel, and why."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.doctor import examine
+
+        return examine(options, progress)
+
+    return Invocation(run, json)
+
+
+def demo(options: _Flat[DemoOptions], *, json: _Json = False) -> Invocation:
+    """Photograph a procedural room, reconstruct, measure and report it.  Needs no data."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.demo import run_demo
+
+        return run_demo(options, progress)
+
+    return Invocation(run, json)
+
+
+COMMANDS: Mapping[str, Callable[..., Invocation]] = {
+    "check": check,
+    "reconstruct": reconstruct,
+    "render": render,
+    "eval": evaluate,
+    "export": export,
+    "doctor": doctor,
+    "demo": demo,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        print(__version__)
+        return 0
+    wants_json = "--json" in arguments
+    progress = console_progress()
+    warnings.showwarning = lambda message, *_args, **_kwargs: progress.warning(str(message))
+    resumable = False
+    try:
+        invocation = tyro.extras.subcommand_cli_from_dict(
+            dict(COMMANDS),
+            prog="scenewise",
+            description=DESCRIPTION,
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+        )
+        resumable = invocation.resumable
+        # A library that prints must not break the promise of one JSON object.
+        with redirect_stdout(sys.stderr):
+            record = invocation.run(progress)
+        print(_json_text(record) if invocation.json else _plain_text(record))
+        return 0
+    except SystemExit as leaving:  # tyro printed the help (0) or what is wrong with the arguments (2)
+        if leaving.code and wants_json:
+            print(_json_text({"error": {"type": "UsageError", "message": "the arguments are wrong; see standard error"}}))
+        return int(leaving.code or 0)
+    except KeyboardInterrupt:
+        message = "interrupted"
+        if resumable:
+            kept = [argument for argument in arguments if argument not in ("--overwrite", "--resume")]
+            message += f"; continue with: scenewise {shlex.join([*kept, '--resume'])}"
+        return _fail("Interrupted", message, wants_json, 130)
+    except BrokenPipeError:  # the reader of our output has gone; there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ScenewiseError as error:
+        return _fail(type(error).__name__, str(error), wants_json, 2)
+    except MemoryError:
+        return _fail("MemoryError", "memory ran out. Fix: --budget, a larger --downscale or fewer --max-gaussians", wants_json, 2)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(type(error).__name__, f"{place}{error.strerror or error}", wants_json, 2)
+    except Exception as error:
+        message = (
+            f"a defect in Scenewise: {type(error).__name__}: {error}. Please report it with the output of `scenewise doctor`; "
+            "SCENEWISE_DEBUG=1 shows where it happened"
+        )
+        return _fail(type(error).__name__, message, wants_json, 1)
+
+
+def _fail(kind: str, message: str, wants_json: bool, code: int) -> int:
+    if os.environ.get("SCENEWISE_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc()
+    print(f"scenewise: {message}", file=sys.stderr)
+    if wants_json:
+        print(_json_text({"error": {"type": kind, "message": message}}))
+    return code
+
+
+def _json_text(record: object) -> str:
+    return json_format.dumps(json_ready(record), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain_text(record: object) -> str:
+    """A record for people: its own ``text()`` where it has one, otherwise a line per field."""
+    text = getattr(record, "text", None)
+    if callable(text):
+        return str(text())
+    values = json_ready(record)
+    if not isinstance(values, dict):
+        return str(values)
+    width = max((len(name) for name in values), default=0)
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {_value_text(value)}" for name, value in values.items())
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value_text(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_value_text(item) for item in value) if value else "none"
+    return "none" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
