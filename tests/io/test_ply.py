@@ -1,0 +1,303 @@
+"""PLY: the layout of 3DGS viewers bit by bit, generic tables, and hostile files."""
+
+import struct
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from file_mutations import assert_reader_survives
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scenewise.errors import ConventionError, DataFormatError, ShapeError
+from scenewise.io.ply import (
+    read_gaussians_ply,
+    read_ply_table,
+    read_points_ply,
+    read_points_ply_with_extra,
+    write_gaussians_ply,
+    write_points_ply,
+)
+from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians
+from scenewise.scenes.point_clouds import PointCloud
+
+_FIELDS = ("means", "log_scales", "quats", "logit_opacities", "sh0", "shN")
+
+
+def _random_gaussians(n, degree, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def values(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    rest = SH_COEFFICIENTS[degree] - 1
+    return Gaussians(values(n, 3), values(n, 3), values(n, 4), values(n), values(n, 1, 3), values(n, rest, 3))
+
+
+def _assert_same_bits(first, second):
+    for name in _FIELDS:
+        a, b = getattr(first, name), getattr(second, name)
+        assert a.shape == b.shape
+        assert torch.equal(a.view(torch.int32), b.view(torch.int32)), name
+
+
+def _header(lines, rows=b""):
+    return ("\n".join(["ply", *lines, "end_header"]) + "\n").encode() + rows
+
+
+def _reference_header(n, rest):
+    names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", *[f"f_rest_{i}" for i in range(rest)]]
+    names += ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
+    return _header(["format binary_little_endian 1.0", f"element vertex {n}", *[f"property float {name}" for name in names]])
+
+
+class TestGaussians:
+    @pytest.mark.parametrize("degree", [0, 1, 2, 3])
+    def test_round_trip_is_exact_to_the_bit_in_both_directions(self, tmp_path, degree):
+        gaussians = _random_gaussians(7, degree)
+        gaussians.means[0] = torch.tensor([-0.0, 1e-42, 3e38])  # negative zero, a denormal, near the largest
+        write_gaussians_ply(tmp_path / "a.ply", gaussians)
+        _assert_same_bits(read_gaussians_ply(tmp_path / "a.ply"), gaussians)
+        first = (tmp_path / "a.ply").read_bytes()
+        assert first.startswith(_reference_header(7, 3 * (SH_COEFFICIENTS[degree] - 1)))
+        write_gaussians_ply(tmp_path / "b.ply", read_gaussians_ply(tmp_path / "a.ply"))
+        assert (tmp_path / "b.ply").read_bytes() == first
+
+    def test_anchor_of_62_floats(self, tmp_path):
+        """Hand-built row: column c holds the number c, so each wrong order shows as a wrong number."""
+        path = tmp_path / "anchor.ply"
+        path.write_bytes(_reference_header(1, 45) + struct.pack("<62f", *range(62)))
+        assert path.stat().st_size - len(_reference_header(1, 45)) == 248
+        gaussians = read_gaussians_ply(path)
+        assert gaussians.means.tolist() == [[0.0, 1.0, 2.0]]
+        assert gaussians.sh0.tolist() == [[[6.0, 7.0, 8.0]]]
+        # channel-major: red's 15 coefficients are columns 9–23, green's 24–38, blue's 39–53
+        assert gaussians.shN[0, 0].tolist() == [9.0, 24.0, 39.0]
+        assert gaussians.shN[0, 1].tolist() == [10.0, 25.0, 40.0]
+        assert gaussians.shN[0, 14].tolist() == [23.0, 38.0, 53.0]
+        assert gaussians.logit_opacities.tolist() == [54.0]
+        assert gaussians.log_scales.tolist() == [[55.0, 56.0, 57.0]]
+        assert gaussians.quats.tolist() == [[58.0, 59.0, 60.0, 61.0]]
+        write_gaussians_ply(tmp_path / "again.ply", gaussians)
+        again = (tmp_path / "again.ply").read_bytes()[-248:]
+        assert struct.unpack("<62f", again) == (0.0, 1.0, 2.0, 0.0, 0.0, 0.0, *range(6, 62))
+
+    @pytest.mark.parametrize("order", ["ascii", "binary_big_endian"])
+    def test_shuffled_columns_in_other_encodings(self, tmp_path, order):
+        generator = np.random.default_rng(1)
+        gaussians = _random_gaussians(5, 2)
+        write_gaussians_ply(tmp_path / "plain.ply", gaussians)
+        table = read_ply_table(tmp_path / "plain.ply")
+        names = list(generator.permutation(list(table.columns)))
+        lines = [f"format {order} 1.0", "comment made by hand", "element vertex 5"]
+        lines += [f"property {'double' if name == 'x' else 'float'} {name}" for name in names] + ["property uchar spare"]
+        if order == "ascii":
+            text = "\n".join(" ".join([*[repr(float(table.columns[name][row])) for name in names], "200"]) for row in range(5))
+            rows = text.encode()
+        else:
+            rows = b"".join(
+                b"".join(struct.pack(">d" if name == "x" else ">f", table.columns[name][row]) for name in names) + b"\xc8"
+                for row in range(5)
+            )
+        (tmp_path / "other.ply").write_bytes(_header(lines, rows))
+        _assert_same_bits(read_gaussians_ply(tmp_path / "other.ply"), gaussians)
+
+    def test_empty_set(self, tmp_path):
+        write_gaussians_ply(tmp_path / "a.ply", _random_gaussians(0, 3))
+        assert len(read_gaussians_ply(tmp_path / "a.ply")) == 0
+
+    def test_writing_300k_rows_is_fast(self, tmp_path):
+        gaussians = _random_gaussians(300_000, 3)
+        seconds = []
+        for _ in range(2):
+            start = time.perf_counter()
+            write_gaussians_ply(tmp_path / "a.ply", gaussians)
+            seconds.append(time.perf_counter() - start)
+        assert min(seconds) < 1.0  # 0.17 s alone on one core; the bound leaves room for a busy machine and its disk
+
+    def test_dropping_non_finite_rows_counts_them(self, tmp_path):
+        path = tmp_path / "a.ply"
+        values = np.arange(3 * 17, dtype="<f4").reshape(3, 17)
+        values[1, 9] = np.inf
+        path.write_bytes(_reference_header(3, 0) + values.tobytes())
+        with pytest.warns(UserWarning, match="dropped 1 of 3 rows"):
+            gaussians = read_gaussians_ply(path, non_finite="drop")
+        assert gaussians.means[:, 0].tolist() == [0.0, 34.0]
+
+    @pytest.mark.errors
+    def test_non_finite_rows_are_refused_by_name(self, tmp_path):
+        path = tmp_path / "a.ply"
+        values = np.zeros((3, 17), dtype="<f4")
+        values[2, 9] = np.nan
+        path.write_bytes(_reference_header(3, 0) + values.tobytes())
+        with pytest.raises(DataFormatError, match=r"a\.ply: vertex 2, opacity: expected a finite number, got nan \(1 such"):
+            read_gaussians_ply(path)
+
+    @pytest.mark.errors
+    @pytest.mark.parametrize("name", _FIELDS)
+    def test_non_finite_values_are_never_written(self, tmp_path, name):
+        gaussians = _random_gaussians(4, 1)
+        getattr(gaussians, name)[3] = float("inf")
+        with pytest.raises(ConventionError, match=f"{name} of Gaussian 3.*1 such row"):
+            write_gaussians_ply(tmp_path / "a.ply", gaussians)
+        assert not (tmp_path / "a.ply").exists()
+
+
+class TestHeaders:
+    @pytest.mark.errors
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"", "end_header"),
+            (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "expected ply"),
+            (b"ply\n" + b"comment x\n" * 100_000, "262,144 bytes"),
+            (b"ply\nformat binary_little_endian 1.0\nelement vertex 1\n", "ends with end_header"),
+            (_header(["element vertex 1", "property float x"]), "format line"),
+            (_header(["format binary_middle_endian 1.0"]), "header line 2"),
+            (_header(["format ascii 1.0", "element vertex -1"]), "header line 3"),
+            (_header(["format ascii 1.0", "element vertex 1", "property quaternion q"]), "header line 4"),
+            (_header(["format ascii 1.0", "element vertex 1", "property float x", "property float x"]), "x twice"),
+            (_header(["format ascii 1.0", "element face 0"]), "element vertex.*got face"),
+            (_header(["format ascii 1.0", "element vertex 1", "property list uchar int a"]), "the list a"),
+            (
+                _header(["format binary_little_endian 1.0", "element f 1", "property list uchar int a", "element vertex 0"]),
+                "vertex before",
+            ),
+            (
+                _header(["format binary_little_endian 1.0", "element vertex 999999999999", "property float x"]),
+                "3,999,999,999,996 bytes",
+            ),
+            (
+                _header(["format binary_little_endian 1.0", "element v 99999999999", "property int a", "element vertex 0"]),
+                "element v:",
+            ),
+            (_header(["format ascii 1.0", "element vertex 99999999999", "property float x"], b"1\n"), "got 2 bytes"),
+            (_header(["format ascii 1.0", "element vertex 2", "property float x"], b"1 2 3\n"), "2 rows of 1"),
+            (_header(["format ascii 1.0", "element vertex 1", "property float x"], b"abc\n"), "rows of 1 numbers.*abc"),
+            (_header(["format ascii 1.0", "element vertex 1", "property uchar x"], b"256\n"), "an integer uchar, got 256"),
+        ],
+    )
+    def test_damage_is_named(self, tmp_path, content, words):
+        path = tmp_path / "a.ply"
+        path.write_bytes(content)
+        with pytest.raises(DataFormatError, match=words):
+            read_ply_table(path)
+
+    @pytest.mark.errors
+    def test_missing_files_folders_and_columns(self, tmp_path):
+        with pytest.raises(DataFormatError, match="got nothing"):
+            read_ply_table(tmp_path / "a.ply")
+        with pytest.raises(DataFormatError, match="a folder"):
+            read_ply_table(tmp_path)
+        path = tmp_path / "a.ply"
+        path.write_bytes(_header(["format ascii 1.0", "element vertex 0", "property float x", "property float y"]))
+        with pytest.raises(DataFormatError, match="property z, got x, y"):
+            read_points_ply(path)
+        path.write_bytes(_header(["format ascii 1.0", "element vertex 0", "property uint packed_position"]))
+        with pytest.raises(DataFormatError, match="compressed PLY"):
+            read_gaussians_ply(path)
+        path.write_bytes(_header(["format ascii 1.0", "element vertex 0", *[f"property float f_rest_{i}" for i in range(7)]]))
+        with pytest.raises(DataFormatError, match=r"SH degree 0 to 3.*got 7"):
+            read_gaussians_ply(path)
+
+    def test_elements_around_the_vertices_are_passed_over(self, tmp_path):
+        before = ["element camera 2", "property short a", "property uchar b"]
+        vertex = ["element vertex 1", "property float x", "property float y", "property float z"]
+        after = ["element face 1", "property list uchar int vertex_indices"]
+        path = tmp_path / "a.ply"
+        rows = b"\1\0\2" * 2 + struct.pack("<3f", 1, 2, 3) + b"\3" + struct.pack("<3i", 0, 0, 0)
+        path.write_bytes(_header(["format binary_little_endian 1.0", *before, *vertex, *after], rows))
+        assert read_points_ply(path).points_in_world.tolist() == [[1, 2, 3]]
+        path.write_bytes(
+            _header(["format ascii 1.0", *before, *vertex, *after], b"1 2\n1 2\n1 2 3\n3 0 0 0\n").replace(b"\n", b"\r\n")
+        )
+        assert read_points_ply(path).points_in_world.tolist() == [[1, 2, 3]]
+
+
+class TestPoints:
+    def test_colours_labels_and_normals(self, tmp_path):
+        cloud = PointCloud(
+            np.array([[1.5, -2.25, 3.0], [4, 5, 6]]),
+            np.array([[1, 2, 3], [250, 251, 252]], np.uint8),
+            np.array([[0, 0, 1.0], [0, 1, 0]]),
+        )
+        extra = {"label": np.array([-1, 70000]), "confidence": np.array([0.5, 0.25], np.float32), "used": np.array([True, False])}
+        write_points_ply(tmp_path / "a.ply", cloud, extra=extra)
+        again, more = read_points_ply_with_extra(tmp_path / "a.ply")
+        for name in ("points_in_world", "colors_u8", "normals_in_world"):
+            assert np.array_equal(getattr(again, name), getattr(cloud, name)), name
+        assert {name: values.tolist() for name, values in more.items()} == {
+            name: values.tolist() for name, values in extra.items()
+        }
+        head = (tmp_path / "a.ply").read_bytes()
+        assert b"property float x" in head
+        assert b"property uchar green" in head
+        assert b"property int label" in head
+
+    def test_ascii_anchor_with_float_colours(self, tmp_path):
+        names = ["x", "y", "z", "red", "green", "blue"]
+        lines = ["format ascii 1.0", "element vertex 1", *[f"property float {name}" for name in names]]
+        (tmp_path / "a.ply").write_bytes(_header(lines, b"1 2e1 -3.5 0 0.5 1\n"))
+        cloud = read_points_ply(tmp_path / "a.ply")
+        assert cloud.points_in_world.tolist() == [[1, 20, -3.5]]
+        assert cloud.colors_u8 is not None
+        assert cloud.colors_u8.tolist() == [[0, 128, 255]]
+
+    @settings(deadline=None, max_examples=30, derandomize=True)
+    @given(
+        east=st.floats(-2e5, 9e6),
+        north=st.floats(0, 1e7),
+        spread=st.floats(1e-3, 3000),
+        seed=st.integers(0, 99),
+        local=st.booleans(),
+    )
+    def test_utm_positions_stay_within_a_millimetre(self, tmp_path_factory, east, north, spread, seed, local):
+        path = tmp_path_factory.mktemp("utm") / "a.ply"
+        offset = np.array([east, north, 120.0])
+        points = offset + np.random.default_rng(seed).uniform(-spread, spread, (20, 3))
+        write_points_ply(path, PointCloud(points), offset=offset if local else None)
+        assert np.abs(read_points_ply(path).points_in_world - points).max() <= 1e-3
+        assert (b"property float x" in path.read_bytes()) or not local
+
+    @pytest.mark.errors
+    def test_what_is_not_written(self, tmp_path):
+        cloud = PointCloud(np.zeros((2, 3)))
+        with pytest.raises(ShapeError, match=r"extra column label: expected \(2,\)"):
+            write_points_ply(tmp_path / "a.ply", cloud, extra={"label": np.zeros(3)})
+        with pytest.raises(ShapeError, match="a new name"):
+            write_points_ply(tmp_path / "a.ply", cloud, extra={"x": np.zeros(2)})
+        with pytest.raises(ConventionError, match="32 bits"):
+            write_points_ply(tmp_path / "a.ply", cloud, extra={"id": np.array([0, 2**40])})
+        with pytest.raises(ConventionError, match="z of point 1"):
+            write_points_ply(tmp_path / "a.ply", PointCloud(np.array([[0, 0, 0], [0, 0, np.nan]])))
+        assert not (tmp_path / "a.ply").exists()
+
+
+class TestHostileFiles:
+    def test_damaged_splats(self, tmp_path):
+        write_gaussians_ply(tmp_path / "good.ply", _random_gaussians(20, 1))
+        assert_reader_survives(read_gaussians_ply, (tmp_path / "good.ply").read_bytes(), tmp_path / "bad.ply")
+
+    def test_damaged_points(self, tmp_path):
+        write_points_ply(tmp_path / "good.ply", PointCloud(np.ones((9, 3)), np.ones((9, 3), np.uint8)), offset=np.ones(3))
+        assert_reader_survives(read_points_ply, (tmp_path / "good.ply").read_bytes(), tmp_path / "bad.ply")
+
+    def test_damaged_text(self, tmp_path):
+        lines = ["format ascii 1.0", "element vertex 4", *[f"property {kind}" for kind in ("float x", "double y", "int z")]]
+        good = _header(lines, b"1 2 3\n-1.5e3 0.1 7\n0 0 0\n9 9 9\n")
+        assert_reader_survives(read_points_ply, good, tmp_path / "bad.ply")
+
+    @settings(deadline=None, max_examples=50, derandomize=True)
+    @given(tail=st.binary(max_size=200))
+    def test_random_rows_never_crash(self, tmp_path_factory, tail):
+        path = tmp_path_factory.mktemp("rows") / "a.ply"
+        names = ["x", "y", "z"]
+        path.write_bytes(_header(["format ascii 1.0", "element vertex 3", *[f"property float {n}" for n in names]], tail))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                read_points_ply(path)
+            except DataFormatError as error:
+                assert str(path) in str(error)
