@@ -1,0 +1,93 @@
+"""Memory as an input: what a training run will need, the cap that follows from a budget, and what it did need."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scenewise.errors import ResourceError
+
+
+def text_from_bytes(size: float) -> str:
+    """A size for people, in powers of ten: ``1.9 GB``, ``350 MB``, ``12 kB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= 0.9995 * factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size:.0f} bytes"
+
+
+def resident_bytes() -> int:
+    """Memory this process occupies now (its peak where the system does not tell)."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - Path.open costs a text layer for a 40-byte read
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return peak_resident_bytes()
+
+
+def peak_resident_bytes() -> int:
+    """Largest memory this process has occupied so far; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """What a run will need, as a sum of named parts.
+
+    Attributes:
+        fixed: bytes that do not depend on the number of Gaussians, by part.
+        per_gaussian: bytes for each Gaussian, by part.
+    """
+
+    fixed: Mapping[str, int]
+    per_gaussian: Mapping[str, int]
+
+    def total(self, gaussians: int) -> int:
+        """Bytes with this many Gaussians."""
+        return sum(self.fixed.values()) + gaussians * sum(self.per_gaussian.values())
+
+    def most_gaussians(self, budget: int) -> int:
+        """The largest number of Gaussians whose total stays within the budget; 0 when not even the fixed part does."""
+        return max(0, (budget - sum(self.fixed.values())) // max(1, sum(self.per_gaussian.values())))
+
+    def text(self, gaussians: int) -> str:
+        """One line for people: the total and what it is made of."""
+        parts = [f"{name} {text_from_bytes(size)}" for name, size in self.fixed.items()]
+        each = sum(self.per_gaussian.values())
+        parts.append(f"{gaussians:,} Gaussians × {each} B = {text_from_bytes(gaussians * each)}")
+        return f"{text_from_bytes(self.total(gaussians))} ({', '.join(parts)})"
+
+
+def cap_within_budget(
+    estimate: MemoryEstimate, budget: int | None, *, wanted: int | None, at_least: int
+) -> tuple[int | None, int | None]:
+    """The cap on Gaussians that keeps a run within its budget.
+
+    Args:
+        estimate: what the run needs.
+        budget: bytes that may be used, or None for no limit.
+        wanted: cap asked for by the user or the method, or None for none.
+        at_least: fewest Gaussians with which the run makes sense.
+
+    Returns:
+        The cap to use (None for none), and the cap the budget would allow (None without budget).
+
+    Raises:
+        ResourceError: not even ``at_least`` Gaussians fit.
+    """
+    if budget is None:
+        return wanted, None
+    allowed = estimate.most_gaussians(budget)
+    if allowed < at_least:
+        raise ResourceError(
+            "memory budget",
+            expected=f"at least {text_from_bytes(estimate.total(at_least))} for {at_least:,} Gaussians",
+            got=text_from_bytes(budget),
+            fix="raise --budget, or use smaller images (--downscale) or a lower --sh-degree",
+        )
+    return (allowed if wanted is None else min(wanted, allowed)), allowed
