@@ -150,6 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(__version__)
         return 0
+    with warnings.catch_warnings():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     wants_json = "--json" in arguments
     progress = console_progress()
     warnings.showwarning = lambda message, *_args, **_kwargs: progress.warning(str(message))

@@ -95,7 +95,7 @@ def _is_after(event: Mapping[str, Any], step: object) -> bool:
 
 
 def json_ready(value: object) -> Any:
-    """``value`` in JSON's own types: records become objects, paths text, arrays lists, NaN and infinities (JSON has none) null."""
+    """``value`` in JSON's own types: records become objects, paths text, arrays lists, NaN and infinities null."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
