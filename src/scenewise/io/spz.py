@@ -1,0 +1,201 @@
+"""SPZ: compact splats, about a tenth of the PLY's size.
+
+A gzip stream of a 16-byte header and then one array per field over all splats: positions (three 24-bit fixed-point numbers),
+opacity, colour, logarithms of the scales (a byte each), rotation, spherical harmonics (a byte per coefficient and channel).
+Source: the format's public reference implementation (Niantic, MIT licence), versions 2 and 3; they differ in the rotation.
+
+The file's axes are right-up-back where splats in PLY files are right-down-forward, so y and z change sign here.  That is a
+half turn about x, hence also a sign on the rotation and on some of the harmonics.
+"""
+
+import struct
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from scenewise.errors import ConventionError, DataFormatError
+from scenewise.io.atomic import atomic_path
+from scenewise.io.bounded import BoundedGunzip, open_bounded
+from scenewise.io.ply import refuse_non_finite
+from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians
+
+SpzVersion = Literal[2, 3]
+
+_MAGIC = 0x5053474E  # "NGSP", little-endian
+_HEADER = struct.Struct("<IIIBBBB")  # magic, version, splats, SH degree, fractional bits, flags, reserved
+_ANTIALIASED = 1
+_MAX_FRACTIONAL_BITS = 20
+_MIN_FRACTIONAL_BITS = 9  # coarser steps would move a splat by more than 1/1000 unit
+_LARGEST_FIXED = (1 << 23) - 1
+_COLOUR_SCALE = 0.15  # of the degree-0 coefficient, around ½
+_SIGN_POSITION = np.array([1.0, -1.0, -1.0], dtype=np.float32)
+# Each basis function of degrees 1 to 3 is odd or even in (y, z) together: y z x | xy yz zz xz xx−yy | yxx xyz yzz zzz xzz zxx xxx
+_SIGN_SH = np.array([-1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1], dtype=np.float32)
+_REST_BITS = (5, 5, 5, *[4] * 12)  # kept bits per coefficient: five for degree 1, four above
+
+
+def _rounded_u8(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(values + np.float32(0.5)), 0, 255).astype(np.uint8)
+
+
+def write_spz(path: str | Path, gaussians: Gaussians, *, version: SpzVersion = 3, antialiased: bool = False) -> None:
+    """Splats to an SPZ file; rows keep their order, values are quantised.
+
+    Position steps are 2⁻¹² units and finer for scenes smaller than 2,048 units (up to 2⁻²⁰), coarser for larger ones.  Scales
+    are held to 1/32 in the logarithm between e⁻¹⁰ and e⁵·⁹ and clamped outside; opacity is clamped to [1/255, 254/255] because
+    readers turn 0 and 1 into infinite logits; harmonics are clamped to ±1.
+
+    Args:
+        path: the file.
+        gaussians: what to write.
+        version: 3 stores rotations to 0.2°; 2 to about 1°, near half turns to 10°, and is read by older programs.
+        antialiased: whether the splats were trained with opacity compensation.
+
+    Raises:
+        ConventionError: a value is NaN or infinite, a quaternion is zero, or positions need steps coarser than 1/512 unit.
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    refuse_non_finite(gaussians)
+
+    def array(tensor: torch.Tensor) -> np.ndarray:
+        return tensor.detach().to("cpu", torch.float32).numpy()
+
+    count, rest = len(gaussians), gaussians.shN.shape[1]
+    means = array(gaussians.means) * _SIGN_POSITION
+    fractional_bits = _fractional_bits(float(np.abs(means).max(initial=0.0)))
+    fixed = np.floor(means.astype(np.float64) * 2.0**fractional_bits + 0.5).astype("<i4")
+    positions = fixed.reshape(-1).view(np.uint8).reshape(-1, 4)[:, :3]
+    opacities = np.clip(_rounded_u8(array(gaussians.opacities) * 255), 1, 254)
+    colours = _rounded_u8((array(gaussians.sh0)[:, 0] * _COLOUR_SCALE + 0.5) * 255)
+    log_scales = _rounded_u8((array(gaussians.log_scales) + 10) * 16)
+    rotations = _packed_rotations(array(gaussians.quats), version)
+    harmonics = _quantised_harmonics(array(gaussians.shN) * _SIGN_SH[:rest, None])
+    header = _HEADER.pack(_MAGIC, version, count, gaussians.sh_degree, fractional_bits, _ANTIALIASED if antialiased else 0, 0)
+    parts = (positions, opacities, colours, log_scales, rotations, harmonics)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_gzip(b"".join([header, *(part.tobytes() for part in parts)])))
+
+
+def _gzip(data: bytes) -> bytes:
+    import gzip
+
+    return gzip.compress(data, compresslevel=6, mtime=0)  # no time stamp: the same splats give the same file
+
+
+def _fractional_bits(extent: float) -> int:
+    for bits in range(_MAX_FRACTIONAL_BITS, _MIN_FRACTIONAL_BITS - 1, -1):
+        if extent * 2.0**bits + 0.5 < _LARGEST_FIXED:
+            return bits
+    raise ConventionError(
+        "positions for .spz",
+        expected=f"coordinates within ±{_LARGEST_FIXED / 2.0**_MIN_FRACTIONAL_BITS:,.0f} units",
+        got=f"{extent:,.0f}",
+        fix="export as ply, or remove far outliers",
+    )
+
+
+def _packed_rotations(quats_wxyz: np.ndarray, version: SpzVersion) -> np.ndarray:
+    lengths = np.linalg.norm(quats_wxyz.astype(np.float64), axis=1, keepdims=True)
+    if not (lengths > 0).all():
+        raise ConventionError(
+            f"quats of Gaussian {int((lengths[:, 0] == 0).argmax())}",
+            expected="a rotation",
+            got="zero",
+            fix="remove these Gaussians",
+        )
+    xyzw = (quats_wxyz / lengths)[:, [1, 2, 3, 0]] * np.array([1.0, -1.0, -1.0, 1.0])
+    if version == 2:
+        xyz = np.where(xyzw[:, 3:] < 0, -xyzw[:, :3], xyzw[:, :3])
+        return _rounded_u8(xyz * 127.5 + 127.5)
+    # Version 3: the largest component follows from the other three, each a sign and nine bits of its share of √½.
+    largest = np.abs(xyzw).argmax(axis=1)
+    rows = np.arange(len(xyzw))
+    flip = xyzw[rows, largest] < 0
+    packed = largest.astype(np.uint32)
+    for axis in range(4):
+        magnitude = np.minimum(np.floor(511 * np.abs(xyzw[:, axis]) / np.sqrt(0.5) + 0.5), 511).astype(np.uint32)
+        sign = ((xyzw[:, axis] < 0) ^ flip).astype(np.uint32)
+        packed = np.where(largest == axis, packed, (packed << 10) | (sign << 9) | magnitude)
+    return packed.astype("<u4").view(np.uint8)
+
+
+def _unpacked_rotations(stored: np.ndarray, version: int) -> np.ndarray:
+    """Unit quaternions wxyz in PLY axes."""
+    if version == 2:
+        xyz = stored.astype(np.float64) / 127.5 - 1
+        w = np.sqrt(np.maximum(0, 1 - (xyz**2).sum(axis=1)))
+        xyzw = np.concatenate([xyz, w[:, None]], axis=1)
+    else:
+        packed = np.ascontiguousarray(stored).view("<u4")[:, 0].astype(np.uint32)
+        largest = (packed >> 30).astype(np.int64)
+        xyzw = np.zeros((len(packed), 4))
+        for axis in (3, 2, 1, 0):
+            value = (packed & 511) * (np.sqrt(0.5) / 511)
+            value = np.where((packed >> 9) & 1, -value, value)
+            xyzw[:, axis] = np.where(largest == axis, 0, value)
+            packed = np.where(largest == axis, packed, packed >> 10)
+        xyzw[np.arange(len(xyzw)), largest] = np.sqrt(np.maximum(0, 1 - (xyzw**2).sum(axis=1)))
+    xyzw /= np.linalg.norm(xyzw, axis=1, keepdims=True)  # a damaged or coarse entry may be off the unit sphere
+    return (xyzw[:, [3, 0, 1, 2]] * np.array([1.0, 1.0, -1.0, -1.0])).astype(np.float32)
+
+
+def _quantised_harmonics(shN: np.ndarray) -> np.ndarray:
+    steps = np.array([1 << (8 - bits) for bits in _REST_BITS[: shN.shape[1]]], dtype=np.int32)[:, None]
+    levels = np.floor(np.clip(shN, -1, 1) * 128 + np.float32(0.5)).astype(np.int32) + 128
+    return np.clip((levels + steps // 2) // steps * steps, 0, 255).astype(np.uint8)
+
+
+def read_spz(path: str | Path) -> Gaussians:
+    """Splats from an SPZ file of version 2 or 3, in the axes of PLY files (right, down, forward).
+
+    Raises:
+        DataFormatError: not an SPZ file, another version, an SH degree above 3, or a damaged or cut stream.
+    """
+    path = Path(path)
+    with open_bounded(path) as (file, size):
+        start = file.read(4)
+        file.seek(0)
+        if start == struct.pack("<I", _MAGIC):
+            raise DataFormatError(
+                path,
+                expected="a gzip stream (version 2 or 3)",
+                got="version 4",
+                fix="convert it: splat-transform --spz-version 3",
+            )
+        if start[:2] != b"\x1f\x8b":
+            raise DataFormatError(path, expected="an SPZ file (gzip)", got=f"{start!r}", fix="name an .spz file")
+        stream = BoundedGunzip(path, file, size)
+        magic, version, count, degree, fractional_bits, _, _ = _HEADER.unpack(stream.read(_HEADER.size, "header"))
+        if magic != _MAGIC:
+            raise DataFormatError(path, "header", expected="the mark NGSP", got=f"{magic:#010x}", fix="name an .spz file")
+        if version not in (2, 3):
+            raise DataFormatError(path, "header", expected="version 2 or 3", got=version, fix="convert it with splat-transform")
+        if degree not in SH_COEFFICIENTS:
+            raise DataFormatError(path, "header", expected="SH degree 0 to 3", got=degree)
+        if fractional_bits > 23:
+            raise DataFormatError(path, "header", expected="at most 23 fractional bits", got=fractional_bits)
+        rest = SH_COEFFICIENTS[degree] - 1
+        widths = (9, 1, 3, 3, 3 if version == 2 else 4, 3 * rest)
+        body = np.frombuffer(stream.read(count * sum(widths), f"{count:,} splats"), dtype=np.uint8)
+        stream.finish()
+    ends = np.cumsum([count * width for width in widths])[:-1]
+    fields = [part.reshape(count, width) for part, width in zip(np.split(body, ends), widths)]
+    positions, opacities, colours, log_scales, rotations, harmonics = fields
+    fixed = positions.reshape(count, 3, 3).astype(np.int32) @ np.array([1, 1 << 8, 1 << 16], dtype=np.int32)
+    fixed -= (fixed >> 23) << 24  # two's complement of 24 bits
+    opacity = np.clip(opacities[:, 0].astype(np.float64) / 255, 0.25 / 255, 254.75 / 255)  # 0 and 1 have no finite logit
+    shN = (harmonics.reshape(count, rest, 3).astype(np.float32) - 128) / 128 * _SIGN_SH[:rest, None]
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+    return Gaussians(
+        means=tensor(fixed * 2.0**-fractional_bits * _SIGN_POSITION),
+        log_scales=tensor(log_scales.astype(np.float32) / 16 - 10),
+        quats=tensor(_unpacked_rotations(rotations, version)),
+        logit_opacities=tensor(np.log(opacity / (1 - opacity))),
+        sh0=tensor((colours.astype(np.float32)[:, None] / 255 - 0.5) / _COLOUR_SCALE),
+        shN=tensor(shN),
+    )
