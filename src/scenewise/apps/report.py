@@ -29,7 +29,8 @@ h1 { font-size: 26px; margin: 0 0 4px; overflow-wrap: anywhere; } h2 { font-size
 .tile { background: var(--panel); border-radius: 8px; padding: 10px 14px; } .tile b { display: block; font-size: 21px;
   font-variant-numeric: tabular-nums; } .tile span { color: var(--soft); font-size: 13px; }
 .triplet { display: grid; grid-template-columns: repeat(3, 1fr); gap: 6px; margin: 4px 0 20px; }
-.triplet figure { margin: 0; } .triplet img { width: 100%; display: block; border-radius: 4px; background: #000; }
+.triplet figure { margin: 0; } .triplet img { width: 100%; max-height: 460px; object-fit: contain; object-position: left top;
+  display: block; border-radius: 4px; }
 figcaption { color: var(--soft); font-size: 13px; padding-top: 2px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 14px; }
 .chart { background: var(--panel); border-radius: 8px; padding: 10px 12px 6px; } .chart h3 { margin: 0 0 4px; font-size: 14px; }
@@ -200,5 +201,8 @@ def _number(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        size = abs(value)
+        if size >= 1e4:
+            return f"{value:,.0f}"
+        return f"{value:.2f}" if size >= 10.0 else f"{value:.4f}" if size >= 0.01 or size == 0.0 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)

@@ -1,0 +1,212 @@
+"""Promises about the project as a whole: cheap imports, active checks, no unsafe calls, a paper map that does not rot."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.frames import DecodeCache, Frame
+from scenewise.scenes.gaussians import Gaussians
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted(
+    path for folder in ("src", "tests", "benchmarks", "build_backend", "docs") for path in (ROOT / folder).rglob("*.py")
+)
+
+
+# --- imports ---------------------------------------------------------------------------------------------------------------
+
+
+def _modules_after(code: str) -> set[str]:
+    code += "\nimport sys\nsys.stderr.write('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stderr.split("\n")}
+
+
+def test_importing_the_package_loads_no_heavy_library():
+    assert not {"torch", "numpy", "scipy", "PIL", "cv2"} & _modules_after("import scenewise")
+
+
+def test_help_of_every_command_loads_no_torch():
+    code = """
+import contextlib, io
+from scenewise.cli.main import COMMANDS, main
+for arguments in [["--help"], *([name, "--help"] for name in COMMANDS)]:
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        assert main(arguments) == 0, arguments
+    assert "usage: scenewise" in text.getvalue()
+"""
+    assert not {"torch", "scipy", "cv2"} & _modules_after(code)
+
+
+# --- the shape hook ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_shape_hook_rejects_a_wrong_argument():
+    """Fails when the session runs without the hook, or with it misspelt."""
+    with pytest.raises(TypeError, match="Type-check error"):
+        Cameras(camera_from_world=torch.eye(3, dtype=torch.float64), K=torch.eye(3, dtype=torch.float64), width=4, height=3)
+
+
+def test_the_shape_hook_rejects_axes_that_disagree_between_fields():
+    n2, n3 = torch.zeros(2, 3), torch.zeros(3, 4)
+    with pytest.raises(TypeError, match="Type-check error"):
+        Gaussians(
+            means=n2, log_scales=n2, quats=n3, logit_opacities=torch.zeros(2), sh0=torch.zeros(2, 1, 3), shN=torch.zeros(2, 0, 3)
+        )
+
+
+def test_the_shape_hook_rejects_a_wrong_result():
+    """The part that passes silently when the type checker is not the last item of --jaxtyping-packages."""
+    camera = Cameras(torch.eye(4, dtype=torch.float64), torch.eye(3, dtype=torch.float64), width=5, height=4)
+    lying = Frame("a.png", camera, load_image=lambda: np.zeros((4, 5, 4), dtype=np.uint8))
+    with pytest.raises(TypeError, match="return value"):
+        DecodeCache(1000).image(lying)
+
+
+# --- unsafe calls ------------------------------------------------------------------------------------------------------------
+
+_BANNED_IMPORTS = {
+    "pickle": "runs code on load",
+    "cPickle": "runs code on load",
+    "dill": "runs code on load",
+    "marshal": "runs code on load",
+    "shelve": "pickles",
+    "yaml": "constructs objects on load; configuration is JSON",
+    "plyfile": "GPL",
+    "torchvision": "replaces torch by a CUDA build",
+}
+
+
+def unsafe_calls(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and reason of everything that could run what it reads."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            for name in names:
+                reason = _BANNED_IMPORTS.get(name.partition(".")[0])
+                if reason:
+                    yield node.lineno, f"import of {name}: {reason}"
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+
+        def is_true(name: str, keywords: dict[str | None, ast.expr] = keywords) -> bool:
+            value = keywords.get(name)
+            return value is not None and not (isinstance(value, ast.Constant) and not value.value)
+
+        if called in ("eval", "exec", "compile", "builtins.eval", "builtins.exec", "os.system", "os.popen"):
+            yield node.lineno, called
+        if called == "torch.load" and not is_true("weights_only"):
+            yield node.lineno, "torch.load without weights_only=True"
+        if is_true("shell") and called.partition(".")[0] == "subprocess":
+            yield node.lineno, "shell=True"
+        if is_true("allow_pickle"):
+            yield node.lineno, "allow_pickle=True"
+        if called.endswith("extractall") and "filter" not in keywords:
+            yield node.lineno, "extractall without a filter"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_source_file_can_run_what_it_reads(path: Path):
+    assert list(unsafe_calls(ast.parse(path.read_text(encoding="utf-8")))) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from yaml import load",
+        "import torchvision.ops",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "subprocess.run(command, shell=True)",
+        "eval(text)",
+        "exec(text)",
+        "archive.extractall(folder)",
+    ],
+)
+def test_the_search_for_unsafe_calls_finds_them(line: str):
+    assert len(list(unsafe_calls(ast.parse(line)))) == 1
+
+
+@pytest.mark.parametrize("line", ["model.eval()", "torch.load(path, weights_only=True)", "np.load(path)", "re.compile(text)"])
+def test_the_search_for_unsafe_calls_leaves_safe_ones_alone(line: str):
+    assert list(unsafe_calls(ast.parse(line))) == []
+
+
+def test_no_requirement_brings_what_must_not_be_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    everything = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    names = {re.split(r"[\[<>=!~; ]", line)[0].lower() for line in everything}
+    assert not names & {"torchvision", "plyfile", "timm", "open-clip-torch", "pykdtree"}
+    assert any(re.fullmatch(r"torch>=[\d.]+,<[\d.]+", line) for line in project["dependencies"]), "torch needs an upper bound"
+
+
+# --- future annotations switch the shape hook off ----------------------------------------------------------------------------
+
+
+def test_no_module_turns_its_annotations_into_text():
+    guilty = [
+        path.name
+        for path in SOURCES
+        if any(
+            isinstance(node, ast.ImportFrom) and node.module == "__future__" and node.names[0].name == "annotations"
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+        )
+    ]
+    assert guilty == []
+
+
+# --- the paper map -----------------------------------------------------------------------------------------------------------
+
+METHODS = sorted(
+    path.parent for path in (ROOT / "src" / "scenewise" / "methods").glob("*/__init__.py") if path.parent.name != "__pycache__"
+)
+
+
+def _named_functions(readme: str) -> list[str]:
+    return sorted(set(re.findall(r"`(scenewise(?:\.\w+)+)`", readme)))
+
+
+def _resolve(dotted: str) -> object:
+    parts = dotted.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[cut:]:
+            fields = getattr(found, "__dataclass_fields__", {})
+            found = fields[name] if name in fields else getattr(found, name)
+        return found
+    raise ModuleNotFoundError(dotted)
+
+
+@pytest.mark.parametrize("folder", METHODS, ids=lambda folder: folder.name)
+def test_every_method_says_which_function_is_which_equation(folder: Path):
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    named = _named_functions(readme)
+    assert len(named) >= 3, "the README's table names the function of each equation as `scenewise.module.function`"
+    for dotted in named:
+        assert _resolve(dotted) is not None
+    assert "departures" in readme.lower(), "the README lists its departures from the paper"
+    table = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\|.*\b{folder.name}\b.*\|$", table, flags=re.MULTILINE), "docs/methods.md has a row for the method"
+
+
+def test_the_paper_map_notices_a_function_that_is_gone():
+    assert _resolve("scenewise.scenes.gaussians.Gaussians.means") is not None
+    with pytest.raises(AttributeError):
+        _resolve("scenewise.scenes.gaussians.Gaussians.nothing")
