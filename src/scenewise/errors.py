@@ -80,3 +80,7 @@ class MissingDependencyError(ScenewiseError, ImportError):
         install = f'pip install "scenewise[{extra}]"' if extra else f"pip install {package}"
         super().__init__(f"{needed_for} needs the package {package}, which is not installed. Fix: {install}")
         self.package = package
+
+
+class CaptureWarning(UserWarning):
+    """Something in a capture is unusual but can be worked with: missing images, dropped frames, an assumed calibration."""

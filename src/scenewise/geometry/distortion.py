@@ -1,0 +1,417 @@
+"""Lens models: from a ray to a pixel of the photograph, and the pinhole camera that replaces the lens.
+
+Names, parameter order and formulas are COLMAP's (https://colmap.github.io/cameras.html).  With ``x = X/Z, y = Y/Z`` a model bends
+``(x, y)`` to ``(x', y')`` and then ``u = fx·x' + cx, v = fy·y' + cy``; the centre of the first pixel is (0.5, 0.5).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from scenewise.errors import ConventionError
+
+Array = np.ndarray
+_Bend = Callable[[Array, Array, Sequence[float]], tuple[Array, Array]]
+
+_SMALL_ANGLE = 1e-9  # below it θ/r and tan⁻¹(r·t)/r are taken at their limit
+_MAX_HALF_FIELD = math.tan(math.radians(70.0))  # a pinhole image wider than this is mostly stretched rim
+_EDGE_SAMPLES = 65  # per side of the candidate rectangle; the lens is smooth at that spacing
+
+
+def _pinhole(x: Array, y: Array, _: Sequence[float]) -> tuple[Array, Array]:
+    return x, y
+
+
+def _radial(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
+    r2 = x * x + y * y
+    factor = 1 + r2 * (k[0] + (r2 * k[1] if len(k) > 1 else 0.0))
+    return x * factor, y * factor
+
+
+def _tangential(x: Array, y: Array, r2: Array, p1: float, p2: float) -> tuple[Array, Array]:
+    """Decentring of Brown 1966 in OpenCV's order."""
+    return 2 * p1 * x * y + p2 * (r2 + 2 * x * x), 2 * p2 * x * y + p1 * (r2 + 2 * y * y)
+
+
+def _opencv(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
+    k1, k2, p1, p2 = k
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * k2)
+    dx, dy = _tangential(x, y, r2, p1, p2)
+    return x * radial + dx, y * radial + dy
+
+
+def _full_opencv(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
+    k1, k2, p1, p2, k3, k4, k5, k6 = k
+    r2 = x * x + y * y
+    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    dx, dy = _tangential(x, y, r2, p1, p2)
+    return x * radial + dx, y * radial + dy
+
+
+def _equidistant(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
+    """θ_d = θ·(1 + k₁θ² + k₂θ⁴ + …) along the ray's direction (Kannala & Brandt 2006)."""
+    r = np.sqrt(x * x + y * y)
+    theta = np.arctan(r)
+    t2 = theta * theta
+    series = np.zeros_like(t2)
+    for coefficient in reversed(k):
+        series = t2 * (coefficient + series)
+    factor = np.where(r > _SMALL_ANGLE, theta / np.maximum(r, _SMALL_ANGLE), 1.0) * (1 + series)
+    return x * factor, y * factor
+
+
+def _thin_prism_fisheye(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
+    k1, k2, p1, p2, k3, k4, sx1, sy1 = k
+    x, y = _equidistant(x, y, ())
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k4)))
+    dx, dy = _tangential(x, y, r2, p1, p2)
+    return x * radial + dx + sx1 * r2, y * radial + dy + sy1 * r2
+
+
+def _rad_tan_thin_prism_fisheye(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
+    """Six radial terms of the angle, then decentring (p₀ along x) and a four-term thin prism: "Fisheye624"."""
+    p0, p1, s0, s1, s2, s3 = k[6:]
+    x, y = _equidistant(x, y, k[:6])
+    r2 = x * x + y * y
+    dx, dy = _tangential(x, y, r2, p1, p0)
+    return x + dx + r2 * (s0 + r2 * s1), y + dy + r2 * (s2 + r2 * s3)
+
+
+def _fov(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
+    """r_d = tan⁻¹(2·r·tan(ω/2)) / ω (Devernay & Faugeras 2001)."""
+    omega = k[0]
+    if abs(omega) < 1e-6:  # the limit ω → 0 is a pinhole
+        return x, y
+    slope = 2 * math.tan(omega / 2)
+    r = np.sqrt(x * x + y * y)
+    factor = np.where(r > _SMALL_ANGLE, np.arctan(slope * r) / (np.maximum(r, _SMALL_ANGLE) * omega), slope / omega)
+    return x * factor, y * factor
+
+
+def _division(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
+    """Inverse of r = r_d / (1 + k·r_d²) (Fitzgibbon 2001); NaN for rays that the lens does not see."""
+    discriminant = 1 - 4 * k[0] * (x * x + y * y)
+    factor = 2 / (1 + np.sqrt(np.where(discriminant >= 0, discriminant, np.nan)))
+    return x * factor, y * factor
+
+
+def _eucm(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
+    """(x, y) / (α·√(β·r² + 1) + 1 − α) (Khomutenko et al. 2016, "An enhanced unified camera model")."""
+    alpha, beta = k
+    factor = 1 / (alpha * np.sqrt(beta * (x * x + y * y) + 1) + 1 - alpha)
+    return x * factor, y * factor
+
+
+@dataclass(frozen=True)
+class _Lens:
+    model_id: int
+    focal_lengths: int
+    extra: int
+    bend: _Bend
+    fisheye: bool = False
+
+
+LENS_MODELS: dict[str, _Lens] = {
+    "SIMPLE_PINHOLE": _Lens(0, 1, 0, _pinhole),
+    "PINHOLE": _Lens(1, 2, 0, _pinhole),
+    "SIMPLE_RADIAL": _Lens(2, 1, 1, _radial),
+    "RADIAL": _Lens(3, 1, 2, _radial),
+    "OPENCV": _Lens(4, 2, 4, _opencv),
+    "OPENCV_FISHEYE": _Lens(5, 2, 4, _equidistant, fisheye=True),
+    "FULL_OPENCV": _Lens(6, 2, 8, _full_opencv),
+    "FOV": _Lens(7, 2, 1, _fov, fisheye=True),
+    "SIMPLE_RADIAL_FISHEYE": _Lens(8, 1, 1, _equidistant, fisheye=True),
+    "RADIAL_FISHEYE": _Lens(9, 1, 2, _equidistant, fisheye=True),
+    "THIN_PRISM_FISHEYE": _Lens(10, 2, 8, _thin_prism_fisheye, fisheye=True),
+    "RAD_TAN_THIN_PRISM_FISHEYE": _Lens(11, 2, 12, _rad_tan_thin_prism_fisheye, fisheye=True),
+    "SIMPLE_DIVISION": _Lens(12, 1, 1, _division),
+    "DIVISION": _Lens(13, 2, 1, _division),
+    "SIMPLE_FISHEYE": _Lens(14, 1, 0, _equidistant, fisheye=True),
+    "FISHEYE": _Lens(15, 2, 0, _equidistant, fisheye=True),
+    "EUCM": _Lens(16, 2, 2, _eucm, fisheye=True),
+}
+"""COLMAP's models by name.  EQUIRECTANGULAR (17) is absent: no pinhole image can hold a full panorama."""
+
+MODEL_NAMES = {lens.model_id: name for name, lens in LENS_MODELS.items()} | {17: "EQUIRECTANGULAR"}
+
+
+@dataclass(frozen=True)
+class LensCamera:
+    """The camera that took a photograph: lens model, parameters, image size.  Hashable, so results can be cached by it.
+
+    Attributes:
+        model: name in ``LENS_MODELS``.
+        params: COLMAP's order: focal length(s) and principal point in pixels, then the model's own.
+        width: width of the photograph in pixels.
+        height: height of the photograph in pixels.
+
+    Raises:
+        ConventionError: unknown model, wrong number of parameters, non-finite values, focal lengths ≤ 0, empty image.
+    """
+
+    model: str
+    params: tuple[float, ...]
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.model == "EQUIRECTANGULAR":
+            raise ConventionError(
+                "camera model",
+                expected="a lens",
+                got=self.model,
+                fix="cut the panoramas into pinhole views before reconstructing",
+            )
+        if self.model not in LENS_MODELS:
+            raise ConventionError("camera model", expected=f"one of {', '.join(LENS_MODELS)}", got=self.model)
+        lens = LENS_MODELS[self.model]
+        count = lens.focal_lengths + 2 + lens.extra
+        if len(self.params) != count:
+            raise ConventionError(f"parameters of {self.model}", expected=f"{count} numbers", got=len(self.params))
+        if not all(math.isfinite(value) for value in self.params):
+            raise ConventionError(f"parameters of {self.model}", expected="finite numbers", got=list(self.params))
+        if min(self.params[: lens.focal_lengths]) <= 0:
+            raise ConventionError(
+                f"parameters of {self.model}", expected="focal lengths above 0", got=list(self.params[: lens.focal_lengths])
+            )
+        if self.width < 1 or self.height < 1:
+            raise ConventionError("image size", expected="at least 1×1", got=f"{self.width}×{self.height}")
+
+    @property
+    def K(self) -> Float64[np.ndarray, "3 3"]:
+        """Focal lengths and principal point as a matrix, in pixels."""
+        lens = LENS_MODELS[self.model]
+        fx, fy = self.params[0], self.params[lens.focal_lengths - 1]
+        cx, cy = self.params[lens.focal_lengths : lens.focal_lengths + 2]
+        return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+    @property
+    def extra(self) -> tuple[float, ...]:
+        """The model's parameters behind the principal point."""
+        return self.params[LENS_MODELS[self.model].focal_lengths + 2 :]
+
+    @property
+    def is_pinhole(self) -> bool:
+        """Whether the photograph already is a pinhole image."""
+        lens = LENS_MODELS[self.model]
+        return lens.bend is _pinhole or (not lens.fisheye and not any(self.extra))
+
+    def resized(self, width: int, height: int) -> "LensCamera":
+        """The same lens photographed at another resolution; each axis is scaled by its own ratio."""
+        if (width, height) == (self.width, self.height):
+            return self
+        ratio_x, ratio_y = width / self.width, height / self.height
+        fx, fy, cx, cy = self.K[0, 0], self.K[1, 1], self.K[0, 2], self.K[1, 2]
+        if LENS_MODELS[self.model].focal_lengths == 2:
+            focal: tuple[float, ...] = (float(fx * ratio_x), float(fy * ratio_y))
+        elif ratio_x == ratio_y:
+            focal = (float(fx * ratio_x),)
+        else:  # images_4 of an odd size: the axes differ by a fraction of a pixel, one focal length becomes two
+            model, extra = _TWO_FOCAL_LENGTHS[self.model], self.extra
+            focal = (float(fx * ratio_x), float(fy * ratio_y))
+            extra += (0.0,) * (LENS_MODELS[model].extra - len(extra))
+            return LensCamera(model, (*focal, float(cx * ratio_x), float(cy * ratio_y), *extra), width, height)
+        params = (*focal, float(cx * ratio_x), float(cy * ratio_y), *self.extra)
+        return replace(self, params=params, width=width, height=height)
+
+
+# Each model with one focal length is another with two whose further parameters are zero.
+_TWO_FOCAL_LENGTHS = {
+    "SIMPLE_PINHOLE": "PINHOLE",
+    "SIMPLE_RADIAL": "OPENCV",
+    "RADIAL": "OPENCV",
+    "SIMPLE_RADIAL_FISHEYE": "OPENCV_FISHEYE",
+    "RADIAL_FISHEYE": "OPENCV_FISHEYE",
+    "SIMPLE_DIVISION": "DIVISION",
+    "SIMPLE_FISHEYE": "FISHEYE",
+}
+
+
+@dataclass(frozen=True)
+class PinholeImage:
+    """The pinhole image that replaces a distorted photograph.
+
+    Attributes:
+        K: intrinsics in pixels, pixel centres at half-integers.
+        width: in pixels.
+        height: in pixels.
+    """
+
+    K: Float64[np.ndarray, "3 3"]
+    width: int
+    height: int
+
+
+def distort(lens_camera: LensCamera, rays: Float64[np.ndarray, "*batch 2"]) -> Float64[np.ndarray, "*batch 2"]:
+    """Pixels of the photograph hit by rays.
+
+    Args:
+        lens_camera: the lens.
+        rays: (X/Z, Y/Z) in camera axes (+X right, +Y down), Z > 0.
+
+    Returns:
+        (u, v) in pixels, centre of the first pixel at (0.5, 0.5); NaN where the model has no value.
+    """
+    K = lens_camera.K
+    x, y = LENS_MODELS[lens_camera.model].bend(rays[..., 0], rays[..., 1], lens_camera.extra)
+    return np.stack([K[0, 0] * x + K[0, 2], K[1, 1] * y + K[1, 2]], axis=-1)
+
+
+def _seen(lens_camera: LensCamera, rays: Float64[np.ndarray, "*batch 2"], tolerance: float = 1e-6) -> np.ndarray:
+    """Rays whose pixel can be interpolated inside the photograph and where the model does not fold back over itself."""
+    step = 1e-6
+    with np.errstate(all="ignore"):  # far outside its range a polynomial lens overflows; such rays are simply not seen
+        pixels = distort(lens_camera, rays)
+        d_x = distort(lens_camera, rays + np.array([step, 0.0])) - pixels
+        d_y = distort(lens_camera, rays + np.array([0.0, step])) - pixels
+        folded = d_x[..., 0] * d_y[..., 1] - d_x[..., 1] * d_y[..., 0] <= 0
+        inside = (
+            (pixels[..., 0] >= 0.5 - tolerance)
+            & (pixels[..., 0] <= lens_camera.width - 0.5 + tolerance)
+            & (pixels[..., 1] >= 0.5 - tolerance)
+            & (pixels[..., 1] <= lens_camera.height - 0.5 + tolerance)
+        )
+        return inside & ~folded & (np.abs(rays) <= _MAX_HALF_FIELD).all(axis=-1)
+
+
+def _border(low: Array, high: Array) -> Array:
+    """Points on the sides (top, bottom, left, right) of boxes with corners ``low``, ``high`` [..., 2] → [..., samples, 2]."""
+    t = np.linspace(0.0, 1.0, _EDGE_SAMPLES)
+    zero, one = np.zeros_like(t), np.ones_like(t)
+    unit = np.concatenate([np.stack(side, axis=-1) for side in ((t, zero), (t, one), (zero, t), (one, t))])
+    return low[..., None, :] + unit * (high - low)[..., None, :]
+
+
+def _rays_of(lens_camera: LensCamera, pixels: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
+    """Inverse of ``distort`` by Newton's method from the pinhole's ray; NaN or a wrong ray where it does not converge."""
+    K, step = lens_camera.K, 1e-7
+    focal = np.array([K[0, 0], K[1, 1]])
+    rays = (pixels - K[:2, 2]) / focal
+    with np.errstate(all="ignore"):
+        for _ in range(20):
+            image = distort(lens_camera, rays)
+            a, c = ((distort(lens_camera, rays + np.array([step, 0.0])) - image) / step).T
+            b, d = ((distort(lens_camera, rays + np.array([0.0, step])) - image) / step).T
+            x, y = (pixels - image).T
+            update = np.stack([d * x - b * y, a * y - c * x], axis=-1) / (a * d - b * c)[:, None]
+            rays = rays + update
+            if not np.abs(update).max() > 1e-10:  # so written that NaN ends the loop too
+                break
+    return rays
+
+
+def _inner_rectangle(lens_camera: LensCamera) -> tuple[Array, Array] | None:
+    """The box between the innermost points of the photograph's four edges in the plane of rays; None when it is not all seen.
+
+    This is the usual construction (OpenCV's ``getOptimalNewCameraMatrix`` with alpha 0) and takes half a millisecond, which
+    counts where thousands of photographs have a camera each.
+    """
+    size = np.array([lens_camera.width, lens_camera.height], dtype=np.float64)
+    edges = _rays_of(lens_camera, _border(np.array([0.5, 0.5]), size - 0.5)).reshape(4, _EDGE_SAMPLES, 2)
+    low = np.array([edges[2, :, 0].max(), edges[0, :, 1].max()])
+    high = np.array([edges[3, :, 0].min(), edges[1, :, 1].min()])
+    if not (np.isfinite(edges).all() and (low < high).all() and (np.abs(edges) < _MAX_HALF_FIELD).all()):
+        return None
+    t = np.linspace(0.0, 1.0, 9)
+    interior = np.stack(np.meshgrid(t, t), axis=-1).reshape(-1, 2)
+    probes = np.concatenate([_border(low, high), low + interior * (high - low)])
+    return (low, high) if _seen(lens_camera, probes, tolerance=0.02).all() else None
+
+
+def _largest_step(lens_camera: LensCamera, low: Array, high: Array, grow_low: Array, grow_high: Array) -> float:
+    """Largest t in [0, 1] for which the box (low + t·grow_low, high + t·grow_high) and every smaller one are seen."""
+    start, stop = 0.0, 1.0
+    for _ in range(4):  # each round narrows the interval fifty times
+        t = np.linspace(start, stop, 51)
+        boxes = _border(low + t[:, None] * grow_low, high + t[:, None] * grow_high)
+        bad = np.flatnonzero(~np.all(_seen(lens_camera, boxes), axis=-1)[1:])  # the first box was established by the round before
+        if not bad.size:
+            return stop
+        first_bad = int(bad[0]) + 1
+        start, stop = float(t[first_bad - 1]), float(t[first_bad])
+    return start
+
+
+def _grown_rectangle(lens_camera: LensCamera) -> tuple[Array, Array] | None:
+    """For lenses whose edges have no ray of their own (wide fisheyes, folding polynomials): a box grown from within.
+
+    It grows around the ray of the image's centre in the photograph's proportions until a side or corner meets the photograph's
+    edge, the model's fold or the widest field, then each side grows on alone, until none can be moved further out.
+    """
+    K = lens_camera.K
+    centre = _rays_of(lens_camera, np.array([[lens_camera.width / 2, lens_camera.height / 2]]))[0]
+    if not (np.isfinite(centre).all() and bool(_seen(lens_camera, centre))):
+        centre = np.zeros(2)
+        if not bool(_seen(lens_camera, centre)):
+            return None
+    reach = np.array([lens_camera.width / K[0, 0], lens_camera.height / K[1, 1]])
+    t = _largest_step(lens_camera, centre, centre, -reach, reach)
+    low, high = centre - t * reach, centre + t * reach
+    for _ in range(2):  # moving one side may free another by a little
+        for axis in (0, 1):
+            grow = np.zeros(2)
+            grow[axis] = 2 * _MAX_HALF_FIELD
+            low = low - _largest_step(lens_camera, low, high, -grow, 0 * grow) * grow
+            high = high + _largest_step(lens_camera, low, high, 0 * grow, grow) * grow
+    return low, high
+
+
+@lru_cache(maxsize=4096)
+def undistorted_camera(lens_camera: LensCamera) -> PinholeImage:
+    """The largest pinhole image every pixel of which the photograph covers: no black border.
+
+    Pixels keep the photograph's aspect ratio and the image is scaled to fit the photograph's size, so a mild lens loses a few
+    rows and a fisheye does not make images larger.  The field is cut at 70° off axis.
+
+    Raises:
+        ConventionError: the lens sees nothing around the image's centre (parameters of another camera or unit).
+    """
+    width, height = lens_camera.width, lens_camera.height
+    K = lens_camera.K
+    if lens_camera.is_pinhole:
+        return PinholeImage(K, width, height)
+    rectangle = _inner_rectangle(lens_camera) or _grown_rectangle(lens_camera)
+    extent = np.zeros(2)
+    if rectangle is not None:  # between outermost pixel centres, in pixels of the photograph's focal length
+        extent = (rectangle[1] - rectangle[0]) * np.array([K[0, 0], K[1, 1]])
+    if rectangle is None or extent.min() < min(1.0, width - 1, height - 1):
+        raise ConventionError(
+            f"lens {lens_camera.model} {list(lens_camera.params)}",
+            expected=f"a lens that images the centre of {width}×{height} pixels",
+            got="next to nothing visible",
+            fix="check that the parameters belong to this image size",
+        )
+    low = rectangle[0]
+    zoom = min((size - 1) / length if size > 1 else math.inf for size, length in zip((width, height), extent.tolist()))
+    zoom = zoom if math.isfinite(zoom) else 1.0
+    fx, fy = zoom * K[0, 0], zoom * K[1, 1]
+    new_width, new_height = (
+        max(1, min(size, int(length * zoom + 1 + 1e-6))) for size, length in zip((width, height), extent.tolist())
+    )
+    new_K = np.array([[fx, 0.0, 0.5 - fx * low[0]], [0.0, fy, 0.5 - fy * low[1]], [0.0, 0.0, 1.0]])
+    return PinholeImage(new_K, new_width, new_height)
+
+
+def sampling_map(lens_camera: LensCamera, pinhole: PinholeImage) -> Float32[np.ndarray, "height width 2"]:
+    """Where in the photograph each pixel of the pinhole image lies.
+
+    Returns:
+        (u, v) in pixels of the photograph, centre of the first pixel at (0.5, 0.5), within the photograph.
+    """
+    K = pinhole.K
+    x = (np.arange(pinhole.width) + 0.5 - K[0, 2]) / K[0, 0]
+    y = (np.arange(pinhole.height) + 0.5 - K[1, 2]) / K[1, 1]
+    result = np.empty((pinhole.height, pinhole.width, 2), dtype=np.float32)
+    rows = max(1, 65536 // pinhole.width)  # strips keep the float64 temporaries in the processor's cache
+    for top in range(0, pinhole.height, rows):
+        rays = np.stack(np.broadcast_arrays(x[None, :], y[top : top + rows, None]), axis=-1)
+        result[top : top + rows] = distort(lens_camera, rays)
+    np.clip(result[..., 0], 0.5, lens_camera.width - 0.5, out=result[..., 0])
+    np.clip(result[..., 1], 0.5, lens_camera.height - 0.5, out=result[..., 1])
+    return result
