@@ -15,6 +15,7 @@ from scenewise.scenes.cameras import Cameras
 ImageU8 = UInt8[np.ndarray, "height width 3"]
 DepthMap = Float32[np.ndarray, "height width"]
 PixelMask = Bool[np.ndarray, "height width"]
+CoverageU8 = UInt8[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Frame:
         load_depth: decodes depth along +Z in world units, 0 = no measurement, on the image's pixel grid.  None if there is none.
         load_mask: decodes the pixels to use (True), on the image's pixel grid.  None means all.
         image_path: where the image is, or where it should have been.
+        load_coverage: decodes how opaque each pixel of the photograph is (255 = fully), on the image's pixel grid, so that
+            training may put another background behind it.  None when all pixels are opaque.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Frame:
     load_depth: Callable[[], DepthMap] | None = None
     load_mask: Callable[[], PixelMask] | None = None
     image_path: Path | None = None
+    load_coverage: Callable[[], CoverageU8] | None = None
 
     def __post_init__(self) -> None:
         if self.camera.camera_from_world.ndim != 2:
@@ -53,13 +57,14 @@ class Frame:
 
     def resized(self, width: int, height: int) -> "Frame":
         """The same frame at another resolution: area filter for colour, nearest valid sample for depth, all-covered for masks."""
-        load_image, load_depth, load_mask = self.load_image, self.load_depth, self.load_mask
+        load_image, load_depth, load_mask, load_coverage = self.load_image, self.load_depth, self.load_mask, self.load_coverage
         return replace(
             self,
             camera=self.camera.resized(width, height),
             load_image=None if load_image is None else lambda: _resize_image(load_image(), width, height),
             load_depth=None if load_depth is None else lambda: _resize_nearest(load_depth(), width, height),
             load_mask=None if load_mask is None else lambda: _resize_nearest(load_mask(), width, height),
+            load_coverage=None if load_coverage is None else lambda: _resize_image(load_coverage(), width, height),
         )
 
     def downscaled(self, factor: int) -> "Frame":
@@ -69,7 +74,7 @@ class Frame:
         return self.resized(max(1, self.camera.width // factor), max(1, self.camera.height // factor))
 
 
-def _resize_image(image_u8: ImageU8, width: int, height: int) -> ImageU8:
+def _resize_image(image_u8: np.ndarray, width: int, height: int) -> np.ndarray:
     from PIL import Image
 
     if image_u8.shape[:2] == (height, width):
