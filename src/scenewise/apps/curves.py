@@ -1,7 +1,7 @@
 """Line charts as inline SVG: no scripts, no fonts, colours from the page's style sheet."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -22,8 +22,8 @@ class Curve:
     """
 
     title: str
-    steps: Sequence[float]
-    values: Sequence[float | None]
+    steps: Sequence[float | int]
+    values: Sequence[float | int | None]
     logarithmic: bool = False
 
     def points(self) -> list[tuple[float, float]]:
@@ -43,7 +43,7 @@ def chart_svg(curve: Curve) -> str:
     points = curve.points()
     if len(points) < 2:
         return f'<p class="muted">{escape(curve.title)}: too few values to draw</p>'
-    scale = math.log10 if curve.logarithmic else float
+    scale: Callable[[float], float] = math.log10 if curve.logarithmic else float
     xs, ys = [step for step, _ in points], [scale(value) for _, value in points]
     x_low, x_high = min(0.0, xs[0]), xs[-1] if xs[-1] > min(0.0, xs[0]) else xs[0] + 1.0
     margin = 0.05 * (max(ys) - min(ys)) or abs(ys[0]) * 0.05 or 1.0

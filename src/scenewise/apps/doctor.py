@@ -103,7 +103,11 @@ class Diagnosis:
 
     def text(self) -> str:
         """The diagnosis for people."""
-        memory = "unknown" if self.memory_bytes is None else " total, ".join(map(text_from_bytes, self.memory_bytes)) + " free"
+        memory = (
+            "unknown"
+            if self.memory_bytes is None
+            else " total, ".join(text_from_bytes(float(size)) for size in self.memory_bytes) + " free"
+        )
         lines = [
             f"Scenewise {self.scenewise}",
             f"  python      {self.python}",
@@ -111,7 +115,7 @@ class Diagnosis:
             f"  processor   {self.processor}; {self.cores[0]} cores, {self.cores[1]} usable",
             f"  instructions {' '.join(self.instruction_sets) or 'unknown'}",
             f"  memory      {memory}",
-            f"  disk here   {text_from_bytes(self.disk_free_bytes)} free",
+            f"  disk here   {text_from_bytes(float(self.disk_free_bytes))} free",
             f"  real data   {self.data_root[0]} ({'found' if self.data_root[1] else 'not there; only the embedded room'})",
             f"  cuda        {', '.join(self.cuda) or 'none'}",
             f"  torch uses  {self.torch_threads} threads",
@@ -250,5 +254,5 @@ def _problems(
     if cuda and "gsplat" not in installed:
         problems.append('a CUDA device is present but gsplat is not installed. Fix: pip install "scenewise[cuda]"')
     if disk_free < 2 * 10**9:
-        problems.append(f"only {text_from_bytes(disk_free)} free on this disk; a scene with checkpoints may need more")
+        problems.append(f"only {text_from_bytes(float(disk_free))} free on this disk; a scene with checkpoints may need more")
     return problems

@@ -54,7 +54,7 @@ def _mapped(values: Float[np.ndarray, "height width"], stops: Float[np.ndarray, 
     return (np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
 
 
-def thumbnail(image_u8: ImageU8, longest: int) -> ImageU8:
+def thumbnail(image_u8: ImageU8, longest: int) -> UInt8[np.ndarray, "smaller_height smaller_width 3"]:
     """The picture with its longer side at most ``longest`` pixels."""
     height, width = image_u8.shape[:2]
     factor = longest / max(height, width)

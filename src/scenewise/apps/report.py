@@ -87,7 +87,7 @@ class ReportContent:
     views: Sequence[ViewComparison] = ()
     curves: Sequence[Curve] = ()
     images: Sequence[Mapping[str, Any]] = ()
-    timings: Mapping[str, float] = field(default_factory=dict)
+    timings: Mapping[str, float | int] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     card: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -161,7 +161,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _timings(timings: Mapping[str, float]) -> str:
+def _timings(timings: Mapping[str, float | int]) -> str:
     longest = max(timings.values(), default=0.0)
     rows = "".join(
         f'<tr><td>{escape(name)}</td><td class="number">{duration_text(seconds)}</td>'

@@ -1,0 +1,208 @@
+"""The command line: what goes to which stream, which exit code, which options reach the work."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from scenewise.apps.options import EvalOptions, ReconstructOptions, RenderOptions
+from scenewise.cli.main import COMMANDS, main
+from scenewise.errors import DataFormatError
+
+# (command line word, module that does the work, its function)
+_WORK = {
+    "reconstruct": ("scenewise.apps.reconstruct", "reconstruct"),
+    "render": ("scenewise.apps.render", "render_scene"),
+    "eval": ("scenewise.apps.evaluate", "evaluate_command"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    psnr: float
+    lpips: float | None
+    scene: Path
+
+
+@pytest.fixture
+def replace_work(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., object]], None]:
+    def replace(command: str, function: Callable[..., object]) -> None:
+        name, attribute = _WORK[command]
+        module = ModuleType(name)
+        setattr(module, attribute, function)
+        monkeypatch.setitem(sys.modules, name, module)
+
+    return replace
+
+
+def test_json_is_one_object_whatever_the_work_prints(replace_work, capsys):
+    def work(options, progress):
+        print("a library talks")
+        with progress.stage("measure", 2) as stage:
+            stage.advance(2)
+        return Outcome(psnr=31.25, lpips=float("nan"), scene=Path("a") / "b")
+
+    replace_work("eval", work)
+    assert main(["eval", "a/b", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"psnr": 31.25, "lpips": None, "scene": "a/b"}
+    assert "a library talks" in captured.err and "measure: done" in captured.err
+
+
+def test_without_json_the_result_is_readable_text_on_standard_output(replace_work, capsys):
+    replace_work("eval", lambda options, progress: Outcome(psnr=31.25, lpips=None, scene=Path("a")))
+    assert main(["eval", "a"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["psnr   31.25", "lpips  none", "scene  a"]
+
+
+def test_an_input_error_is_one_clear_line_and_no_traceback(replace_work, capsys):
+    def work(options, progress):
+        raise DataFormatError("cap/transforms.json", "frame 3", expected="a finite pose", got="NaN", fix="remove the frame")
+
+    replace_work("reconstruct", work)
+    message = "cap/transforms.json: frame 3: expected a finite pose, got NaN. Fix: remove the frame"
+    assert main(["reconstruct", "cap", "--out", "scene"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"scenewise: {message}\n")
+    assert main(["reconstruct", "cap", "--out", "scene", "--json"]) == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"error": {"type": "DataFormatError", "message": message}}
+    assert captured.err == f"scenewise: {message}\n"
+
+
+def test_debug_shows_where_it_happened(replace_work, capsys, monkeypatch):
+    def work(options, progress):
+        raise DataFormatError("a.ply", got="nothing")
+
+    replace_work("eval", work)
+    monkeypatch.setenv("SCENEWISE_DEBUG", "1")
+    assert main(["eval", "a"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interrupted_reconstruction_says_how_to_go_on(replace_work, capsys):
+    def work(options, progress):
+        raise KeyboardInterrupt
+
+    replace_work("reconstruct", work)
+    assert main(["reconstruct", "my photos", "--out", "scene", "--overwrite"]) == 130
+    assert "continue with: scenewise reconstruct 'my photos' --out scene --resume" in capsys.readouterr().err
+    replace_work("eval", work)
+    assert main(["eval", "scene"]) == 130
+    assert "--resume" not in capsys.readouterr().err
+
+
+def test_our_own_defects_exit_with_1_and_say_how_to_report(replace_work, capsys):
+    def work(options, progress):
+        raise ZeroDivisionError("division by zero")
+
+    replace_work("render", work)
+    assert main(["render", "scene"]) == 1
+    error = capsys.readouterr().err
+    assert "ZeroDivisionError: division by zero" in error and "scenewise doctor" in error and "Traceback" not in error
+
+
+def test_what_the_system_refuses_names_the_file(replace_work, capsys, tmp_path):
+    replace_work("eval", lambda options, progress: (tmp_path / "missing.json").read_bytes())
+    assert main(["eval", "scene"]) == 2
+    assert f"{tmp_path / 'missing.json'}: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_warning_becomes_a_line_without_source_code(replace_work, capsys):
+    def work(options, progress):
+        import warnings
+
+        warnings.simplefilter("default")
+        warnings.warn("17 images are missing", stacklevel=1)
+        return {}
+
+    replace_work("eval", work)
+    assert main(["eval", "scene"]) == 0
+    assert capsys.readouterr().err == "warning: 17 images are missing\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense", "--json"], ["reconstruct", "cap", "--json"], ["eval", "a", "--json", "--depth"]]
+)
+def test_wrong_arguments_exit_with_2_and_still_print_one_json_object(arguments, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["error"]["type"] == "UsageError"
+    assert captured.err
+
+
+def test_a_value_out_of_range_is_named_with_its_option(capsys):
+    assert main(["reconstruct", "cap", "--out", "x", "--steps", "0"]) == 2
+    assert capsys.readouterr().err == "scenewise: --steps: expected 1 or more, got 0\n"
+
+
+def test_every_option_of_reconstruct_reaches_the_work(replace_work):
+    seen = []
+    replace_work("reconstruct", lambda options, progress: seen.append(options) or {})
+    line = (
+        "reconstruct cap --out scene --strategy mcmc --preset mipnerf360 --downscale 4 --minutes 1.5 --max-gaussians 50000 "
+        "--budget 2GiB --sh-degree 1 --background 1 0.5 0 --pose-refinement --exposure-compensation --absgrad --seed 7 "
+        "--threads 2 --device cpu --checkpoint-every 200 --overwrite --strict"
+    )
+    assert main(line.split()) == 0
+    assert seen == [
+        ReconstructOptions(
+            capture=Path("cap"),
+            out=Path("scene"),
+            strategy="mcmc",
+            preset="mipnerf360",
+            downscale=4,
+            minutes=1.5,
+            max_gaussians=50_000,
+            budget="2GiB",
+            sh_degree=1,
+            background=(1.0, 0.5, 0.0),
+            pose_refinement=True,
+            exposure_compensation=True,
+            absgrad=True,
+            seed=7,
+            threads=2,
+            device="cpu",
+            checkpoint_every=200,
+            overwrite=True,
+            strict=True,
+        )
+    ]
+    assert seen[0].budget_bytes == 2 * 2**30
+
+
+def test_options_of_render_and_eval_reach_the_work(replace_work):
+    seen = []
+    replace_work("render", lambda options, progress: seen.append(options) or {})
+    replace_work("eval", lambda options, progress: seen.append(options) or {})
+    assert main(["render", "s", "--path", "orbit", "--frames", "24", "--format", "mp4", "--elevation-deg", "-10"]) == 0
+    assert main(["eval", "s", "--lpips-weights", "vgg.safetensors", "--split", "train"]) == 0
+    assert seen == [
+        RenderOptions(scene=Path("s"), path="orbit", frames=24, format="mp4", elevation_deg=-10.0),
+        EvalOptions(scene=Path("s"), lpips_weights=Path("vgg.safetensors"), split="train"),
+    ]
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_offers_json(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip().count(".") == 2
+
+
+def test_doctor_reports_this_machine(capsys):
+    assert main(["doctor", "--json"]) == 0
+    diagnosis = json.loads(capsys.readouterr().out)
+    versions = {package["name"]: package["version"] for package in diagnosis["packages"]}
+    assert versions["torch"] is not None and diagnosis["cores"][1] >= 1
+    assert isinstance(diagnosis["native_library"]["reason"], str)
+    assert main(["doctor"]) == 0
+    assert "Kernels" in capsys.readouterr().out
