@@ -21,7 +21,7 @@ NATIVE = Path(__file__).resolve().parent.parent / "src" / "scenewise" / "kernels
 
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-pthread"]
 # Finite-math assumptions stay off: NaN handling is part of the kernels' contract.
-FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi", "-Wno-unknown-warning-option"]
+FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
 
 # One shared object per instruction set and not one with all: templates of the C++ library compiled for AVX-512 must never be
 # the copy the linker keeps for an older processor.

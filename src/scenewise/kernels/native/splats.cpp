@@ -1,0 +1,1064 @@
+// Gaussian splatting on the CPU: projection, binning, rasterisation and their gradients.
+//
+// How it is organised, and why it is fast:
+//   * A picture is cut into 16×16 tiles and each tile into sixteen 4×4 blocks; one block is one V16.
+//   * Binning records for every (tile, Gaussian) pair which blocks its ellipse really touches (exact ellipse–row intersection,
+//     cut where α < 1/255), so small Gaussians do not pay for lanes they cannot reach.
+//   * A block walks its own front-to-back list with all its state in registers.
+//   * The backward pass is also front to back: with S = Σ_{j>i} wⱼ·(∂L/∂wⱼ) carried as one running value per pixel, nothing has to
+//     be stored by the forward pass except how far each block got.
+//   * The ten moments that a Gaussian collects from a block are one small matrix product (16 pixels × 16 columns), accumulated
+//     per (tile, Gaussian) pair.  Pairs of one Gaussian are contiguous and added in a fixed order: no atomics, and gradients do
+//     not depend on the number of threads.
+// Sources: Kerbl et al. 2023 (arXiv 2308.04079) for the method; constants are those of kernels/splats/constants.py.
+#include <algorithm>
+#include <ctime>
+#include <vector>
+
+#include "common.h"
+
+namespace sw {
+namespace {
+
+constexpr float kAlphaMax = 0.99f;
+constexpr float kAlphaMin = 1.0f / 255.0f;
+constexpr float kTransmittanceMin = 1e-4f;
+constexpr float kDilation = 0.3f;
+constexpr float kNear = 0.01f;
+constexpr float kFrustumMargin = 0.3f;
+constexpr float kScaleMaxLog = 30.0f;
+constexpr float kLog2E = 1.4426950408889634f;
+constexpr float kLn2 = 0.6931471805599453f;
+constexpr float kLog2AlphaMin = -7.994353436858858f;
+
+constexpr int kTile = 16;
+constexpr int kBlocks = 16;        // 4×4-pixel blocks of a tile
+constexpr int kLine = 16;          // floats per projected Gaussian: one cache line
+constexpr int kMaxExtra = 16;      // extra channels of one pass
+constexpr int kGaussianGrain = 1024;  // Gaussians per chunk of projection work
+constexpr int kBinGrain = 2048;    // depth-sorted Gaussians per chunk of binning work
+constexpr int kBatch = 8;          // Gaussians whose moments are reduced together
+
+// Fields of a projected Gaussian.  α = 2^(A·dx² + B·dx·dy + C·dy² + L) with d = pixel − mean.
+enum Field { kX, kY, kA, kB, kC, kL, kRed, kGreen, kBlue, kDepth, kOpacity, kExtentX, kExtentY };
+
+}  // namespace
+
+// Mirrors kernels/splats/native.py.  All arrays are float32 and contiguous; nullable ones say so.
+struct SplatScene {
+  int64_t n;
+  const float *means, *quats, *scales, *opacities, *sh0, *shN;
+  const float* extra;  // [n, channels] or null
+  int32_t sh_rest, sh_degree, channels, stored;
+  float rotation[9], translation[3], fx, fy, cx, cy;
+  int32_t width, height;
+  float background[3];
+};
+struct SplatPicture {
+  float *color, *depth, *alpha, *extra;  // extra nullable
+  float* radii;
+  float* weight_sum;  // these three null unless contributions are wanted
+  int64_t *pixel_count, *argmax_count;
+};
+struct SplatGradients {
+  const float *color, *depth, *alpha, *extra;  // upstream; depth, alpha and extra nullable
+  float *means, *quats, *scales, *opacities, *sh0, *shN, *extra_in;
+  float* screen;  // [n, screen_columns] or null
+  int32_t screen_columns;
+  double* pose;  // [12]: rotation then translation, or null
+};
+
+namespace {
+
+struct Pair {
+  uint32_t slot, place, blocks;  // visible Gaussian, position among pairs ordered by Gaussian, bit mask of blocks
+};
+struct Emitted {
+  uint32_t tile, slot, blocks;
+};
+
+struct Context {
+  int64_t n = 0;
+  int64_t visible = 0;
+  int tiles_x = 0, tiles_y = 0;
+  std::vector<float> line_storage;
+  float* lines = nullptr;                  // [visible, kLine], 64-byte aligned
+  std::vector<int32_t> id;                 // Gaussian of each slot, ascending
+  std::vector<int32_t> chunk_slot;         // first slot of each chunk of kGaussianGrain Gaussians
+  std::vector<uint32_t> keys, keys2, order, order2;
+  std::vector<uint32_t> first_pair, pair_count;  // per slot
+  std::vector<uint32_t> tile_offset;
+  std::vector<Pair> pairs;
+  std::vector<uint32_t> reached;           // list entries each block of each tile processed
+  std::vector<float> pair_storage;
+  float* pair_gradients = nullptr;         // [pairs, kLine (+ kLine for extra channels)]
+  std::vector<std::vector<Emitted>> emitted;
+  std::vector<uint32_t> chunk_tile;        // [chunk, tile] counts, then write positions
+  std::vector<double> pose_partial;
+};
+
+float* aligned(std::vector<float>& storage, size_t count) {
+  if (storage.size() < count + 16) storage.resize(count + count / 4 + 16);
+  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(storage.data()) + 63) & ~uintptr_t(63));
+}
+
+SW_INLINE V16 log2_fast(V16 v) {  // v > 0, normal; relative error near 1e-7
+  I16 bits = reinterpret_cast<I16>(v);
+  I16 exponent = (bits >> 23) - splat_int(127);
+  V16 m = reinterpret_cast<V16>((bits & splat_int(0x007fffff)) | splat_int(0x3f800000));
+  I16 high = m > splat(1.41421356f);
+  m = high ? m * splat(0.5f) : m;
+  exponent = exponent - high;  // a true comparison is −1
+  V16 t = (m - splat(1.0f)) / (m + splat(1.0f)), t2 = t * t;
+  V16 p = splat(0.22222222f);
+  p = p * t2 + splat(0.28571429f);
+  p = p * t2 + splat(0.4f);
+  p = p * t2 + splat(0.66666667f);
+  p = p * t2 + splat(2.0f);
+  return __builtin_convertvector(exponent, V16) + t * p * splat(kLog2E);
+}
+SW_INLINE V16 clamp(V16 x, V16 low, V16 high) { return vmin(vmax(x, low), high); }
+SW_INLINE V16 expv(V16 x) { return exp2_fast(clamp(x * splat(kLog2E), splat(-125.0f), splat(125.0f))); }
+
+// 2^x for x in [−9, 0]; relative error 3e-6.  Other arguments give garbage that the caller masks.
+SW_INLINE V16 exp2_raster(V16 x) {
+  V16 shifted = x + splat(12582912.0f);
+  V16 f = x - (shifted - splat(12582912.0f));
+  V16 p = splat(9.567738439527e-03f);
+  p = p * f + splat(5.591749823722e-02f);
+  p = p * f + splat(2.402481071025e-01f);
+  p = p * f + splat(6.931219383914e-01f);
+  p = p * f + splat(9.999992499791e-01f);
+  return reinterpret_cast<V16>(reinterpret_cast<I16>(p) + (reinterpret_cast<I16>(shifted) << 23));
+}
+SW_INLINE bool any_positive(V16 v) {
+  I16 m = v > splat(0.0f);
+  int32_t r = 0;
+  for (int i = 0; i < 16; ++i) r |= m[i];
+  return r != 0;
+}
+SW_INLINE V16 finite_mask_of(V16 v, V16 bound) { return vabs(v) <= bound ? splat(1.0f) : splat(0.0f); }
+
+// ---------------------------------------------------------------------------------------------------------------- projection
+
+struct Lens {
+  float R[9], t[3], fx, fy, cx, cy, low_x, high_x, low_y, high_y;
+  explicit Lens(const SplatScene& s) {
+    std::memcpy(R, s.rotation, sizeof R);
+    std::memcpy(t, s.translation, sizeof t);
+    fx = s.fx, fy = s.fy, cx = s.cx, cy = s.cy;
+    const float mx = kFrustumMargin * 0.5f * s.width / fx, my = kFrustumMargin * 0.5f * s.height / fy;
+    low_x = -cx / fx - mx, high_x = (s.width - cx) / fx + mx;
+    low_y = -cy / fy - my, high_y = (s.height - cy) / fy + my;
+  }
+};
+
+// Sixteen Gaussians on their way to the image plane; the backward pass recomputes them instead of storing them.
+struct Projection {
+  V16 x, y, z, iz, slope_x, slope_y, clamped_x, clamped_y;  // camera frame, x/z, y/z
+  V16 w, qx, qy, qz, inverse_norm;
+  V16 Q[9], s[3], H[9];  // rotation, scales, H = Q·diag(s)
+  V16 V[6], U[6];        // V = J·R, U = V·H
+  V16 c00, c01, c11;     // Σ′
+
+  SW_INLINE void run(const Lens& l, const V16 m[3], const V16 q[4], const V16 scale[3]) {
+    x = splat(l.R[0]) * m[0] + splat(l.R[1]) * m[1] + splat(l.R[2]) * m[2] + splat(l.t[0]);
+    y = splat(l.R[3]) * m[0] + splat(l.R[4]) * m[1] + splat(l.R[5]) * m[2] + splat(l.t[1]);
+    z = splat(l.R[6]) * m[0] + splat(l.R[7]) * m[1] + splat(l.R[8]) * m[2] + splat(l.t[2]);
+    iz = splat(1.0f) / (z > splat(kNear) ? z : splat(1.0f));
+    slope_x = x * iz, slope_y = y * iz;
+    clamped_x = clamp(slope_x, splat(l.low_x), splat(l.high_x));
+    clamped_y = clamp(slope_y, splat(l.low_y), splat(l.high_y));
+    inverse_norm = splat(1.0f) / vsqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
+    w = q[0] * inverse_norm, qx = q[1] * inverse_norm, qy = q[2] * inverse_norm, qz = q[3] * inverse_norm;
+    const V16 one = splat(1.0f), two = splat(2.0f);
+    Q[0] = one - two * (qy * qy + qz * qz), Q[1] = two * (qx * qy - w * qz), Q[2] = two * (qx * qz + w * qy);
+    Q[3] = two * (qx * qy + w * qz), Q[4] = one - two * (qx * qx + qz * qz), Q[5] = two * (qy * qz - w * qx);
+    Q[6] = two * (qx * qz - w * qy), Q[7] = two * (qy * qz + w * qx), Q[8] = one - two * (qx * qx + qy * qy);
+    for (int k = 0; k < 3; ++k) s[k] = scale[k];
+    for (int k = 0; k < 9; ++k) H[k] = Q[k] * s[k % 3];
+    const V16 jx = splat(l.fx) * iz, jxz = -jx * clamped_x, jy = splat(l.fy) * iz, jyz = -jy * clamped_y;
+    for (int k = 0; k < 3; ++k) {
+      V[k] = jx * splat(l.R[k]) + jxz * splat(l.R[6 + k]);
+      V[3 + k] = jy * splat(l.R[3 + k]) + jyz * splat(l.R[6 + k]);
+    }
+    for (int k = 0; k < 3; ++k) {
+      U[k] = V[0] * H[k] + V[1] * H[3 + k] + V[2] * H[6 + k];
+      U[3 + k] = V[3] * H[k] + V[4] * H[3 + k] + V[5] * H[6 + k];
+    }
+    c00 = U[0] * U[0] + U[1] * U[1] + U[2] * U[2] + splat(kDilation);
+    c01 = U[0] * U[3] + U[1] * U[4] + U[2] * U[5];
+    c11 = U[3] * U[3] + U[4] * U[4] + U[5] * U[5] + splat(kDilation);
+  }
+};
+
+// Rows `rows[lane]` of an [n, columns] array, transposed into one vector per column.
+template <int Columns>
+SW_INLINE void gather(const float* array, const int32_t* rows, int lanes, V16* out) {
+  alignas(64) float columns[Columns][16];
+  for (int lane = 0; lane < 16; ++lane) {
+    const float* row = array + static_cast<int64_t>(rows[lane < lanes ? lane : 0]) * Columns;
+    for (int c = 0; c < Columns; ++c) columns[c][lane] = row[c];
+  }
+  for (int c = 0; c < Columns; ++c) out[c] = load(columns[c]);
+}
+
+struct Inputs {
+  V16 mean[3], quat[4], scale[3], opacity, logit_free_scale[3];
+  SW_INLINE void read(const SplatScene& s, const int32_t* rows, int lanes) {
+    gather<3>(s.means, rows, lanes, mean);
+    gather<4>(s.quats, rows, lanes, quat);
+    gather<3>(s.scales, rows, lanes, scale);
+    gather<1>(s.opacities, rows, lanes, &opacity);
+  }
+};
+
+// Values of the basis and, when `derivative`, its gradient with respect to the (unit) direction.
+SW_INLINE void sh_basis(int degree, V16 x, V16 y, V16 z, V16* basis) {
+  basis[0] = splat(0.28209479177387814f);
+  if (degree < 1) return;
+  const V16 c1 = splat(0.4886025119029199f);
+  basis[1] = -c1 * y, basis[2] = c1 * z, basis[3] = -c1 * x;
+  if (degree < 2) return;
+  const V16 xx = x * x, yy = y * y, zz = z * z;
+  basis[4] = splat(1.0925484305920792f) * x * y;
+  basis[5] = splat(-1.0925484305920792f) * y * z;
+  basis[6] = splat(0.31539156525252005f) * (zz + zz - xx - yy);
+  basis[7] = splat(-1.0925484305920792f) * x * z;
+  basis[8] = splat(0.5462742152960396f) * (xx - yy);
+  if (degree < 3) return;
+  const V16 three = splat(3.0f), four = splat(4.0f);
+  basis[9] = splat(-0.5900435899266435f) * y * (three * xx - yy);
+  basis[10] = splat(2.890611442640554f) * x * y * z;
+  basis[11] = splat(-0.4570457994644658f) * y * (four * zz - xx - yy);
+  basis[12] = splat(0.3731763325901154f) * z * (zz + zz - three * xx - three * yy);
+  basis[13] = splat(-0.4570457994644658f) * x * (four * zz - xx - yy);
+  basis[14] = splat(1.445305721320277f) * z * (xx - yy);
+  basis[15] = splat(-0.5900435899266435f) * x * (xx - three * yy);
+}
+// Σₖ g[k]·∂basis[k]/∂(x, y, z)
+SW_INLINE void sh_basis_gradient(int degree, V16 x, V16 y, V16 z, const V16* g, V16* out) {
+  const V16 zero = splat(0.0f);
+  out[0] = out[1] = out[2] = zero;
+  if (degree < 1) return;
+  const V16 c1 = splat(0.4886025119029199f);
+  out[0] -= c1 * g[3], out[1] -= c1 * g[1], out[2] += c1 * g[2];
+  if (degree < 2) return;
+  const V16 two = splat(2.0f);
+  const V16 g4 = splat(1.0925484305920792f) * g[4], g5 = splat(-1.0925484305920792f) * g[5];
+  const V16 g6 = splat(0.31539156525252005f) * two * g[6], g7 = splat(-1.0925484305920792f) * g[7];
+  const V16 g8 = splat(0.5462742152960396f) * two * g[8];
+  out[0] += g4 * y - g6 * x + g7 * z + g8 * x;
+  out[1] += g4 * x + g5 * z - g6 * y - g8 * y;
+  out[2] += g5 * y + two * g6 * z + g7 * x;
+  if (degree < 3) return;
+  const V16 xx = x * x, yy = y * y, zz = z * z, xy = x * y, xz = x * z, yz = y * z;
+  const V16 three = splat(3.0f), four = splat(4.0f), six = splat(6.0f), eight = splat(8.0f);
+  const V16 g9 = splat(-0.5900435899266435f) * g[9], g10 = splat(2.890611442640554f) * g[10];
+  const V16 g11 = splat(-0.4570457994644658f) * g[11], g12 = splat(0.3731763325901154f) * g[12];
+  const V16 g13 = splat(-0.4570457994644658f) * g[13], g14 = splat(1.445305721320277f) * g[14];
+  const V16 g15 = splat(-0.5900435899266435f) * g[15];
+  out[0] += g9 * six * xy + g10 * yz - g11 * two * xy - g12 * six * xz + g13 * (four * zz - three * xx - yy) + g14 * two * xz +
+            g15 * three * (xx - yy);
+  out[1] += g9 * three * (xx - yy) + g10 * xz + g11 * (four * zz - xx - three * yy) - g12 * six * yz - g13 * two * xy -
+            g14 * two * yz - g15 * six * xy;
+  out[2] += g10 * xy + g11 * eight * yz + g12 * (six * zz - three * xx - three * yy) + g13 * eight * xz + g14 * (xx - yy);
+}
+
+struct Direction {
+  V16 x, y, z, inverse_length;
+  SW_INLINE Direction(const V16 mean[3], const float* center) {
+    x = mean[0] - splat(center[0]), y = mean[1] - splat(center[1]), z = mean[2] - splat(center[2]);
+    inverse_length = splat(1.0f) / vmax(vsqrt(x * x + y * y + z * z), splat(1e-12f));
+    x *= inverse_length, y *= inverse_length, z *= inverse_length;
+  }
+};
+
+void camera_center(const SplatScene& s, float* center) {
+  for (int k = 0; k < 3; ++k)
+    center[k] = -(s.rotation[k] * s.translation[0] + s.rotation[3 + k] * s.translation[1] + s.rotation[6 + k] * s.translation[2]);
+}
+
+void project(const SplatScene& s, Context& c, const SplatPicture& out) {
+  const Lens lens(s);
+  const int64_t chunks = (s.n + kGaussianGrain - 1) / kGaussianGrain;
+  float center[3];
+  camera_center(s, center);
+  float* scratch = aligned(c.line_storage, static_cast<size_t>(s.n) * kLine);
+  c.lines = scratch;
+  c.id.resize(s.n);
+  c.chunk_slot.assign(chunks + 1, 0);
+  const int rest = (s.sh_degree + 1) * (s.sh_degree + 1) - 1;
+  parallel_for(chunks, [&](int64_t chunk) {
+    const int64_t begin = chunk * kGaussianGrain, end = std::min<int64_t>(s.n, begin + kGaussianGrain);
+    int64_t slot = begin;  // compacted inside the chunk first, across chunks below
+    for (int64_t first = begin; first < end; first += 16) {
+      const int lanes = static_cast<int>(std::min<int64_t>(16, end - first));
+      int32_t rows[16];
+      for (int i = 0; i < 16; ++i) rows[i] = static_cast<int32_t>(first + std::min(i, lanes - 1));
+      Inputs in;
+      in.read(s, rows, 16);
+      const V16 zero = splat(0.0f), one = splat(1.0f), huge = splat(3e38f);
+      V16 usable = one, scale[3], log2_opacity, opacity;
+      for (int k = 0; k < 3; ++k) usable *= finite_mask_of(in.mean[k], huge);
+      for (int k = 0; k < 4; ++k) usable *= finite_mask_of(in.quat[k], splat(1e18f));
+      V16 norm2 = in.quat[0] * in.quat[0] + in.quat[1] * in.quat[1] + in.quat[2] * in.quat[2] + in.quat[3] * in.quat[3];
+      usable = norm2 > splat(1e-30f) ? usable : zero;
+      if (s.stored) {
+        for (int k = 0; k < 3; ++k) {
+          usable *= finite_mask_of(in.scale[k], splat(kScaleMaxLog));
+          scale[k] = expv(in.scale[k]);
+        }
+        usable *= finite_mask_of(in.opacity, huge);
+        opacity = one / (one + expv(-in.opacity));
+      } else {
+        for (int k = 0; k < 3; ++k) {
+          usable *= finite_mask_of(in.scale[k], splat(1e13f));
+          scale[k] = in.scale[k];
+        }
+        usable *= finite_mask_of(in.opacity, huge);
+        opacity = in.opacity;
+      }
+      log2_opacity = log2_fast(vmax(opacity, splat(1e-30f)));
+      Projection p;
+      p.run(lens, in.mean, in.quat, scale);
+      V16 determinant = p.c00 * p.c11 - p.c01 * p.c01;
+      V16 cutoff = splat(2.0f * kLn2) * (log2_opacity - splat(kLog2AlphaMin));
+      V16 u = splat(lens.fx) * p.slope_x + splat(lens.cx), v = splat(lens.fy) * p.slope_y + splat(lens.cy);
+      V16 extent_x = vsqrt(vmax(cutoff, zero) * p.c00), extent_y = vsqrt(vmax(cutoff, zero) * p.c11);
+      I16 visible = (usable > zero) & (p.z > splat(kNear)) & (determinant > splat(1e-10f)) & (cutoff > zero) &
+                    (extent_x < splat(1e9f)) & (extent_y < splat(1e9f)) & (determinant < huge) & (u + extent_x > zero) &
+                    (u - extent_x < splat(static_cast<float>(s.width))) & (v + extent_y > zero) &
+                    (v - extent_y < splat(static_cast<float>(s.height)));
+      V16 inverse = one / determinant;
+      V16 fields[13];
+      fields[kX] = u, fields[kY] = v;
+      fields[kA] = splat(-0.5f * kLog2E) * p.c11 * inverse;
+      fields[kB] = splat(kLog2E) * p.c01 * inverse;
+      fields[kC] = splat(-0.5f * kLog2E) * p.c00 * inverse;
+      fields[kL] = log2_opacity;
+      fields[kDepth] = p.z, fields[kOpacity] = opacity, fields[kExtentX] = extent_x, fields[kExtentY] = extent_y;
+      alignas(64) float table[13][16], basis_table[16][16];
+      Direction d(in.mean, center);
+      V16 basis[16];
+      sh_basis(s.sh_degree, d.x, d.y, d.z, basis);
+      for (int k = 0; k <= rest; ++k) store(basis_table[k], basis[k]);
+      for (int k = 0; k < 13; ++k)
+        if (k < kRed || k > kBlue) store(table[k], fields[k]);
+      for (int lane = 0; lane < lanes; ++lane) {
+        const int64_t g = first + lane;
+        bool drawn = visible[lane] != 0;
+        float rgb[3];
+        if (drawn) {
+          const float* sh0 = s.sh0 + g * 3;
+          const float* shN = s.shN + g * 3 * s.sh_rest;
+          for (int k = 0; k < 3; ++k) rgb[k] = 0.5f + basis_table[0][lane] * sh0[k];
+          for (int j = 0; j < rest; ++j)
+            for (int k = 0; k < 3; ++k) rgb[k] += basis_table[j + 1][lane] * shN[j * 3 + k];
+          drawn = std::fabs(rgb[0]) < 1e30f && std::fabs(rgb[1]) < 1e30f && std::fabs(rgb[2]) < 1e30f;
+        }
+        out.radii[g] = drawn ? std::max(table[kExtentX][lane], table[kExtentY][lane]) : 0.0f;
+        if (!drawn) continue;
+        float* line = scratch + slot * kLine;
+        for (int k = 0; k < 13; ++k) line[k] = table[k][lane];
+        for (int k = 0; k < 3; ++k) line[kRed + k] = std::max(rgb[k], 0.0f);
+        // Signs of the unclamped colours: the backward pass needs them.
+        line[13] = static_cast<float>((rgb[0] > 0) | (rgb[1] > 0) << 1 | (rgb[2] > 0) << 2);
+        c.id[slot] = static_cast<int32_t>(g);
+        ++slot;
+      }
+    }
+    c.chunk_slot[chunk + 1] = static_cast<int32_t>(slot - begin);
+  });
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) c.chunk_slot[chunk + 1] += c.chunk_slot[chunk];
+  c.visible = c.chunk_slot[chunks];
+  for (int64_t chunk = 1; chunk < chunks; ++chunk) {  // close the gaps; source and target ascend, so moving forward is safe
+    const int64_t count = c.chunk_slot[chunk + 1] - c.chunk_slot[chunk], from = chunk * kGaussianGrain, to = c.chunk_slot[chunk];
+    if (from == to || count == 0) continue;
+    std::memmove(scratch + to * kLine, scratch + from * kLine, count * kLine * sizeof(float));
+    std::memmove(c.id.data() + to, c.id.data() + from, count * sizeof(int32_t));
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------------------- binning
+
+// Slots by ascending depth; equal depths keep their order.  Depths are positive, so their bits sort like integers.
+void sort_by_depth(Context& c) {
+  const int64_t n = c.visible;
+  c.keys.resize(n), c.keys2.resize(n), c.order.resize(n), c.order2.resize(n);
+  static constexpr int kDigit = 2048;
+  std::vector<uint32_t> histogram(3 * kDigit, 0);
+  for (int64_t i = 0; i < n; ++i) {
+    uint32_t key;
+    std::memcpy(&key, &c.lines[i * kLine + kDepth], 4);
+    c.keys[i] = key;
+    c.order[i] = static_cast<uint32_t>(i);
+    ++histogram[key & 2047], ++histogram[kDigit + ((key >> 11) & 2047)], ++histogram[2 * kDigit + (key >> 22)];
+  }
+  for (int pass = 0; pass < 3; ++pass) {
+    uint32_t* h = histogram.data() + pass * kDigit;
+    uint32_t sum = 0;
+    bool one_bucket = false;
+    for (int d = 0; d < kDigit; ++d) {
+      one_bucket |= h[d] == static_cast<uint32_t>(n);
+      const uint32_t count = h[d];
+      h[d] = sum;
+      sum += count;
+    }
+    if (one_bucket) continue;
+    const int shift = 11 * pass;
+    for (int64_t i = 0; i < n; ++i) {
+      const uint32_t to = h[(c.keys[i] >> shift) & 2047]++;
+      c.keys2[to] = c.keys[i];
+      c.order2[to] = c.order[i];
+    }
+    c.keys.swap(c.keys2);
+    c.order.swap(c.order2);
+  }
+}
+
+// Calls emit(tile, block mask) for every tile whose blocks the ellipse {α ≥ 1/255} touches.
+template <class F>
+SW_INLINE void for_each_tile(const float* line, int tiles_x, int tiles_y, F&& emit) {
+  const float mx = line[kX], my = line[kY], rx = line[kExtentX], ry = line[kExtentY];
+  const float a = line[kA] * (-2.0f * kLn2), b = line[kB] * (-kLn2), c = line[kC] * (-2.0f * kLn2);  // Σ′⁻¹ = [[a, b], [b, c]]
+  const float determinant = a * c - b * b;
+  const float cutoff = ry * ry * determinant / a;  // dᵀΣ′⁻¹d ≤ cutoff; ry² = cutoff·c/determinant… with Σ′₁₁ = a/determinant
+  const float inverse_a = 1.0f / a;
+  const float y_at_right = -(b / c) * rx;  // dy at the ellipse's rightmost point
+  const int blocks_x = tiles_x * 4, blocks_y = tiles_y * 4;
+  // Block row r covers pixel centres 4r + ½ … 4r + 3½.
+  const int row0 = std::max(0, static_cast<int>(std::ceil((my - ry - 3.5f) * 0.25f)));
+  const int row1 = std::min(blocks_y - 1, static_cast<int>(std::floor((my + ry - 0.5f) * 0.25f)));
+  const V16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  for (int base = row0 & ~3; base <= row1; base += 16) {  // sixteen block rows = four tile rows at once
+    V16 top = vmax(splat(4.0f * base + 0.5f - my) + splat(4.0f) * lane, splat(-ry));
+    V16 bottom = vmin(splat(4.0f * base + 3.5f - my) + splat(4.0f) * lane, splat(ry));
+    V16 s0 = vsqrt(vmax(splat(a * cutoff) - splat(determinant) * top * top, splat(0.0f)));
+    V16 s1 = vsqrt(vmax(splat(a * cutoff) - splat(determinant) * bottom * bottom, splat(0.0f)));
+    V16 right = vmax(splat(-b) * top + s0, splat(-b) * bottom + s1) * splat(inverse_a);
+    V16 left = vmin(splat(-b) * top - s0, splat(-b) * bottom - s1) * splat(inverse_a);
+    right = (top <= splat(y_at_right)) & (splat(y_at_right) <= bottom) ? splat(rx) : right;
+    left = (top <= splat(-y_at_right)) & (splat(-y_at_right) <= bottom) ? splat(-rx) : left;
+    // A hair of slack (1/64 px) absorbs rounding: a block too many costs time, a block too few an error.
+    V16 first = (splat(mx - 3.5f - 0.015625f) + left) * splat(0.25f), last = (splat(mx - 0.5f + 0.015625f) + right) * splat(0.25f);
+    alignas(64) float first_block[16], last_block[16];
+    store(first_block, clamp(first, splat(-1.0f), splat(static_cast<float>(blocks_x))));
+    store(last_block, clamp(last, splat(-2.0f), splat(static_cast<float>(blocks_x - 1))));
+    const int rows = std::min(16, row1 + 1 - base);
+    for (int group = 0; group < rows; group += 4) {
+      int low[4], high[4], least = blocks_x, most = -1;
+      for (int r = 0; r < 4; ++r) {
+        const int row = base + group + r;
+        if (row < row0 || row > row1) {
+          low[r] = 1, high[r] = 0;
+          continue;
+        }
+        low[r] = std::max(0, static_cast<int>(std::ceil(first_block[group + r])));
+        high[r] = static_cast<int>(std::floor(last_block[group + r]));
+        if (high[r] < low[r]) continue;
+        least = std::min(least, low[r]), most = std::max(most, high[r]);
+      }
+      if (most < least) continue;
+      const int tile_row = (base + group) >> 2;
+      for (int tx = least >> 2; tx <= most >> 2; ++tx) {
+        uint32_t mask = 0;
+        for (int r = 0; r < 4; ++r) {
+          const int from = std::max(low[r] - 4 * tx, 0), to = std::min(high[r] - 4 * tx, 3);
+          if (from <= to) mask |= ((2u << to) - (1u << from)) << (4 * r);
+        }
+        if (mask) emit(static_cast<uint32_t>(tile_row * tiles_x + tx), mask);
+      }
+    }
+  }
+}
+
+void bin(const SplatScene& s, Context& c) {
+  c.tiles_x = (s.width + kTile - 1) / kTile, c.tiles_y = (s.height + kTile - 1) / kTile;
+  const int64_t tiles = static_cast<int64_t>(c.tiles_x) * c.tiles_y;
+  sort_by_depth(c);
+  const int64_t chunks = (c.visible + kBinGrain - 1) / kBinGrain;
+  if (static_cast<int64_t>(c.emitted.size()) < chunks) c.emitted.resize(chunks);
+  c.chunk_tile.assign(chunks * tiles, 0);
+  c.first_pair.resize(c.visible), c.pair_count.resize(c.visible);
+  std::vector<uint32_t> chunk_pairs(chunks + 1, 0);
+  parallel_for(chunks, [&](int64_t chunk) {
+    auto& emitted = c.emitted[chunk];
+    emitted.clear();
+    uint32_t* counts = c.chunk_tile.data() + chunk * tiles;
+    const int64_t begin = chunk * kBinGrain, end = std::min<int64_t>(c.visible, begin + kBinGrain);
+    for (int64_t i = begin; i < end; ++i) {
+      const uint32_t slot = c.order[i];
+      const size_t before = emitted.size();
+      for_each_tile(c.lines + static_cast<int64_t>(slot) * kLine, c.tiles_x, c.tiles_y, [&](uint32_t tile, uint32_t mask) {
+        emitted.push_back({tile, slot, mask});
+        ++counts[tile];
+      });
+      c.first_pair[slot] = static_cast<uint32_t>(before);
+      c.pair_count[slot] = static_cast<uint32_t>(emitted.size() - before);
+    }
+    chunk_pairs[chunk + 1] = static_cast<uint32_t>(emitted.size());
+  });
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) chunk_pairs[chunk + 1] += chunk_pairs[chunk];
+  c.tile_offset.resize(tiles + 1);
+  uint32_t sum = 0;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    c.tile_offset[tile] = sum;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      const uint32_t count = c.chunk_tile[chunk * tiles + tile];
+      c.chunk_tile[chunk * tiles + tile] = sum;
+      sum += count;
+    }
+  }
+  c.tile_offset[tiles] = sum;
+  if (c.pairs.size() < sum) c.pairs.resize(sum + sum / 4);
+  parallel_for(chunks, [&](int64_t chunk) {
+    uint32_t* position = c.chunk_tile.data() + chunk * tiles;
+    uint32_t place = chunk_pairs[chunk];
+    for (const Emitted& e : c.emitted[chunk]) c.pairs[position[e.tile]++] = {e.slot, place++, e.blocks};
+    const int64_t begin = chunk * kBinGrain, end = std::min<int64_t>(c.visible, begin + kBinGrain);
+    for (int64_t i = begin; i < end; ++i) c.first_pair[c.order[i]] += chunk_pairs[chunk];
+  });
+}
+
+// ------------------------------------------------------------------------------------------------------------- rasterisation
+
+// Scratch of the thread that works on a tile.
+struct TileScratch {
+  std::vector<float> line_storage, gradient_storage, extra_storage, extra_gradient_storage, contribution_storage;
+  std::vector<uint32_t> lists;
+  float *lines = nullptr, *gradients = nullptr;
+  uint32_t counts[kBlocks];
+  const uint32_t* list[kBlocks];
+
+  // Copies the tile's Gaussians side by side, centres relative to the tile, and builds the list of each block.
+  void gather_tile(const Context& c, int64_t tile) {
+    const uint32_t begin = c.tile_offset[tile], count = c.tile_offset[tile + 1] - begin;
+    const float left = static_cast<float>(tile % c.tiles_x * kTile), top = static_cast<float>(tile / c.tiles_x * kTile);
+    lines = aligned(line_storage, static_cast<size_t>(count) * kLine);
+    if (lists.size() < static_cast<size_t>(count) * kBlocks) lists.resize(static_cast<size_t>(count) * kBlocks * 5 / 4);
+    uint32_t* writable[kBlocks];
+    for (int b = 0; b < kBlocks; ++b) {
+      writable[b] = lists.data() + static_cast<size_t>(b) * count;
+      list[b] = writable[b];
+    }
+    for (uint32_t j = 0; j < count; ++j) {
+      const Pair& pair = c.pairs[begin + j];
+      if (j + 8 < count) __builtin_prefetch(c.lines + static_cast<int64_t>(c.pairs[begin + j + 8].slot) * kLine);
+      float* line = lines + static_cast<size_t>(j) * kLine;
+      store(line, load(c.lines + static_cast<int64_t>(pair.slot) * kLine));
+      line[kX] -= left, line[kY] -= top;
+      for (uint32_t bits = pair.blocks; bits; bits &= bits - 1) *writable[__builtin_ctz(bits)]++ = j;
+    }
+    for (int b = 0; b < kBlocks; ++b) counts[b] = static_cast<uint32_t>(writable[b] - list[b]);
+  }
+};
+
+TileScratch& scratch() {
+  static thread_local TileScratch s;
+  return s;
+}
+
+// Pixel centres of a block relative to its tile.
+SW_INLINE V16 block_x(int block) {
+  const V16 x = {.5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f};
+  return x + splat(4.0f * (block & 3));
+}
+SW_INLINE V16 block_y(int block) {
+  const V16 y = {.5f, .5f, .5f, .5f, 1.5f, 1.5f, 1.5f, 1.5f, 2.5f, 2.5f, 2.5f, 2.5f, 3.5f, 3.5f, 3.5f, 3.5f};
+  return y + splat(4.0f * (block >> 2));
+}
+
+struct TilePlace {
+  int left, top, columns, rows;  // pixels of the tile inside the picture
+  TilePlace(const SplatScene& s, const Context& c, int64_t tile)
+      : left(static_cast<int>(tile % c.tiles_x) * kTile),
+        top(static_cast<int>(tile / c.tiles_x) * kTile),
+        columns(std::min(kTile, s.width - left)),
+        rows(std::min(kTile, s.height - top)) {}
+  bool covers(int block) const { return (block & 3) * 4 < columns && (block >> 2) * 4 < rows; }
+  // 1 for pixels inside the picture: lanes outside start dead and cost nothing more.
+  SW_INLINE V16 inside(V16 x, V16 y) const {
+    return (x < splat(static_cast<float>(columns))) & (y < splat(static_cast<float>(rows))) ? splat(1.0f) : splat(0.0f);
+  }
+};
+
+template <bool Contributions>
+void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int64_t tile, float* pair_contribution) {
+  TileScratch& t = scratch();
+  t.gather_tile(c, tile);
+  const uint32_t begin = c.tile_offset[tile], count = c.tile_offset[tile + 1] - begin;
+  const TilePlace place(s, c, tile);
+  float* contribution = nullptr;
+  if (Contributions) {
+    contribution = aligned(t.contribution_storage, static_cast<size_t>(count) * 4);
+    std::memset(contribution, 0, static_cast<size_t>(count) * 4 * sizeof(float));
+  }
+  for (int block = 0; block < kBlocks; ++block) {
+    c.reached[tile * kBlocks + block] = 0;
+    if (!place.covers(block)) continue;
+    const V16 px = block_x(block), py = block_y(block), zero = splat(0.0f);
+    V16 T = place.inside(px, py), T_final = splat(1.0f);
+    V16 red = zero, green = zero, blue = zero, depth = zero, best = zero;
+    I16 winner = splat_int(-1);
+    V16 extra[kMaxExtra];
+    for (int k = 0; k < s.channels; ++k) extra[k] = zero;
+    const uint32_t* list = t.list[block];
+    const uint32_t n = t.counts[block];
+    uint32_t i = 0;
+    for (; i < n; ++i) {
+      if ((i & 7) == 0 && !any_positive(T)) break;
+      const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
+      const V16 dx = px - splat(line[kX]), dy = py - splat(line[kY]);
+      const V16 power =
+          (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
+      V16 alpha = vmin(exp2_raster(power), splat(kAlphaMax));
+      alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
+      V16 weight = alpha * T;
+      const V16 after = T - weight;
+      const I16 alive = after > splat(kTransmittanceMin);
+      weight = alive ? weight : zero;
+      T_final = alive ? after : T_final;
+      T = alive ? after : zero;
+      red += weight * splat(line[kRed]);
+      green += weight * splat(line[kGreen]);
+      blue += weight * splat(line[kBlue]);
+      depth += weight * splat(line[kDepth]);
+      if (s.channels) {
+        const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[i]].slot]) * s.channels;
+        for (int k = 0; k < s.channels; ++k) extra[k] += weight * splat(values[k]);
+      }
+      if (Contributions) {
+        float* row = contribution + static_cast<size_t>(list[i]) * 4;
+        float sum = 0, touched = 0;
+        for (int l = 0; l < 16; ++l) sum += weight[l], touched += weight[l] > 0;
+        row[0] += sum, row[1] += touched;
+        const I16 better = weight > best;
+        best = better ? weight : best;
+        winner = better ? splat_int(static_cast<int32_t>(list[i])) : winner;
+      }
+    }
+    c.reached[tile * kBlocks + block] = i;
+    if (Contributions)
+      for (int l = 0; l < 16; ++l)
+        if (winner[l] >= 0) contribution[static_cast<size_t>(winner[l]) * 4 + 2] += 1;
+    const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
+    red += T_final * splat(s.background[0]);
+    green += T_final * splat(s.background[1]);
+    blue += T_final * splat(s.background[2]);
+    for (int l = 0; l < 16; ++l) {
+      const int x = x0 + (l & 3), y = y0 + (l >> 2);
+      if (x >= s.width || y >= s.height) continue;
+      const int64_t pixel = static_cast<int64_t>(y) * s.width + x;
+      out.color[pixel * 3] = red[l], out.color[pixel * 3 + 1] = green[l], out.color[pixel * 3 + 2] = blue[l];
+      out.depth[pixel] = depth[l];
+      out.alpha[pixel] = 1.0f - T_final[l];
+      for (int k = 0; k < s.channels; ++k) out.extra[pixel * s.channels + k] = extra[k][l];
+    }
+  }
+  if (Contributions)
+    for (uint32_t j = 0; j < count; ++j)
+      std::memcpy(pair_contribution + static_cast<int64_t>(c.pairs[begin + j].place) * 4, contribution + static_cast<size_t>(j) * 4, 16);
+}
+
+void reduce_contributions(const SplatScene& s, const Context& c, const SplatPicture& out, const float* pair_contribution) {
+  std::fill(out.weight_sum, out.weight_sum + s.n, 0.0f);
+  std::fill(out.pixel_count, out.pixel_count + s.n, 0);
+  std::fill(out.argmax_count, out.argmax_count + s.n, 0);
+  parallel_ranges(c.visible, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot) {
+      double sum = 0;
+      int64_t pixels = 0, wins = 0;
+      const float* row = pair_contribution + static_cast<int64_t>(c.first_pair[slot]) * 4;
+      for (uint32_t k = 0; k < c.pair_count[slot]; ++k, row += 4)
+        sum += row[0], pixels += static_cast<int64_t>(row[1]), wins += static_cast<int64_t>(row[2]);
+      const int64_t g = c.id[slot];
+      out.weight_sum[g] = static_cast<float>(sum), out.pixel_count[g] = pixels, out.argmax_count[g] = wins;
+    }
+  });
+}
+
+// -------------------------------------------------------------------------------------------------------------------- backward
+
+typedef double D8 __attribute__((vector_size(64)));
+SW_INLINE V16 splat_pair(const float* two) {  // (a, b) → a b a b …; only bits are moved
+  double d;
+  std::memcpy(&d, two, 8);
+  const D8 v = {d, d, d, d, d, d, d, d};
+  return reinterpret_cast<V16>(v);
+}
+SW_INLINE void store_interleaved(float* out, V16 a, V16 b) {
+#if defined(__AVX512F__)
+  store(out, __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+  store(out + 16, __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
+#else
+  for (int l = 0; l < 16; ++l) out[2 * l] = a[l], out[2 * l + 1] = b[l];
+#endif
+}
+
+// Columns of the moment product.  Even lanes are multiplied by v = α·∂L/∂α, odd lanes by the weight w.
+enum Moment { kOne = 0, kRedM = 1, kMx = 2, kGreenM = 3, kMy = 4, kBlueM = 5, kMxx = 6, kDepthM = 7, kMxy = 8, kMyy = 10, kAbsU = 12, kAbsV = 14 };
+
+template <bool Absolute>
+void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture, const SplatGradients& g, int64_t tile, int stride) {
+  TileScratch& t = scratch();
+  t.gather_tile(c, tile);
+  const uint32_t begin = c.tile_offset[tile], count = c.tile_offset[tile + 1] - begin;
+  const TilePlace place(s, c, tile);
+  const bool extra = s.channels > 0;
+  t.gradients = aligned(t.gradient_storage, static_cast<size_t>(count) * stride);
+  std::memset(t.gradients, 0, static_cast<size_t>(count) * stride * sizeof(float));
+  alignas(64) float products[kBatch][32];
+  alignas(64) float absolutes[kBatch][32];
+  for (int block = 0; block < kBlocks; ++block) {
+    const uint32_t n = c.reached[tile * kBlocks + block];
+    if (n == 0) continue;
+    const V16 px = block_x(block), py = block_y(block), zero = splat(0.0f), one = splat(1.0f);
+    V16 T = place.inside(px, py);
+    alignas(64) float upstream[4][16] = {}, suffix[16] = {}, columns[16][16] = {};
+    alignas(64) float extra_columns[16][16] = {};
+    V16 extra_upstream[kMaxExtra];
+    for (int k = 0; k < s.channels; ++k) extra_upstream[k] = zero;
+    const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
+    for (int l = 0; l < 16; ++l) {
+      const int x = x0 + (l & 3), y = y0 + (l >> 2);
+      // Moments are taken about the tile's centre and moved to the Gaussian's own at the end.
+      const float mx = px[l] - 8.0f, my = py[l] - 8.0f;
+      columns[l][kOne] = 1, columns[l][kMx] = mx, columns[l][kMy] = my;
+      columns[l][kMxx] = mx * mx, columns[l][kMxy] = mx * my, columns[l][kMyy] = my * my;
+      if (x >= s.width || y >= s.height) continue;
+      const int64_t pixel = static_cast<int64_t>(y) * s.width + x;
+      float sum = 0;
+      for (int k = 0; k < 3; ++k) {
+        upstream[k][l] = g.color[pixel * 3 + k];
+        sum += upstream[k][l] * picture.color[pixel * 3 + k];
+      }
+      if (g.depth) {
+        upstream[3][l] = g.depth[pixel];
+        sum += upstream[3][l] * picture.depth[pixel];
+      }
+      if (g.alpha) sum -= g.alpha[pixel] * (1.0f - picture.alpha[pixel]);
+      for (int k = 0; k < s.channels; ++k) {
+        const float u = g.extra[pixel * s.channels + k];
+        extra_upstream[k][l] = u;
+        extra_columns[l][k] = u;
+        sum += u * picture.extra[pixel * s.channels + k];
+      }
+      suffix[l] = sum;
+      columns[l][kRedM] = upstream[0][l], columns[l][kGreenM] = upstream[1][l], columns[l][kBlueM] = upstream[2][l];
+      columns[l][kDepthM] = upstream[3][l];
+    }
+    const V16 up_red = load(upstream[0]), up_green = load(upstream[1]), up_blue = load(upstream[2]), up_depth = load(upstream[3]);
+    V16 S = load(suffix);  // Σ over what is not yet passed of w·∂L/∂w, the background included
+    const uint32_t* list = t.list[block];
+    for (uint32_t base = 0; base < n; base += kBatch) {
+      const int batch = static_cast<int>(std::min<uint32_t>(kBatch, n - base));
+      for (int k = 0; k < batch; ++k) {
+        const float* line = t.lines + static_cast<size_t>(list[base + k]) * kLine;
+        const V16 dx = px - splat(line[kX]), dy = py - splat(line[kY]);
+        const V16 power =
+            (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
+        const V16 raw = exp2_raster(power);
+        V16 alpha = vmin(raw, splat(kAlphaMax));
+        alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
+        V16 weight = alpha * T;
+        const V16 after = T - weight;
+        const I16 alive = after > splat(kTransmittanceMin);
+        weight = alive ? weight : zero;
+        T = alive ? after : zero;
+        V16 slope = splat(line[kRed]) * up_red + splat(line[kGreen]) * up_green + splat(line[kBlue]) * up_blue +
+                    splat(line[kDepth]) * up_depth;  // ∂L/∂w
+        if (extra) {
+          const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[base + k]].slot]) * s.channels;
+          for (int e = 0; e < s.channels; ++e) slope += splat(values[e]) * extra_upstream[e];
+        }
+        const V16 own = weight * slope;
+        S -= own;
+        V16 v = own - S * alpha / (one - alpha);  // α·∂L/∂α
+        v = alive & (raw <= splat(kAlphaMax)) ? v : zero;
+        store_interleaved(products[k], v, weight);
+        if (Absolute) {
+          const V16 du = vabs(v * (splat(2 * line[kA]) * dx + splat(line[kB]) * dy));
+          const V16 dv = vabs(v * (splat(line[kB]) * dx + splat(2 * line[kC]) * dy));
+          store_interleaved(absolutes[k], du, dv);
+        }
+      }
+      for (int k = batch; k < kBatch; ++k) {
+        std::memset(products[k], 0, sizeof products[k]);
+        if (Absolute) std::memset(absolutes[k], 0, sizeof absolutes[k]);
+      }
+      V16 sums[kBatch];
+      for (int k = 0; k < kBatch; ++k) sums[k] = zero;
+      for (int l = 0; l < 16; ++l) {
+        const V16 row = load(columns[l]);
+        for (int k = 0; k < kBatch; ++k) sums[k] += splat_pair(products[k] + 2 * l) * row;
+      }
+      for (int k = 0; k < batch; ++k) {
+        float* target = t.gradients + static_cast<size_t>(list[base + k]) * stride;
+        if (Absolute) {
+          float u = 0, v = 0;
+          for (int l = 0; l < 16; ++l) u += absolutes[k][2 * l], v += absolutes[k][2 * l + 1];
+          sums[k][static_cast<int>(kAbsU)] = u, sums[k][static_cast<int>(kAbsV)] = v;
+        }
+        store(target, load(target) + sums[k]);
+        if (extra) {
+          V16 sum = zero;
+          for (int l = 0; l < 16; ++l) sum += splat(products[k][2 * l + 1]) * load(extra_columns[l]);
+          store(target + kLine, load(target + kLine) + sum);
+        }
+      }
+    }
+  }
+  for (uint32_t j = 0; j < count; ++j) {
+    float* from = t.gradients + static_cast<size_t>(j) * stride;
+    const float x = t.lines[static_cast<size_t>(j) * kLine + kX] - 8.0f, y = t.lines[static_cast<size_t>(j) * kLine + kY] - 8.0f;
+    const float m = from[kOne], mx = from[kMx], my = from[kMy];
+    from[kMx] = mx - x * m, from[kMy] = my - y * m;
+    from[kMxx] += x * (x * m - 2 * mx);
+    from[kMyy] += y * (y * m - 2 * my);
+    from[kMxy] += x * y * m - x * my - y * mx;
+    float* to = c.pair_gradients + static_cast<int64_t>(c.pairs[begin + j].place) * stride;
+    store(to, load(from));
+    if (extra) store(to + kLine, load(from + kLine));
+  }
+}
+
+void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, int stride) {
+  const Lens lens(s);
+  float center[3];
+  camera_center(s, center);
+  const int64_t chunks = (s.n + kGaussianGrain - 1) / kGaussianGrain;
+  const int rest = (s.sh_degree + 1) * (s.sh_degree + 1) - 1;
+  c.pose_partial.assign(g.pose ? chunks * 12 : 0, 0.0);
+  parallel_for(chunks, [&](int64_t chunk) {
+    const int64_t begin = chunk * kGaussianGrain, end = std::min<int64_t>(s.n, begin + kGaussianGrain);
+    const auto clear = [&](float* array, int64_t columns) {
+      if (array) std::memset(array + begin * columns, 0, (end - begin) * columns * sizeof(float));
+    };
+    clear(g.means, 3), clear(g.quats, 4), clear(g.scales, 3), clear(g.opacities, 1), clear(g.sh0, 3);
+    clear(g.shN, 3 * s.sh_rest), clear(g.screen, g.screen_columns), clear(g.extra_in, s.channels);
+    for (int64_t first = c.chunk_slot[chunk]; first < c.chunk_slot[chunk + 1]; first += 16) {
+      const int lanes = static_cast<int>(std::min<int64_t>(16, c.chunk_slot[chunk + 1] - first));
+      int32_t rows[16];
+      alignas(64) float moments[16][16] = {}, fields[kLine][16];
+      for (int lane = 0; lane < 16; ++lane) {
+        const int64_t slot = first + std::min(lane, lanes - 1);
+        rows[lane] = c.id[slot];
+        const float* line = c.lines + slot * kLine;
+        for (int k = 0; k < kLine; ++k) fields[k][lane] = line[k];
+        if (lane >= lanes) continue;
+        const float* pair = c.pair_gradients + static_cast<int64_t>(c.first_pair[slot]) * stride;
+        V16 sum = splat(0.0f), extra_sum = splat(0.0f);
+        for (uint32_t k = 0; k < c.pair_count[slot]; ++k, pair += stride) {
+          sum += load(pair);
+          if (s.channels) extra_sum += load(pair + kLine);
+        }
+        for (int k = 0; k < 16; ++k) moments[k][lane] = sum[k];
+        if (g.extra_in)
+          for (int k = 0; k < s.channels; ++k) g.extra_in[static_cast<int64_t>(rows[lane]) * s.channels + k] = extra_sum[k];
+      }
+      Inputs in;
+      in.read(s, rows, 16);
+      V16 scale[3];
+      for (int k = 0; k < 3; ++k) scale[k] = s.stored ? expv(in.scale[k]) : in.scale[k];
+      Projection p;
+      p.run(lens, in.mean, in.quat, scale);
+      const V16 one = splat(1.0f), two = splat(2.0f), zero = splat(0.0f);
+      const V16 inverse = one / (p.c00 * p.c11 - p.c01 * p.c01);
+      const V16 a = p.c11 * inverse, b = -p.c01 * inverse, cc = p.c00 * inverse;
+      const V16 m0 = load(moments[kOne]), mx = load(moments[kMx]), my = load(moments[kMy]);
+      const V16 du = a * mx + b * my, dv = b * mx + cc * my;  // ∂L/∂(u, v)
+      // ∂L/∂Σ′ = ½ K M K with K = Σ′⁻¹ and M the second moments: α = o·exp(−½ dᵀKd)
+      const V16 mxx = load(moments[kMxx]), mxy = load(moments[kMxy]), myy = load(moments[kMyy]);
+      const V16 t00 = a * mxx + b * mxy, t01 = a * mxy + b * myy, t10 = b * mxx + cc * mxy, t11 = b * mxy + cc * myy;
+      const V16 half = splat(0.5f);
+      const V16 g00 = half * (t00 * a + t01 * b), g01 = half * (t00 * b + t01 * cc), g11 = half * (t10 * b + t11 * cc);
+      V16 dU[6], dH[9], dV[6];
+      for (int k = 0; k < 3; ++k) {
+        dU[k] = two * (g00 * p.U[k] + g01 * p.U[3 + k]);
+        dU[3 + k] = two * (g01 * p.U[k] + g11 * p.U[3 + k]);
+      }
+      for (int r = 0; r < 3; ++r)
+        for (int k = 0; k < 3; ++k) dH[3 * r + k] = p.V[r] * dU[k] + p.V[3 + r] * dU[3 + k];
+      for (int r = 0; r < 2; ++r)
+        for (int k = 0; k < 3; ++k)
+          dV[3 * r + k] = dU[3 * r] * p.H[3 * k] + dU[3 * r + 1] * p.H[3 * k + 1] + dU[3 * r + 2] * p.H[3 * k + 2];
+      V16 d_scale[3], dQ[9];
+      for (int k = 0; k < 3; ++k) {
+        d_scale[k] = dH[k] * p.Q[k] + dH[3 + k] * p.Q[3 + k] + dH[6 + k] * p.Q[6 + k];
+        if (s.stored) d_scale[k] *= p.s[k];
+      }
+      for (int k = 0; k < 9; ++k) dQ[k] = dH[k] * p.s[k % 3];
+      V16 d_quat[4];
+      d_quat[0] = two * (p.qx * (dQ[7] - dQ[5]) + p.qy * (dQ[2] - dQ[6]) + p.qz * (dQ[3] - dQ[1]));
+      d_quat[1] = two * (-two * p.qx * (dQ[4] + dQ[8]) + p.qy * (dQ[1] + dQ[3]) + p.qz * (dQ[2] + dQ[6]) + p.w * (dQ[7] - dQ[5]));
+      d_quat[2] = two * (p.qx * (dQ[1] + dQ[3]) - two * p.qy * (dQ[0] + dQ[8]) + p.qz * (dQ[5] + dQ[7]) + p.w * (dQ[2] - dQ[6]));
+      d_quat[3] = two * (p.qx * (dQ[2] + dQ[6]) + p.qy * (dQ[5] + dQ[7]) - two * p.qz * (dQ[0] + dQ[4]) + p.w * (dQ[3] - dQ[1]));
+      const V16 along = d_quat[0] * p.w + d_quat[1] * p.qx + d_quat[2] * p.qy + d_quat[3] * p.qz;
+      d_quat[0] = (d_quat[0] - along * p.w) * p.inverse_norm, d_quat[1] = (d_quat[1] - along * p.qx) * p.inverse_norm;
+      d_quat[2] = (d_quat[2] - along * p.qy) * p.inverse_norm, d_quat[3] = (d_quat[3] - along * p.qz) * p.inverse_norm;
+
+      // J = [[fx/z, 0, −fx·x̂/z], [0, fy/z, −fy·ŷ/z]] with x̂, ŷ the clamped slopes
+      const float* R = lens.R;
+      const V16 fx = splat(lens.fx), fy = splat(lens.fy);
+      const V16 dJ00 = dV[0] * splat(R[0]) + dV[1] * splat(R[1]) + dV[2] * splat(R[2]);
+      const V16 dJ02 = dV[0] * splat(R[6]) + dV[1] * splat(R[7]) + dV[2] * splat(R[8]);
+      const V16 dJ11 = dV[3] * splat(R[3]) + dV[4] * splat(R[4]) + dV[5] * splat(R[5]);
+      const V16 dJ12 = dV[3] * splat(R[6]) + dV[4] * splat(R[7]) + dV[5] * splat(R[8]);
+      V16 dx = du * fx * p.iz, dy = dv * fy * p.iz;
+      V16 dz = load(moments[kDepthM]) - (du * fx * p.slope_x + dv * fy * p.slope_y) * p.iz;
+      dz += ((dJ02 * fx * p.clamped_x + dJ12 * fy * p.clamped_y) - (dJ00 * fx + dJ11 * fy)) * p.iz * p.iz;
+      const V16 d_slope_x = p.clamped_x == p.slope_x ? -dJ02 * fx * p.iz : zero;
+      const V16 d_slope_y = p.clamped_y == p.slope_y ? -dJ12 * fy * p.iz : zero;
+      dx += d_slope_x * p.iz, dy += d_slope_y * p.iz;
+      dz -= (d_slope_x * p.slope_x + d_slope_y * p.slope_y) * p.iz;
+      V16 d_mean[3];
+      for (int k = 0; k < 3; ++k) d_mean[k] = splat(R[k]) * dx + splat(R[3 + k]) * dy + splat(R[6 + k]) * dz;
+
+      const V16 opacity = load(fields[kOpacity]);
+      const V16 d_opacity = s.stored ? m0 * (one - opacity) : m0 / opacity;
+
+      // Colour: clamped at 0, then spherical harmonics of the direction from the camera.
+      const Direction direction(in.mean, center);
+      V16 basis[16], d_basis[16], d_color[3];
+      sh_basis(s.sh_degree, direction.x, direction.y, direction.z, basis);
+      alignas(64) float basis_table[16][16], d_basis_table[16][16], color_table[3][16];
+      for (int k = 0; k <= rest; ++k) store(basis_table[k], basis[k]);
+      for (int k = 0; k < 3; ++k) {
+        for (int lane = 0; lane < 16; ++lane)
+          color_table[k][lane] = (static_cast<int>(fields[13][lane]) >> k & 1) ? moments[kRedM + 2 * k][lane] : 0.0f;
+        d_color[k] = load(color_table[k]);
+      }
+      V16 d_center[3] = {zero, zero, zero};
+      if (rest > 0) {
+        for (int lane = 0; lane < lanes; ++lane) {
+          const int64_t row = rows[lane];
+          const float* shN = s.shN + row * 3 * s.sh_rest;
+          const float r = color_table[0][lane], gr = color_table[1][lane], bl = color_table[2][lane];
+          float* out = g.shN + row * 3 * s.sh_rest;
+          for (int j = 0; j < rest; ++j) {
+            const float y = basis_table[j + 1][lane];
+            out[3 * j] = y * r, out[3 * j + 1] = y * gr, out[3 * j + 2] = y * bl;
+            d_basis_table[j + 1][lane] = shN[3 * j] * r + shN[3 * j + 1] * gr + shN[3 * j + 2] * bl;
+          }
+        }
+        for (int lane = lanes; lane < 16; ++lane)
+          for (int j = 0; j < rest; ++j) d_basis_table[j + 1][lane] = 0;
+        for (int j = 1; j <= rest; ++j) d_basis[j] = load(d_basis_table[j]);
+        V16 d_direction[3];
+        sh_basis_gradient(s.sh_degree, direction.x, direction.y, direction.z, d_basis, d_direction);
+        const V16 radial =
+            d_direction[0] * direction.x + d_direction[1] * direction.y + d_direction[2] * direction.z;  // normalising removes it
+        const V16 d[3] = {(d_direction[0] - radial * direction.x) * direction.inverse_length,
+                          (d_direction[1] - radial * direction.y) * direction.inverse_length,
+                          (d_direction[2] - radial * direction.z) * direction.inverse_length};
+        for (int k = 0; k < 3; ++k) d_mean[k] += d[k], d_center[k] = -d[k];
+      }
+      for (int lane = 0; lane < lanes; ++lane) {
+        const int64_t row = rows[lane];
+        for (int k = 0; k < 3; ++k) {
+          g.means[row * 3 + k] = d_mean[k][lane];
+          g.scales[row * 3 + k] = d_scale[k][lane];
+          g.sh0[row * 3 + k] = basis_table[0][lane] * color_table[k][lane];
+        }
+        for (int k = 0; k < 4; ++k) g.quats[row * 4 + k] = d_quat[k][lane];
+        g.opacities[row] = d_opacity[lane];
+        if (g.screen) {
+          float* screen = g.screen + row * g.screen_columns;
+          screen[0] = du[lane], screen[1] = dv[lane];
+          if (g.screen_columns == 4) {  // per-pixel absolute gradients carry ln 2 from the base-2 exponent
+            screen[2] = moments[kAbsU][lane] * kLn2, screen[3] = moments[kAbsV][lane] * kLn2;
+          }
+        }
+      }
+      if (g.pose) {
+        // points: dL/dR += d_camera ⊗ mean, dL/dt += d_camera;  covariance: V = J·R;  centre = −Rᵀt
+        double* pose = c.pose_partial.data() + chunk * 12;
+        const V16 iz = p.iz, jx = fx * iz, jy = fy * iz;
+        for (int lane = 0; lane < lanes; ++lane) {
+          const float d_camera[3] = {dx[lane], dy[lane], dz[lane]};
+          const float j00 = jx[lane], j02 = -jx[lane] * p.clamped_x[lane], j11 = jy[lane], j12 = -jy[lane] * p.clamped_y[lane];
+          for (int k = 0; k < 3; ++k) {
+            const float mean = in.mean[k][lane];
+            pose[k] += d_camera[0] * mean + j00 * dV[k][lane];
+            pose[3 + k] += d_camera[1] * mean + j11 * dV[3 + k][lane];
+            pose[6 + k] += d_camera[2] * mean + j02 * dV[k][lane] + j12 * dV[3 + k][lane];
+            pose[9 + k] += d_camera[k];
+            const float dc = d_center[k][lane];
+            for (int r = 0; r < 3; ++r) {
+              pose[3 * r + k] -= s.translation[r] * dc;
+              pose[9 + r] -= s.rotation[3 * r + k] * dc;
+            }
+          }
+        }
+      }
+    }
+  });
+  if (g.pose) {
+    std::fill(g.pose, g.pose + 12, 0.0);
+    for (int64_t chunk = 0; chunk < chunks; ++chunk)
+      for (int k = 0; k < 12; ++k) g.pose[k] += c.pose_partial[chunk * 12 + k];
+  }
+}
+
+double seconds_now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+}  // namespace
+}  // namespace sw
+
+using namespace sw;
+
+SW_EXPORT void* sw_splats_new() { return new Context; }
+SW_EXPORT void sw_splats_delete(void* context) { delete static_cast<Context*>(context); }
+
+// `seconds` (nullable): projection, binning, rasterisation.
+SW_EXPORT void sw_splats_forward(void* context, const SplatScene* scene, const SplatPicture* picture, double* seconds) {
+  Context& c = *static_cast<Context*>(context);
+  const SplatScene& s = *scene;
+  const double start = seconds_now();
+  c.n = s.n;
+  project(s, c, *picture);
+  const double projected = seconds_now();
+  bin(s, c);
+  const double binned = seconds_now();
+  const int64_t tiles = static_cast<int64_t>(c.tiles_x) * c.tiles_y;
+  c.reached.resize(tiles * kBlocks);
+  if (picture->weight_sum) {
+    std::vector<float> pair_contribution(static_cast<size_t>(c.tile_offset[tiles]) * 4 + 4);
+    parallel_for(tiles, [&](int64_t tile) { forward_tile<true>(s, c, *picture, tile, pair_contribution.data()); });
+    reduce_contributions(s, c, *picture, pair_contribution.data());
+  } else {
+    parallel_for(tiles, [&](int64_t tile) { forward_tile<false>(s, c, *picture, tile, nullptr); });
+  }
+  if (seconds) seconds[0] = projected - start, seconds[1] = binned - projected, seconds[2] = seconds_now() - binned;
+}
+
+// `seconds` (nullable): rasterisation, projection.
+SW_EXPORT void sw_splats_backward(void* context, const SplatScene* scene, const SplatPicture* picture, const SplatGradients* gradients,
+                                  double* seconds) {
+  Context& c = *static_cast<Context*>(context);
+  const SplatScene& s = *scene;
+  const double start = seconds_now();
+  const int64_t tiles = static_cast<int64_t>(c.tiles_x) * c.tiles_y;
+  const int stride = s.channels ? 2 * kLine : kLine;
+  c.pair_gradients = aligned(c.pair_storage, static_cast<size_t>(c.tile_offset[tiles]) * stride);
+  if (gradients->screen && gradients->screen_columns == 4)
+    parallel_for(tiles, [&](int64_t tile) { backward_tile<true>(s, c, *picture, *gradients, tile, stride); });
+  else
+    parallel_for(tiles, [&](int64_t tile) { backward_tile<false>(s, c, *picture, *gradients, tile, stride); });
+  const double rastered = seconds_now();
+  project_backward(s, c, *gradients, stride);
+  if (seconds) seconds[0] = rastered - start, seconds[1] = seconds_now() - rastered;
+}
+
+// Counts for the benchmark: pairs, lanes evaluated by the forward pass (reached list entries × 16).
+SW_EXPORT void sw_splats_counts(void* context, int64_t* counts) {
+  Context& c = *static_cast<Context*>(context);
+  const int64_t tiles = static_cast<int64_t>(c.tiles_x) * c.tiles_y;
+  counts[0] = c.visible, counts[1] = c.tile_offset[tiles], counts[2] = 0;
+  for (uint32_t r : c.reached) counts[2] += 16 * static_cast<int64_t>(r);
+}

@@ -1,0 +1,162 @@
+// (1 − λ)·L1 + λ·(1 − SSIM) and its gradient in two sweeps over the picture.
+//
+// Pictures are [height, width, 3] interleaved: a row is one array of 3·width floats and the window's taps are 3 floats apart, so
+// no channel needs to be taken out.  Each band of rows keeps a ring of horizontally blurred rows that fits the second-level cache.
+#include <algorithm>
+#include <vector>
+
+#include "common.h"
+
+namespace sw {
+namespace {
+
+constexpr int kTaps = 11;
+constexpr int kReach = kTaps / 2;
+constexpr int kBand = 48;  // rows of a chunk; 10 more are blurred at its edges
+constexpr float kC1 = 1e-4f, kC2 = 9e-4f;
+
+struct Window {
+  float weight[kTaps];
+  Window() {
+    double w[kTaps], sum = 0;
+    for (int k = 0; k < kTaps; ++k) sum += w[k] = std::exp(-(k - kReach) * (k - kReach) / (2 * 1.5 * 1.5));
+    for (int k = 0; k < kTaps; ++k) weight[k] = static_cast<float>(w[k] / sum);
+  }
+};
+const Window kWindow;
+
+// Horizontal blur of a row that has at least 15 zeros before and 31 after it.
+SW_INLINE void blur_row(const float* padded, float* out, int64_t length) {
+  V16 w[kReach + 1];
+  for (int k = 0; k <= kReach; ++k) w[k] = splat(kWindow.weight[k]);
+  for (int64_t i = 0; i < length; i += 16) {
+    const float* center = padded + i;
+    V16 sum = w[kReach] * load(center);
+    for (int k = 0; k < kReach; ++k) sum += w[k] * (load(center - 3 * (kReach - k)) + load(center + 3 * (kReach - k)));
+    store(out + i, sum);
+  }
+}
+// Rows of a ring added with the window's weights; rows outside the picture are zero.
+SW_INLINE V16 blur_column(const float* const* rows, int64_t i) {
+  V16 sum = splat(kWindow.weight[kReach]) * load(rows[kReach] + i);
+  for (int k = 0; k < kReach; ++k) sum += splat(kWindow.weight[k]) * (load(rows[k] + i) + load(rows[kTaps - 1 - k] + i));
+  return sum;
+}
+
+template <int Fields>
+struct Ring {
+  int64_t stride;
+  std::vector<float> storage, padded, zeros;
+  explicit Ring(int64_t length)
+      : stride((length + 31) / 16 * 16), storage(Fields * kTaps * stride), padded(Fields * (stride + 64)), zeros(stride) {}
+  float* row(int field, int64_t y) { return storage.data() + (field * kTaps + (y + 2 * kTaps) % kTaps) * stride; }
+  float* source(int field) { return padded.data() + field * (stride + 64) + 16; }
+  void window(int field, int64_t y, int64_t height, const float** rows) {
+    for (int k = 0; k < kTaps; ++k) {
+      const int64_t from = y + k - kReach;
+      rows[k] = from < 0 || from >= height ? zeros.data() : row(field, from);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace sw
+
+using namespace sw;
+
+// Returns the loss; `gradient` receives ∂loss/∂image.
+SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, const float* truth, float weight, float* gradient) {
+  const int64_t length = 3 * width, count = length * height, bands = (height + kBand - 1) / kBand;
+  const float l1_scale = (1 - weight) / count, ssim_scale = -weight / count;
+  std::vector<double> l1(bands, 0.0), ssim(bands, 0.0);
+  const int64_t stride = (length + 31) / 16 * 16;
+  static thread_local std::vector<float> maps_storage;
+  if (weight != 0 && static_cast<int64_t>(maps_storage.size()) < 3 * height * stride) maps_storage.resize(3 * height * stride);
+  float* maps = maps_storage.data();
+  parallel_for(bands, [&](int64_t band) {
+    const int64_t begin = band * kBand, end = std::min(height, begin + kBand);
+    double absolute = 0;
+    for (int64_t y = begin; y < end; ++y) {
+      const float *x = image + y * length, *t = truth + y * length;
+      float* g = gradient + y * length;
+      float sum = 0;
+      for (int64_t i = 0; i < length; ++i) {
+        const float d = x[i] - t[i];
+        sum += std::fabs(d);
+        g[i] = d > 0 ? l1_scale : (d < 0 ? -l1_scale : 0.0f);
+      }
+      absolute += sum;
+    }
+    l1[band] = absolute;
+    if (weight == 0) return;
+    Ring<5> ring(length);
+    double similarity = 0;
+    for (int64_t next = std::max<int64_t>(0, begin - kReach), y = begin; y < end; ++y) {
+      for (; next <= std::min(height - 1, y + kReach); ++next) {
+        const float *x = image + next * length, *t = truth + next * length;
+        float* f[5];
+        for (int k = 0; k < 5; ++k) f[k] = ring.source(k);
+        for (int64_t i = 0; i < length; ++i) {
+          f[0][i] = x[i], f[1][i] = t[i];
+          f[2][i] = x[i] * x[i], f[3][i] = t[i] * t[i], f[4][i] = x[i] * t[i];
+        }
+        for (int k = 0; k < 5; ++k) blur_row(f[k], ring.row(k, next), length);
+      }
+      const float* rows[5][kTaps];
+      for (int k = 0; k < 5; ++k) ring.window(k, y, height, rows[k]);
+      float* d_mean = maps + (0 * height + y) * stride;
+      float* d_square = maps + (1 * height + y) * stride;
+      float* d_product = maps + (2 * height + y) * stride;
+      V16 sum = splat(0.0f);
+      float tail = 0;
+      for (int64_t i = 0; i < length; i += 16) {
+        const V16 two = splat(2.0f), one = splat(1.0f);
+        const V16 mx = blur_column(rows[0], i), my = blur_column(rows[1], i), xx = blur_column(rows[2], i);
+        const V16 yy = blur_column(rows[3], i), xy = blur_column(rows[4], i);
+        const V16 A = two * mx * my + splat(kC1), B = two * (xy - mx * my) + splat(kC2);
+        const V16 C = mx * mx + my * my + splat(kC1), D = xx - mx * mx + yy - my * my + splat(kC2);
+        const V16 iC = one / C, iD = one / D, iCD = iC * iD, S = A * B * iCD;
+        if (i + 16 <= length)
+          sum += S;
+        else
+          for (int l = 0; l < length - i; ++l) tail += S[l];
+        store(d_mean + i, two * (my * (B - A) * iCD + mx * S * (iD - iC)));
+        store(d_square + i, -S * iD);
+        store(d_product + i, two * A * iCD);
+      }
+      double row_sum = tail;
+      for (int l = 0; l < 16; ++l) row_sum += sum[l];
+      similarity += row_sum;
+    }
+    ssim[band] = similarity;
+  });
+  if (weight != 0)
+    parallel_for(bands, [&](int64_t band) {
+      const int64_t begin = band * kBand, end = std::min(height, begin + kBand);
+      Ring<3> ring(length);
+      for (int64_t next = std::max<int64_t>(0, begin - kReach), y = begin; y < end; ++y) {
+        for (; next <= std::min(height - 1, y + kReach); ++next)
+          for (int k = 0; k < 3; ++k) {
+            std::memcpy(ring.source(k), maps + (k * height + next) * stride, length * sizeof(float));
+            blur_row(ring.source(k), ring.row(k, next), length);
+          }
+        const float* rows[3][kTaps];
+        for (int k = 0; k < 3; ++k) ring.window(k, y, height, rows[k]);
+        const float *x = image + y * length, *t = truth + y * length;
+        float* g = gradient + y * length;
+        const V16 scale = splat(ssim_scale), two = splat(2.0f);
+        for (int64_t i = 0; i < length; i += 16) {
+          const V16 mean = blur_column(rows[0], i), square = blur_column(rows[1], i), product = blur_column(rows[2], i);
+          if (i + 16 <= length) {
+            store(g + i, load(g + i) + scale * (mean + two * load(x + i) * square + load(t + i) * product));
+          } else {
+            for (int l = 0; l < length - i; ++l) g[i + l] += ssim_scale * (mean[l] + 2 * x[i + l] * square[l] + t[i + l] * product[l]);
+          }
+        }
+      }
+    });
+  double l1_sum = 0, ssim_sum = 0;
+  for (int64_t band = 0; band < bands; ++band) l1_sum += l1[band], ssim_sum += ssim[band];
+  const double loss = (1 - static_cast<double>(weight)) * l1_sum / count;
+  return weight == 0 ? loss : loss + weight * (1 - ssim_sum / count);
+}
