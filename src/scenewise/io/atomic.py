@@ -111,13 +111,19 @@ def _scenewise_error(target: Path, error: OSError) -> ScenewiseError:
 
 
 @contextmanager
-def _named_errors(target: Path, temporary: Path) -> Iterator[None]:
-    """Turns failures of the disk into our errors; an OSError about some other file passes through."""
+def disk_errors(target: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Turns failures to write ``target`` (under a temporary name, perhaps) into our errors; others pass through.
+
+    Raises:
+        ResourceError: the disk is full or the place cannot be written.
+        DataFormatError: the path is no place for a file, e.g. one of its parents is a file.
+    """
     try:
         yield
     except OSError as error:
         name = "" if error.filename is None else os.fsdecode(error.filename)
-        elsewhere = name != "" and not name.startswith(str(temporary)) and not str(target).startswith(name)
+        ours = [str(target)] if temporary is None else [str(target), str(temporary)]
+        elsewhere = name != "" and not name.startswith(tuple(ours)) and not str(target).startswith(name)
         if isinstance(error, ScenewiseError) or (elsewhere and error.errno not in _DISK_FULL):
             raise
         raise _scenewise_error(target, error) from error
@@ -160,7 +166,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     if target.is_dir():
         raise DataFormatError(path, expected="a file name", got="an existing folder", fix="choose another name")
     temporary = _temporary_beside(target)
-    with _named_errors(target, temporary):
+    with disk_errors(target, temporary):
         _make_parent(target)
         try:
             yield temporary
@@ -184,14 +190,14 @@ def atomic_write_text(path: str | Path, text: str) -> None:
     atomic_write_bytes(path, text.encode())
 
 
-def atomic_write_json(path: str | Path, value: object, *, indent: int | None = 2) -> None:
-    """Writes ``value`` as JSON in the order of its keys.
+def json_text(path: str | Path, value: object, *, indent: int | None = 2) -> str:
+    """``value`` as JSON text in the order of its keys, with a line end; ``path`` is for the message.
 
     Raises:
         ConventionError: a number is NaN or infinite, which JSON cannot hold; the message names its place.
     """
     try:
-        text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+        return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
     except ValueError as error:
         place = _place_of_non_finite(value, "")
         if place is None:
@@ -199,7 +205,11 @@ def atomic_write_json(path: str | Path, value: object, *, indent: int | None = 2
         raise ConventionError(
             f"{path}: {place[0]}", expected="a finite number", got=place[1], fix="store null where a figure is unknown"
         ) from error
-    atomic_write_text(path, text + "\n")
+
+
+def atomic_write_json(path: str | Path, value: object, *, indent: int | None = 2) -> None:
+    """Writes ``value`` as JSON; errors as in :func:`json_text` and :func:`atomic_path`."""
+    atomic_write_text(path, json_text(path, value, indent=indent))
 
 
 def _place_of_non_finite(value: object, place: str) -> tuple[str, float] | None:
@@ -253,7 +263,7 @@ def atomic_folder(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
     if not replace and target.is_dir() and any(target.iterdir()):
         raise DataFormatError(path, expected="a new or empty folder", got="a folder with content", fix="choose another name")
     temporary = _temporary_beside(target)
-    with _named_errors(target, temporary):
+    with disk_errors(target, temporary):
         _make_parent(target)
         try:
             temporary.mkdir()

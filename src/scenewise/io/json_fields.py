@@ -26,7 +26,7 @@ def read_json_object(path: str | Path) -> "JsonFields":
     with open_bounded(path) as (file, size):
         if size > _MAX_JSON_BYTES:
             raise DataFormatError(path, expected=f"at most {_MAX_JSON_BYTES:,} bytes of JSON", got=f"{size:,}")
-        data = file.read(_MAX_JSON_BYTES + 1)
+        data = file.read(size)  # not a larger number: Python allocates what is asked for
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = dict(pairs)

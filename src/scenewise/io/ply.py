@@ -323,6 +323,27 @@ def read_gaussians_ply(path: str | Path, *, non_finite: NonFinite = "refuse") ->
     return gaussians
 
 
+def gaussians_ply_size(path: str | Path) -> tuple[int, int]:
+    """Number of splats in a PLY file and their SH degree, from its header alone.
+
+    Raises:
+        DataFormatError: not a PLY file of splats, or a binary file too short for what its header says.
+    """
+    path = Path(path)
+    with open_bounded(path) as (file, size):
+        header = _read_header(path, file)
+        vertex = next((element for element in header.elements if element.name == "vertex"), None)
+        names = [] if vertex is None else [name for name, _ in vertex.properties]
+        degrees = {3 * (count - 1): degree for degree, count in SH_COEFFICIENTS.items()}
+        degree = degrees.get(sum(1 for name in names if re.fullmatch(r"f_rest_\d+", name)))
+        if vertex is None or degree is None or "f_dc_0" not in names or vertex.has_list:
+            raise DataFormatError(path, "header", expected="the columns of splats", got=", ".join(names[:12]) or "no vertices")
+        if not header.is_text:
+            row_bytes = sum(np.dtype(kind).itemsize for _, kind in vertex.properties)
+            _check_fits(path, vertex, row_bytes * vertex.count, size - file.tell())
+    return vertex.count, degree
+
+
 def _column_names(rest_count: int, *, with_normals: bool = True) -> list[str]:
     return [
         *("x", "y", "z"),

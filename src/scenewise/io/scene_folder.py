@@ -1,0 +1,345 @@
+"""The scene folder: what a person gets, and what every later command reads.
+
+``scene.json`` describes the world and how the scene was made, ``splats.ply`` holds the Gaussians, ``splats.spz`` the same
+compactly.  Files are replaced one by one, in an order that leaves a folder which loads and claims nothing untrue, whenever the
+process dies.
+"""
+
+import re
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from scenewise.errors import ConventionError, DataFormatError, ScenewiseError, ShapeError
+from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors, json_text, recover_folder
+from scenewise.io.json_fields import JsonFields, read_json_object
+from scenewise.io.labels import read_labels, write_labels
+from scenewise.io.ply import gaussians_ply_size, read_gaussians_ply, read_ply_table, write_gaussians_ply
+from scenewise.io.spz import write_spz
+from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.georeference import Georeference
+from scenewise.scenes.labels import ElementLabels
+from scenewise.scenes.scenes import EvaluationCard, Provenance, Scene, SceneCamera
+
+SCENE_FILE = "scene.json"
+SPLATS_FILE = "splats.ply"
+COMPACT_FILE = "splats.spz"
+POINTS_FILE = "points.ply"
+MARKER_FILE = ".scenewise.json"
+CHECKPOINTS_FOLDER = "checkpoints"
+
+_FORMAT = "scenewise-scene"
+_VERSION = 1
+_NUMBER_LIST = re.compile(r"\[\n\s*(-?\d[^\[\]{}\"]*?)\n\s*\]")
+# What a new run replaces at once.  scene.json and splats.ply stay until their successors are complete.
+_DERIVED = (
+    COMPACT_FILE,
+    POINTS_FILE,
+    "labels_splats.safetensors",
+    "labels_points.safetensors",
+    "classes.json",
+    "graph.json",
+    "report.html",
+    "log.jsonl",
+)
+
+
+def prepare_output(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> Path:
+    """Makes ``folder`` ready for a run and marks it as ours; returns it.
+
+    A new or empty folder is always fine.  A scene folder is taken up again with ``resume``; with ``overwrite`` its checkpoints
+    and derived files are deleted, while its scene stays loadable until the new one is written.  Files we do not know stay.
+
+    Raises:
+        DataFormatError: a file stands there, the folder holds something else than a scene, or it holds a scene and neither flag
+            was given.
+        ResourceError: the folder cannot be made or written.
+    """
+    folder = Path(folder)
+    recover_folder(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DataFormatError(folder, expected="a folder", got="a file", fix="choose another name")
+    if folder.is_dir() and any(not entry.name.startswith(".scenewise-") for entry in folder.iterdir()):
+        if not is_scene_folder(folder):
+            raise DataFormatError(
+                folder, expected="a new, an empty or a scene folder", got="a folder with other files", fix="choose another folder"
+            )
+        if not (overwrite or resume):
+            raise DataFormatError(
+                folder, expected="a new folder", got="an existing scene", fix="--resume continues it, --overwrite replaces it"
+            )
+    if overwrite and folder.is_dir():
+        _delete_derived(folder)
+    atomic_write_json(folder / MARKER_FILE, {"format": _FORMAT, "version": _VERSION})
+    return folder
+
+
+def is_scene_folder(folder: str | Path) -> bool:
+    """Whether Scenewise wrote ``folder``: it holds our marker or a scene.json of our format."""
+    for name in (MARKER_FILE, SCENE_FILE):
+        try:
+            if read_json_object(Path(folder) / name).text("format") == _FORMAT:
+                return True
+        except ScenewiseError:
+            continue
+    return False
+
+
+def _delete_derived(folder: Path) -> None:
+    with disk_errors(folder):
+        for name in _DERIVED:
+            (folder / name).unlink(missing_ok=True)
+        for checkpoint in (folder / CHECKPOINTS_FOLDER).glob("step_*"):
+            if checkpoint.is_dir() and not checkpoint.is_symlink():
+                shutil.rmtree(checkpoint)
+            else:
+                checkpoint.unlink()
+
+
+def write_scene(folder: str | Path, scene: Scene, *, compact: bool = True) -> None:
+    """Writes ``splats.ply``, ``splats.spz`` and ``scene.json``.
+
+    Args:
+        folder: made if need be; files of an older scene there are replaced (see :func:`prepare_output` for the policy).
+        scene: what to write.
+        compact: whether to write ``splats.spz`` too; where it cannot hold the scene it is left out with a warning.
+
+    Raises:
+        ConventionError: a value is NaN or infinite.
+        ResourceError: the disk is full or the folder cannot be written; what was there still loads.
+    """
+    folder = Path(folder)
+    gaussians = scene.load_gaussians()
+    if (len(gaussians), gaussians.sh_degree) != (scene.num_gaussians, scene.sh_degree):
+        raise ShapeError(
+            "scene.load_gaussians()",
+            expected=f"{scene.num_gaussians} Gaussians of SH degree {scene.sh_degree}",
+            got=f"{len(gaussians)} of degree {gaussians.sh_degree}",
+        )
+    text = _scene_text(scene)  # raises before anything is touched
+    _forget_measurements(folder)
+    with disk_errors(folder):
+        (folder / COMPACT_FILE).unlink(missing_ok=True)
+    write_gaussians_ply(folder / SPLATS_FILE, gaussians)
+    if compact:
+        try:
+            write_spz(folder / COMPACT_FILE, gaussians)
+        except ConventionError as error:
+            warnings.warn(f"{COMPACT_FILE} is left out: {error}", stacklevel=2)
+    atomic_write_text(folder / SCENE_FILE, text)
+
+
+def _forget_measurements(folder: Path) -> None:
+    """Takes the evaluation out of an older scene.json: between here and the new one the splats already change."""
+    if not (folder / SCENE_FILE).exists():
+        return
+    try:
+        older = read_scene(folder)
+    except ScenewiseError:  # nothing that loads, so nothing to keep true
+        return
+    if older.evaluation is not None:
+        write_scene_description(folder, replace(older, evaluation=None))
+
+
+def write_scene_description(folder: str | Path, scene: Scene) -> None:
+    """Writes ``scene.json`` alone, for example after an evaluation; the Gaussians stay as they are."""
+    atomic_write_text(Path(folder) / SCENE_FILE, _scene_text(scene))
+
+
+def _scene_text(scene: Scene) -> str:
+    text = json_text(SCENE_FILE, _scene_json(scene))
+    # One line per vector, so that a person can read the file.
+    return _NUMBER_LIST.sub(lambda match: "[" + ", ".join(match[1].replace("\n", " ").replace(",", " ").split()) + "]", text)
+
+
+def _scene_json(scene: Scene) -> dict[str, Any]:
+    reference, card, origin = scene.georeference, scene.evaluation, scene.provenance
+    return {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "splats": {"file": SPLATS_FILE, "count": scene.num_gaussians, "sh_degree": scene.sh_degree},
+        "world": {
+            "scale": scene.scale,
+            "up_in_world": None if scene.up_in_world is None else scene.up_in_world.tolist(),
+            "world_from_source": scene.world_from_source.tolist(),
+            "background": None if scene.background is None else list(scene.background),
+            "georeference": None if reference is None else georeference_json(reference),
+        },
+        "evaluation": None if card is None else _fields(card),
+        "licences": dict(scene.licences),
+        "provenance": _fields(origin),
+        "cameras": [
+            {
+                "name": entry.name,
+                "split": entry.split,
+                "width": entry.camera.width,
+                "height": entry.camera.height,
+                "K": entry.camera.K.tolist(),
+                "camera_from_world": entry.camera.camera_from_world.tolist(),
+            }
+            for entry in scene.cameras
+        ],
+    }
+
+
+def _fields(record: Provenance | EvaluationCard) -> dict[str, Any]:
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(record).items()}
+
+
+def georeference_json(reference: Georeference) -> dict[str, Any]:
+    """``projected = offset + scale · rotation · world`` in JSON, every digit kept."""
+    return {
+        "epsg": reference.epsg,
+        "scale": reference.scale,
+        "rotation": reference.rotation.tolist(),
+        "offset": reference.offset.tolist(),
+        "rms_error": reference.rms_error,
+    }
+
+
+def read_scene(folder: str | Path) -> Scene:
+    """The scene in a folder.  Only scene.json and the header of splats.ply are read; the Gaussians wait for ``load_gaussians``.
+
+    Raises:
+        DataFormatError: no scene there, a key that is missing, unknown or of the wrong kind (the message names it), or damaged
+            splats.
+    """
+    folder = Path(folder)
+    recover_folder(folder)
+    if not folder.is_dir():
+        got = "a file" if folder.exists() else "nothing"
+        raise DataFormatError(folder, expected="a scene folder", got=got, fix="name a folder that scenewise reconstruct wrote")
+    path = folder / SCENE_FILE
+    if not path.exists():
+        unfinished = (folder / CHECKPOINTS_FOLDER).is_dir()
+        fix = "finish it with scenewise reconstruct --resume" if unfinished else "name a folder that scenewise reconstruct wrote"
+        raise DataFormatError(folder, expected=f"a scene folder with {SCENE_FILE}", got="none", fix=fix)
+    top = read_json_object(path)
+    if top.text("format") != _FORMAT:
+        raise top.wrong("format", repr(_FORMAT), "another")
+    if top.integer("version") > _VERSION:
+        raise top.wrong("version", f"at most {_VERSION}", "a later one", "use a newer Scenewise")
+    splats = top.object("splats")
+    splats.choice("file", [SPLATS_FILE])
+    splats.integer("count")
+    splats.integer("sh_degree", maximum=3)
+    splats.finish()
+    world = top.object("world")
+    background = world.array("background", (3,), None)
+    reference = world.object("georeference", None)
+    card = top.object("evaluation", None)
+    licences = top.mapping("licences")
+    if not all(isinstance(value, str | None) for value in licences.values()):
+        raise top.wrong("licences", "texts or null", "others")
+    count, sh_degree = gaussians_ply_size(folder / SPLATS_FILE)  # the file counts, should scene.json be one write behind
+    fields: dict[str, Any] = {
+        "load_gaussians": lambda: read_gaussians_ply(folder / SPLATS_FILE),
+        "num_gaussians": count,
+        "sh_degree": sh_degree,
+        "cameras": tuple(_read_camera(entry) for entry in top.objects("cameras")),
+        "provenance": _read_provenance(top.object("provenance")),
+        "scale": world.choice("scale", ["metric", "arbitrary"]),
+        "up_in_world": world.array("up_in_world", (3,), None),
+        "world_from_source": world.array("world_from_source", (4, 4)),
+        "georeference": None if reference is None else read_georeference(reference),
+        "background": None if background is None else tuple(background.tolist()),
+        "evaluation": None if card is None else _read_card(card),
+        "licences": licences,
+    }
+    world.finish()
+    top.finish()
+    try:
+        return Scene(**fields)
+    except (ConventionError, ShapeError) as error:
+        raise DataFormatError(path, got=str(error)) from error
+
+
+def _read_camera(entry: JsonFields) -> SceneCamera:
+    name, split = entry.text("name"), entry.choice("split", ["train", "test"])
+    width, height = (entry.integer(key, minimum=1, maximum=1 << 20) for key in ("width", "height"))
+    K, pose = torch.from_numpy(entry.array("K", (3, 3))), torch.from_numpy(entry.array("camera_from_world", (4, 4)))
+    entry.finish()
+    try:
+        return SceneCamera(name, Cameras(camera_from_world=pose, K=K, width=width, height=height), split)
+    except (ConventionError, ShapeError) as error:
+        raise DataFormatError(entry.path, f"{entry.place} ({name})", got=str(error)) from error
+
+
+def read_georeference(entry: JsonFields) -> Georeference:
+    """The inverse of :func:`georeference_json`; DataFormatError where the rotation or the scale cannot be one."""
+    reference = Georeference(
+        epsg=entry.integer("epsg", minimum=1024, maximum=999_999),
+        scale=entry.number("scale"),
+        rotation=entry.array("rotation", (3, 3)),
+        offset=entry.array("offset", (3,)),
+        rms_error=entry.number("rms_error", None),
+    )
+    if not reference.scale > 0:
+        raise entry.wrong("scale", "a number above 0", reference.scale)
+    deviation = float(np.abs(reference.rotation @ reference.rotation.T - np.eye(3)).max())
+    if deviation > 1e-6 or np.linalg.det(reference.rotation) < 0:
+        raise entry.wrong(
+            "rotation", "a proper rotation", f"R·Rᵀ off by {deviation:.3g}" if deviation > 1e-6 else "a mirrored one"
+        )
+    entry.finish()
+    return reference
+
+
+def _read_provenance(entry: JsonFields) -> Provenance:
+    versions = entry.mapping("versions")
+    if not all(isinstance(value, str) for value in versions.values()):
+        raise entry.wrong("versions", "texts", "others")
+    provenance = Provenance(
+        capture=entry.text("capture"),
+        source_format=entry.text("source_format"),
+        preset=entry.text("preset", None),
+        data_hash=entry.text("data_hash"),
+        method=entry.text("method"),
+        config=entry.mapping("config"),
+        versions=versions,
+        git_commit=entry.text("git_commit", None),
+        created=entry.text("created", None),
+    )
+    entry.finish()
+    return provenance
+
+
+def _read_card(entry: JsonFields) -> EvaluationCard:
+    card = EvaluationCard(
+        split=entry.choice("split", ["train", "test"]),
+        num_views=entry.integer("num_views"),
+        psnr=entry.number("psnr", None),
+        ssim=entry.number("ssim", None),
+        lpips=entry.number("lpips", None),
+        num_gaussians=entry.integer("num_gaussians"),
+        seconds=entry.number("seconds", None),
+        peak_memory_bytes=entry.integer("peak_memory_bytes", None),
+        miou=entry.number("miou", None),
+        more=entry.mapping("more"),
+    )
+    entry.finish()
+    return card
+
+
+def _labels_path(folder: str | Path, of: Literal["splats", "points"]) -> tuple[Path, int]:
+    table = Path(folder) / (SPLATS_FILE if of == "splats" else POINTS_FILE)
+    count = gaussians_ply_size(table)[0] if of == "splats" else read_ply_table(table).count
+    return Path(folder) / f"labels_{of}.safetensors", count
+
+
+def write_scene_labels(folder: str | Path, of: Literal["splats", "points"], labels: ElementLabels) -> None:
+    """Labels of the scene's splats or points; ShapeError unless there is one row per row of the PLY file."""
+    path, count = _labels_path(folder, of)
+    write_labels(path, labels, count=count)
+
+
+def read_scene_labels(folder: str | Path, of: Literal["splats", "points"]) -> ElementLabels | None:
+    """Labels of the scene's splats or points, or None where there are none; errors as in :func:`read_labels`."""
+    path, count = _labels_path(folder, of)
+    return read_labels(path, count=count) if path.exists() else None
