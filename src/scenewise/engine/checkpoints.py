@@ -211,7 +211,7 @@ def require_same_run(checkpoint: Checkpoint, *, config: Mapping[str, Any], data_
     Raises:
         ConventionError: naming the first option that differs, or the data.
     """
-    here, there = _flat(json.loads(json.dumps(config))), _flat(checkpoint.config)
+    here, there = (_flat(json.loads(json.dumps(values))) for values in (config, checkpoint.config))
     for key in sorted(here.keys() | there.keys()):
         if here.get(key) != there.get(key):
             raise ConventionError(

@@ -1,0 +1,113 @@
+"""Settings of Gaussian splatting, each with its source, and the presets built from them.
+
+"Paper" is Kerbl et al. 2023, arXiv 2308.04079, with the values of its released code where the paper is silent; "MCMC" is
+Kheradmand et al. 2024, arXiv 2404.09591.  Values of single strategies and schedules stand beside their fields, in
+:mod:`scenewise.parts.splats`.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from scenewise.parts.splats.exposure import ExposureSettings
+from scenewise.parts.splats.objectives import InverseDepth
+from scenewise.parts.splats.pose_refinement import PoseRefinementSettings
+from scenewise.parts.splats.schedules import LearningRates, ResolutionSchedule, ShSchedule
+from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy
+
+StrategyName = Literal["default", "mcmc"]
+
+
+@dataclass(frozen=True)
+class GaussianSplattingConfig:
+    """Everything that decides a run, the data and the seed apart.
+
+    Attributes:
+        steps: optimiser steps (paper, section 7: 30,000).
+        strategy: how Gaussians are added and removed.
+        learning_rates: Adam's.
+        sh: degrees of view-dependent colour (paper, section 7.1: up to 3, one more every 1,000 steps).
+        resolution: coarse to fine; the paper starts at a quarter of the size, its released code does not.
+        dssim_weight: λ of the loss (paper, Eq. 7: 0.2).
+        initial_opacity: paper's code 0.1; MCMC 0.5.
+        initial_scale: size of initial Gaussians as a multiple of the spacing of the points: paper 1; MCMC 0.1.
+        max_initial_points: more points are thinned at random; None for all.
+        depth: loss on measured depth where a capture has it; None to ignore depth.
+        exposure: one colour transform per image, or None.
+        pose_refinement: one pose correction per image, or None.
+        random_background: see :class:`scenewise.parts.splats.trainer.TrainerSettings`.
+    """
+
+    steps: int = 30_000
+    strategy: DefaultStrategy | McmcStrategy = field(default_factory=DefaultStrategy)
+    learning_rates: LearningRates = field(default_factory=LearningRates)
+    sh: ShSchedule = field(default_factory=ShSchedule)
+    resolution: ResolutionSchedule = field(default_factory=ResolutionSchedule)
+    dssim_weight: float = 0.2
+    initial_opacity: float = 0.1
+    initial_scale: float = 1.0
+    max_initial_points: int | None = None
+    depth: InverseDepth | None = field(default_factory=InverseDepth)
+    exposure: ExposureSettings | None = None
+    pose_refinement: PoseRefinementSettings | None = None
+    random_background: bool = False
+
+
+PAPER_30K = GaussianSplattingConfig()
+"""The paper's run."""
+
+PAPER_30K_MCMC = GaussianSplattingConfig(
+    strategy=McmcStrategy(max_gaussians=1_000_000),
+    learning_rates=LearningRates(opacities=5e-2),  # value of the MCMC code, from the first release of 3DGS
+    initial_opacity=0.5,
+    initial_scale=0.1,
+)
+"""MCMC as published: one million Gaussians."""
+
+FAST = GaussianSplattingConfig(
+    steps=3_000,
+    strategy=DefaultStrategy(max_gaussians=100_000, prune_screen_radius=None),
+    learning_rates=LearningRates(opacities=5e-2),
+    resolution=ResolutionSchedule(factors=(2,), until=(0.25,)),
+)
+"""Minutes on a CPU: a tenth of the steps, coarse to fine, at most 100,000 Gaussians."""
+
+FAST_MCMC = replace(
+    FAST,
+    strategy=McmcStrategy(max_gaussians=60_000),
+    initial_opacity=0.5,
+    initial_scale=0.1,
+)
+"""Minutes on a CPU with exactly 60,000 Gaussians."""
+
+PRESETS: dict[str, GaussianSplattingConfig] = {
+    "paper_30k": PAPER_30K,
+    "paper_30k_mcmc": PAPER_30K_MCMC,
+    "fast": FAST,
+    "fast_mcmc": FAST_MCMC,
+}
+
+DATA_SET_CHANGES: dict[str, dict[str, Any]] = {
+    # The published protocol uses the same settings on every data set; only the background of the synthetic scenes differs, and
+    # that belongs to the capture.  They carry no depth maps.
+    "nerf_synthetic": {"depth": None},
+    "mipnerf360": {"depth": None},
+    "tanks_and_temples": {"depth": None},
+    "deep_blending": {"depth": None},
+}
+
+
+def preset(
+    name: str,
+    *,
+    data_set: str | None = None,
+    strategy: StrategyName = "default",
+) -> GaussianSplattingConfig:
+    """A preset by name, with its strategy and what a data set of the papers demands.
+
+    Args:
+        name: "paper_30k" or "fast".
+        data_set: preset of the capture, or None.
+        strategy: "mcmc" takes the variant of that strategy.
+    """
+    chosen = PRESETS[f"{name}_mcmc" if strategy == "mcmc" and not name.endswith("_mcmc") else name]
+    return replace(chosen, **DATA_SET_CHANGES.get(data_set or "", {}))
