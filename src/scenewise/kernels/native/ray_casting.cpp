@@ -593,7 +593,7 @@ struct Tracer {
         float emission = materials.emissions[primitives[hit.primitive].material];
         float direct = lights.lamp_strength * cosine[i] / (1.f + 0.1f * distance[i] * distance[i]) * visible[i];
         float facing_sun = hit.normal[0] * lights.sun[0] + hit.normal[1] * lights.sun[1] + hit.normal[2] * lights.sun[2];
-        float irradiance = lights.ambient * (0.8f + 0.2f * hit.normal[2]) + direct + lights.sun_strength * std::max(facing_sun, 0.f);
+        float irradiance = lights.ambient * (0.9f + 0.1f * hit.normal[2]) + direct + lights.sun_strength * std::max(facing_sun, 0.f);
         float brightness = irradiance * (1.f - emission) + emission;
         sum[3 * i] += albedo.x[lane] * brightness * lights.tint[0];
         sum[3 * i + 1] += albedo.y[lane] * brightness * lights.tint[1];

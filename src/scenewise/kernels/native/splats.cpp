@@ -27,6 +27,7 @@ constexpr float kDilation = 0.3f;
 constexpr float kNear = 0.01f;
 constexpr float kFrustumMargin = 0.3f;
 constexpr float kScaleMaxLog = 30.0f;
+constexpr float kMeanMax = 1e15f;
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 constexpr float kLog2AlphaMin = -7.994353436858858f;
@@ -204,7 +205,7 @@ SW_INLINE void gather(const float* array, const int32_t* rows, int lanes, V16* o
 }
 
 struct Inputs {
-  V16 mean[3], quat[4], scale[3], opacity, logit_free_scale[3];
+  V16 mean[3], quat[4], scale[3], opacity;
   SW_INLINE void read(const SplatScene& s, const int32_t* rows, int lanes) {
     gather<3>(s.means, rows, lanes, mean);
     gather<4>(s.quats, rows, lanes, quat);
@@ -300,7 +301,7 @@ void project(const SplatScene& s, Context& c, const SplatPicture& out) {
       in.read(s, rows, 16);
       const V16 zero = splat(0.0f), one = splat(1.0f), huge = splat(3e38f);
       V16 usable = one, scale[3], log2_opacity, opacity;
-      for (int k = 0; k < 3; ++k) usable *= finite_mask_of(in.mean[k], huge);
+      for (int k = 0; k < 3; ++k) usable *= finite_mask_of(in.mean[k], splat(kMeanMax));
       for (int k = 0; k < 4; ++k) usable *= finite_mask_of(in.quat[k], splat(1e18f));
       V16 norm2 = in.quat[0] * in.quat[0] + in.quat[1] * in.quat[1] + in.quat[2] * in.quat[2] + in.quat[3] * in.quat[3];
       usable = norm2 > splat(1e-30f) ? usable : zero;

@@ -259,7 +259,7 @@ def _radiance(scene: PrimitiveScene, origins: Tensor, directions: Tensor, lamp: 
     blocked[lit] = is_blocked(scene.primitives, starts[lit], lamp - starts[lit], torch.ones(int(lit.sum())))
     direct = light.lamp_strength * cosine / (1.0 + 0.1 * lamp_distance.square()) * (~blocked)
     sun = light.sun_strength * (normals @ torch.tensor(light.sun_direction, dtype=torch.float32)).clamp(min=0.0)
-    irradiance = light.ambient * (0.8 + 0.2 * normals[:, 2]) + direct + sun
+    irradiance = light.ambient * (0.9 + 0.1 * normals[:, 2]) + direct + sun
     material_ids = scene.primitives.material_ids[ids].long()
     emission = scene.materials.emissions[material_ids]
     albedo = surface_colors(

@@ -124,7 +124,7 @@ class Lighting:
     """Light from everywhere, from one lamp with shadows, and from one far direction without.
 
     Attributes:
-        ambient: irradiance from all sides; surfaces that face down get 60 % of those that face up.
+        ambient: irradiance from all sides; surfaces that face down get 80 %, vertical ones 90 %.
         lamp_in_world: centre of the lamp, metres.
         lamp_radius: sub-pixel samples see the lamp moved by this much, which softens shadow edges, metres.
         lamp_strength: irradiance at one metre under a perpendicular lamp, falling off as 1/(1 + 0.1 d²).

@@ -14,3 +14,5 @@ FRUSTUM_MARGIN = 0.3
 """The ray slope used in the projection's Jacobian is clamped to the image widened by this fraction of half its size."""
 SCALE_MAX_LOG = 30.0
 """Log-scales beyond ±30 describe nothing physical and would overflow; such Gaussians are not drawn."""
+MEAN_MAX = 1e15
+"""Centres farther out than this overflow when squared; such Gaussians are not drawn."""

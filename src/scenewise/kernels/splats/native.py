@@ -31,8 +31,7 @@ class _Scene(ctypes.Structure):
 
 class _Picture(ctypes.Structure):
     _fields_ = tuple(
-        (name, _POINTER)
-        for name in ("color", "depth", "alpha", "extra", "radii", "weight_sum", "pixel_count", "argmax_count")
+        (name, _POINTER) for name in ("color", "depth", "alpha", "extra", "radii", "weight_sum", "pixel_count", "argmax_count")
     )
 
 

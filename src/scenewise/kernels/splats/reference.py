@@ -17,6 +17,7 @@ from scenewise.kernels.splats.constants import (
     ALPHA_MIN,
     DILATION,
     FRUSTUM_MARGIN,
+    MEAN_MAX,
     NEAR,
     SCALE_MAX_LOG,
     TRANSMITTANCE_MIN,
@@ -104,7 +105,7 @@ def project(splats: SplatInput) -> Projected:
 def _usable(splats: SplatInput) -> Bool[Tensor, "n"]:
     coefficients = splats.shN[:, : (splats.sh_degree + 1) ** 2 - 1]
     finite = (
-        torch.isfinite(splats.means).all(-1)
+        (splats.means.abs() <= MEAN_MAX).all(-1)  # false for NaN as well
         & torch.isfinite(splats.quats).all(-1)
         & torch.isfinite(splats.scales).all(-1)
         & torch.isfinite(splats.opacities)

@@ -47,7 +47,7 @@ class _L1Dssim(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        scale = float(upstream[0])
+        scale = float(upstream[0].detach())
         return (gradient if scale == 1.0 else gradient * scale), None, None
 
 
