@@ -1,0 +1,96 @@
+"""Triangle meshes from PLY, OBJ, STL, OFF and GLB files, and points sampled on them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError, ShapeError
+from scenewise.io.bounded import open_bounded
+from scenewise.io.ply import read_ply_table
+from scenewise.scenes.meshes import TriangleMesh
+from scenewise.scenes.point_clouds import PointCloud
+
+_ENDINGS = (".ply", ".obj", ".stl", ".off", ".glb")
+
+
+def read_mesh(path: str | Path) -> TriangleMesh:
+    """A mesh with its vertex colours if it has them; the parts of a scene file are joined, textures are not read.
+
+    Other files that the mesh names (materials, buffers) are never opened.
+
+    Raises:
+        DataFormatError: another ending, a damaged file, no triangles, NaN or infinite positions.
+        MissingDependencyError: trimesh is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _ENDINGS:
+        raise DataFormatError(path, expected=f"a mesh file ({', '.join(_ENDINGS)})", got=path.suffix or "no ending")
+    with open_bounded(path) as (file, size):
+        try:
+            import trimesh
+        except ImportError as error:
+            raise MissingDependencyError("trimesh", needed_for="Reading meshes", extra="io") from error
+        if path.suffix.lower() == ".ply":
+            read_ply_table(path)  # our reader compares the header's counts with the file before anything is allocated
+        if path.suffix.lower() == ".stl":
+            _check_stl(path, file.read(84), size)
+            file.seek(0)
+        try:
+            # from an open file there is no folder to resolve further names in
+            mesh: Any = trimesh.load(file, file_type=path.suffix[1:].lower(), force="mesh", process=False)
+            vertices = np.array(mesh.vertices, dtype=np.float64).reshape(-1, 3)
+            faces = np.array(mesh.faces, dtype=np.int64).reshape(-1, 3)
+            colours = _vertex_colours(mesh, len(vertices))
+        except Exception as error:  # a damaged file fails anywhere in the library, in whatever way
+            raise DataFormatError(
+                path, expected="a sound mesh", got=str(error)[:120] or type(error).__name__, fix="open and export it again"
+            ) from error
+    if not len(faces):
+        raise DataFormatError(path, expected="a mesh with triangles", got="none", fix="read points with read_points_ply")
+    if not np.isfinite(vertices).all():
+        raise DataFormatError(path, "vertices", expected="finite positions", got="NaN or Inf")
+    try:
+        return TriangleMesh(vertices, faces, colours)
+    except ShapeError as error:
+        raise DataFormatError(path, got=str(error), fix="open and export it again") from error
+
+
+def _check_stl(path: Path, head: bytes, size: int) -> None:
+    is_text = head[:5].lower() == b"solid"
+    count = int.from_bytes(head[80:84], "little") if len(head) == 84 else 0
+    if not is_text and 84 + 50 * count > size:
+        raise DataFormatError(
+            path, "header", expected=f"{count:,} triangles of 50 bytes", got=f"{size:,} bytes", fix="the file was cut short"
+        )
+
+
+def _vertex_colours(mesh: Any, count: int) -> np.ndarray | None:
+    if getattr(mesh.visual, "kind", None) != "vertex":
+        return None
+    colours = np.asarray(mesh.visual.vertex_colors)
+    return colours[:, :3].astype(np.uint8) if colours.shape[:1] == (count,) else None
+
+
+def sample_points(mesh: TriangleMesh, count: int, generator: np.random.Generator) -> PointCloud:
+    """``count`` points spread evenly over the mesh's area, with face normals and, where known, interpolated colours.
+
+    A point is p = (1 − √u) a + √u (1 − v) b + √u v c with u, v uniform in [0, 1].  Source: Osada et al. 2002, "Shape
+    distributions", ACM Transactions on Graphics 21(4), section 4.2.
+
+    Raises:
+        ConventionError: the mesh has no area.
+    """
+    corners = mesh.vertices_in_world[mesh.faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    areas = np.linalg.norm(normals, axis=1)
+    total = float(areas.sum())
+    if not (0 < total < np.inf):
+        raise ConventionError("mesh", expected="triangles with an area", got=f"a total area of {total / 2:g}")
+    face = generator.choice(len(areas), size=count, p=areas / total)
+    root, v = np.sqrt(generator.random(count)), generator.random(count)
+    weights = np.stack([1 - root, root * (1 - v), root * v], axis=1)
+    colours = None
+    if mesh.colors_u8 is not None:
+        colours = (np.einsum("nk,nkc->nc", weights, mesh.colors_u8[mesh.faces[face]]) + 0.5).astype(np.uint8)
+    return PointCloud(np.einsum("nk,nkc->nc", weights, corners[face]), colours, normals[face] / areas[face, None])
