@@ -4,9 +4,11 @@ EXIF orientation is ignored: COLMAP and the tools around it compute poses for th
 longer fit its camera.
 """
 
+import importlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
@@ -29,7 +31,15 @@ Decoded = TypeVar("Decoded")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".ppm")
 # Only these decoders are offered the file: others (EPS, PDF, FITS …) start programs or are rarely exercised.  MPO is what many
 # drones and phones write under the name .jpg.
-_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "PPM")
+_FORMATS = {
+    "JPEG": "JpegImagePlugin",
+    "MPO": "MpoImagePlugin",
+    "PNG": "PngImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "PPM": "PpmImagePlugin",
+}
 _MAX_PIXELS = 400_000_000
 _MAP_CACHE_BYTES = 64 * 2**20
 _STRIP_PIXELS = 2**15
@@ -50,6 +60,16 @@ class ImageHeader:
     has_alpha: bool
 
 
+@cache
+def _decoders() -> tuple[str, ...]:
+    """The formats this Pillow can read; it registers some decoders only when asked."""
+    from PIL import Image
+
+    for module in _FORMATS.values():
+        importlib.import_module(f"PIL.{module}")
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
 def _opened(path: Path, use: Callable[["Image.Image"], Decoded]) -> Decoded:
     """``use(image)``; whatever the decoder raises becomes an error that names the file."""
     from PIL import Image
@@ -57,7 +77,7 @@ def _opened(path: Path, use: Callable[["Image.Image"], Decoded]) -> Decoded:
     try:
         if path.stat().st_size == 0:
             raise DataFormatError(path, expected="an image", got="an empty file", fix="copy the file again")
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=_decoders()) as image:
             if image.width * image.height > _MAX_PIXELS:
                 raise DataFormatError(
                     path, "header", expected=f"at most {_MAX_PIXELS:,} pixels", got=f"{image.width}×{image.height}"

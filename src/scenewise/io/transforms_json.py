@@ -1,0 +1,381 @@
+"""``transforms.json`` of nerfstudio and instant-ngp, and the ``transforms_{train,test}.json`` of the NeRF-synthetic data set.
+
+``transform_matrix`` is camera-to-world with OpenGL axes (+X right, +Y up, looking along −Z); Y and Z are turned here.  The world
+frame is kept as it is.  Pixel centres are at half-integers (https://docs.nerf.studio/quickstart/data_conventions.html), so
+intrinsics are used as they are.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from scenewise.errors import CaptureWarning, DataFormatError
+from scenewise.geometry.distortion import LensCamera
+from scenewise.geometry.transforms import OPENCV_FROM_OPENGL, transform_points
+from scenewise.io.images import IMAGE_SUFFIXES, Background, lens_camera_or_error, read_image_header
+from scenewise.io.views import MAX_IMAGE_SIDE, ListedView, check_text, frames_of_views, is_file, rigid_inverse, safe_name
+from scenewise.scenes.captures import Capture, every_nth_name
+from scenewise.scenes.frames import Frame
+from scenewise.scenes.point_clouds import PointCloud
+
+TRANSFORMS_NAMES = ("transforms.json", "transforms_train.json")
+_HOLDOUT = 8
+_PERSPECTIVE = {"OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE"}
+_FISHEYE = {"OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE"}
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A JSON object with its place in a file, so that every complaint can say where."""
+
+    path: Path
+    place: str
+    values: dict[str, Any]
+
+    def number(self, key: str) -> float | None:
+        """A finite number, or None where the key is absent."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise DataFormatError(self.path, f"{self.place}{key}", expected="a number", got=repr(value)[:80])
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise DataFormatError(self.path, f"{self.place}{key}", expected="a finite number", got=repr(value)[:80])
+        return number
+
+    def text(self, key: str) -> str | None:
+        """A file name or other short text, or None where the key is absent."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise DataFormatError(self.path, f"{self.place}{key}", expected="text", got=repr(value)[:80])
+        return check_text(self.path, f"{self.place}{key}", value)
+
+    def matrix(self, key: str) -> Float64[np.ndarray, "4 4"]:
+        """A finite 4×4 (or 3×4) matrix."""
+        value = self.values.get(key)
+        try:
+            matrix = np.array(value, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataFormatError(self.path, f"{self.place}{key}", expected="4×4 numbers", got=repr(value)[:80]) from error
+        if matrix.shape == (3, 4):
+            matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
+        if matrix.shape != (4, 4):
+            raise DataFormatError(self.path, f"{self.place}{key}", expected="4×4 numbers", got=f"shape {matrix.shape}")
+        if not np.isfinite(matrix).all():
+            raise DataFormatError(
+                self.path, f"{self.place}{key}", expected="finite numbers", got="NaN or Inf", fix="remove the frame"
+            )
+        if np.abs(matrix[3] - [0.0, 0.0, 0.0, 1.0]).max() > 1e-6:
+            raise DataFormatError(self.path, f"{self.place}{key}", expected="last row 0 0 0 1", got=matrix[3].tolist())
+        return matrix
+
+    def names(self, key: str) -> list[str] | None:
+        """A list of file names, or None where the key is absent."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            raise DataFormatError(self.path, f"{self.place}{key}", expected="a list of file names", got=repr(value)[:80])
+        return value
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        DataFormatError: unreadable, not UTF-8, not JSON, nested too deeply, or not an object.
+    """
+    try:
+        value = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise DataFormatError(path, expected="a readable file", got=error.strerror or str(error)) from error
+    except RecursionError as error:
+        raise DataFormatError(path, expected="JSON", got="nesting too deep") from error
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both
+        raise DataFormatError(path, expected="JSON", got=str(error), fix="the file is damaged or cut short") from error
+    if not isinstance(value, dict):
+        raise DataFormatError(path, expected="a JSON object", got=type(value).__name__)
+    return value
+
+
+def read_transforms(
+    path: Path,
+    *,
+    factor: int | None = None,
+    background: Background | None = None,
+) -> Capture:
+    """Reads a capture listed in ``transforms.json`` or in ``transforms_train.json`` and ``transforms_test.json``.
+
+    Args:
+        path: the folder, or the JSON file.
+        factor: takes ``images_<factor>/`` in place of ``images/`` where that folder exists, else downscales on load.
+        background: colour behind transparent pixels; white when None.
+
+    Returns:
+        A capture in the file's world frame.  Held out are the frames of ``transforms_test.json`` (``_val`` where there is no
+        test file; otherwise ``_val`` is not read, as in the papers), else the file's own ``test_filenames``, else every 8th.
+        Frames whose image is missing are listed without one.
+
+    Raises:
+        DataFormatError: unreadable JSON, a pose or intrinsic that is no finite number, an unknown camera model.
+    """
+    if path.is_dir():
+        found = next((path / name for name in TRANSFORMS_NAMES if is_file(path / name)), None)
+        if found is None:
+            raise DataFormatError(path, expected=" or ".join(TRANSFORMS_NAMES), got="neither")
+        root, listing = path, found
+    else:
+        root, listing = path.parent, path
+    is_split = listing.name == "transforms_train.json"
+    held_out = next((root / name for name in ("transforms_test.json", "transforms_val.json") if is_file(root / name)), None)
+    meta = _Record(listing, "", read_json_object(listing))
+    frames, in_effect = _frames(meta, root, factor, background)
+    points = None
+    if is_split and held_out is not None:
+        test_meta = _Record(held_out, "", read_json_object(held_out))
+        test_frames, test_background = _frames(test_meta, root, factor, background)
+        in_effect = in_effect or test_background
+        test_names = frozenset(frame.name for frame in test_frames)
+        both = test_names & {frame.name for frame in frames}
+        if both:
+            raise DataFormatError(held_out, expected="frames that are not in the training file", got=min(both))
+        frames = tuple(sorted(frames + test_frames, key=lambda frame: frame.name))
+    else:
+        test_names = _listed_split(meta, frames)
+        points = _points(meta, root, frames)
+    has_depth = any(frame.load_depth is not None for frame in frames)
+    return Capture(
+        root=root,
+        source_format="transforms",
+        frames=frames,
+        points=points,
+        test_names=test_names,
+        scale="metric" if has_depth else "arbitrary",  # depth maps are in millimetres of the same world
+        up_in_world=np.array([0.0, 0.0, 1.0]) if is_split else None,  # Blender's world has +Z up
+        background=in_effect,
+    )
+
+
+def _frames(
+    meta: _Record, root: Path, factor: int | None, background: Background | None
+) -> tuple[tuple[Frame, ...], Background | None]:
+    listed = meta.values.get("frames")
+    if not isinstance(listed, list):
+        raise DataFormatError(meta.path, "frames", expected="a list", got=type(listed).__name__)
+    views, poses = [], np.empty((len(listed), 4, 4))
+    lenses: dict[tuple[object, ...], LensCamera] = {}
+    folder_exists = {prefix: (root / prefix).is_dir() for prefix in _downscaled_folders(factor)}
+    left = factor
+    for index, values in enumerate(listed):
+        if not isinstance(values, dict):
+            raise DataFormatError(meta.path, f"frames[{index}]", expected="an object", got=type(values).__name__)
+        frame = _Record(meta.path, f"frames[{index}].", values)
+        file_path = frame.text("file_path")
+        if file_path is None:
+            raise DataFormatError(meta.path, f"frames[{index}]", expected="file_path", got="none", fix="name the image")
+        poses[index] = frame.matrix("transform_matrix")
+        listed_path = _replaced_folder(file_path, folder_exists)
+        if listed_path != file_path:
+            left = None
+        image_path, suffix = _with_suffix(root, listed_path)
+        lens_camera = _lens(_Record(meta.path, frame.place, meta.values | values), image_path, lenses)
+        depth, mask = frame.text("depth_file_path") or frame.text("depth_path"), frame.text("mask_path")
+        views.append(
+            ListedView(
+                name=safe_name(file_path + suffix),
+                image_path=image_path,
+                lens_camera=lens_camera,
+                place=f"frames[{index}]",
+                depth_path=None if depth is None else root / depth,
+                mask_path=None if mask is None else root / mask,
+                units_per_depth_code=meta.number("integer_depth_scale") or 0.001,
+            )
+        )
+    camera_from_world = rigid_inverse(torch.from_numpy(poses @ OPENCV_FROM_OPENGL))
+    frames, in_effect = frames_of_views(meta.path, views, camera_from_world, background)
+    if left is not None:
+        frames = tuple(frame.downscaled(left) for frame in frames)
+    return frames, in_effect
+
+
+def _downscaled_folders(factor: int | None) -> tuple[str, ...]:
+    return () if factor in (None, 1) else (f"images_{factor}",)
+
+
+def _replaced_folder(file_path: str, folder_exists: dict[str, bool]) -> str:
+    """``images/x`` as ``images_4/x`` where that folder exists."""
+    plain = file_path.removeprefix("./")
+    for folder, exists in folder_exists.items():
+        if exists and plain.startswith("images/"):
+            return f"{folder}/{plain.removeprefix('images/')}"
+    return file_path
+
+
+def _with_suffix(root: Path, file_path: str) -> tuple[Path, str]:
+    """The image file and what had to be appended to the listed name to find it (Blender's lists have no ``.png``)."""
+    if is_file(root / file_path):
+        return root / file_path, ""
+    if file_path.lower().endswith(IMAGE_SUFFIXES):
+        return root / file_path, ""
+    for suffix in IMAGE_SUFFIXES:
+        if is_file(root / (file_path + suffix)):
+            return root / (file_path + suffix), suffix
+    return root / (file_path + ".png"), ".png"
+
+
+_LENS_KEYS = (
+    *("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y", "x_fov", "y_fov", "camera_model", "is_fisheye"),
+    *("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"),
+)
+
+
+def _lens(record: _Record, image_path: Path, known: dict[tuple[object, ...], LensCamera]) -> LensCamera:
+    """The lens of one frame; equal numbers give the same object."""
+    key = tuple(str(record.values.get(name)) for name in _LENS_KEYS)
+    if key in known:
+        return known[key]
+    width, height = record.number("w"), record.number("h")
+    if width is None or height is None:
+        if not is_file(image_path):
+            # The size may still be told by another frame's image; a placeholder keeps the frame listed as missing.
+            first = next(iter(known.values()), None)
+            width, height = (first.width, first.height) if first is not None else (1, 1)
+            return _lens(replace(record, values=record.values | {"w": width, "h": height}), image_path, known)
+        header = read_image_header(image_path)
+        width, height = header.width, header.height
+    if not (1 <= width <= MAX_IMAGE_SIDE and 1 <= height <= MAX_IMAGE_SIDE):
+        raise DataFormatError(
+            record.path, f"{record.place}w, h", expected=f"1 … {MAX_IMAGE_SIDE} pixels", got=f"{width:g}×{height:g}"
+        )
+    fx = record.number("fl_x") or _focal(record, width, "camera_angle_x", "x_fov")
+    fy = record.number("fl_y") or _focal(record, height, "camera_angle_y", "y_fov")
+    if fx is None and fy is None:
+        raise DataFormatError(
+            record.path, f"{record.place}fl_x", expected="fl_x or camera_angle_x", got="neither", fix="add the focal length"
+        )
+    # A list that gives one axis only means square pixels.
+    fx, fy = fx or fy, fy or fx
+    assert fx is not None and fy is not None
+    cx, cy = record.number("cx"), record.number("cy")
+    focal_and_centre = (fx, fy, width / 2 if cx is None else cx, height / 2 if cy is None else cy)
+    model, extra = _distortion(record)
+    lens_camera = lens_camera_or_error(
+        record.path, record.place.rstrip("."), model, (*focal_and_centre, *extra), round(width), round(height)
+    )
+    known[key] = lens_camera
+    return lens_camera
+
+
+def _focal(record: _Record, size: float, angle_key: str, degrees_key: str) -> float | None:
+    """Focal length in pixels from a full angle of view."""
+    angle = record.number(angle_key)
+    if angle is None:
+        degrees = record.number(degrees_key)
+        angle = None if degrees is None else math.radians(degrees)
+    if angle is None:
+        return None
+    if not 0 < angle < math.pi:
+        raise DataFormatError(record.path, f"{record.place}{angle_key}", expected="an angle between 0 and π", got=angle)
+    return size / 2 / math.tan(angle / 2)
+
+
+def _distortion(record: _Record) -> tuple[str, tuple[float, ...]]:
+    """COLMAP's name and parameters of the lens a list describes."""
+    model = (record.text("camera_model") or ("OPENCV_FISHEYE" if record.values.get("is_fisheye") is True else "OPENCV")).upper()
+    k1, k2, k3, k4, k5, k6, p1, p2 = (record.number(key) or 0.0 for key in ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"))
+    if model in _FISHEYE:
+        return "OPENCV_FISHEYE", (k1, k2, k3, k4)
+    if model == "FULL_OPENCV":
+        return model, (k1, k2, p1, p2, k3, k4, k5, k6)
+    if model not in _PERSPECTIVE:
+        raise DataFormatError(
+            record.path,
+            f"{record.place}camera_model",
+            expected=f"one of {', '.join(sorted(_PERSPECTIVE | _FISHEYE | {'FULL_OPENCV'}))}",
+            got=model,
+            fix="undistort the images, or cut panoramas into pinhole views",
+        )
+    if k4:
+        raise DataFormatError(
+            record.path,
+            f"{record.place}k4",
+            expected="0 for a perspective lens (its meaning differs between tools)",
+            got=k4,
+            fix="say camera_model FULL_OPENCV or OPENCV_FISHEYE",
+        )
+    return ("FULL_OPENCV", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)) if k3 else ("OPENCV", (k1, k2, p1, p2))
+
+
+def _listed_split(meta: _Record, frames: tuple[Frame, ...]) -> frozenset[str]:
+    """Held-out names: the file's own split where it has one, else every 8th."""
+    train, test = meta.names("train_filenames"), meta.names("test_filenames") or meta.names("val_filenames")
+    known = {frame.name for frame in frames}
+
+    def names_of(listed: Iterable[str]) -> set[str]:
+        names = {safe_name(name) for name in listed}
+        unknown = sorted(names - known)
+        if unknown:
+            raise DataFormatError(
+                meta.path,
+                "train_filenames, test_filenames",
+                expected="file_paths of frames",
+                got=unknown[0],
+                fix="correct the name",
+            )
+        return names
+
+    if test is not None:
+        return frozenset(names_of(test))
+    if train is not None:
+        return frozenset(known - names_of(train))
+    return every_nth_name(frames, _HOLDOUT)
+
+
+def _points(meta: _Record, root: Path, frames: tuple[Frame, ...]) -> PointCloud | None:
+    """Points of ``ply_file_path``, in the frame of the poses."""
+    listed = meta.text("ply_file_path")
+    if listed is None:
+        return None
+    path = root / listed
+    if not is_file(path):
+        warnings.warn(f"{meta.path}: ply_file_path names {listed}, which does not exist; going on without", CaptureWarning, 2)
+        return None
+    from scenewise.io.ply import read_points_ply
+
+    points = read_points_ply(path)
+    if "applied_transform" not in meta.values:
+        return points
+    # nerfstudio writes the points after applied_transform, in the frame of the poses; before 2024 it wrote them untransformed.
+    # Nothing in the file tells which, but only one of the two lies in front of the cameras.
+    moved = replace(points, points_in_world=transform_points(meta.matrix("applied_transform"), points.points_in_world))
+    if _share_in_view(moved, frames) > 1.2 * _share_in_view(points, frames):
+        warnings.warn(f"{path}: points lack applied_transform, which is applied now", CaptureWarning, 2)
+        return moved
+    return points
+
+
+def _share_in_view(points: PointCloud, frames: tuple[Frame, ...]) -> float:
+    """Mean share of a sample of points that a sample of cameras sees."""
+    sample = points.points_in_world[:: max(1, len(points) // 500)]
+    shares = []
+    for frame in frames[:: max(1, len(frames) // 20)]:
+        in_camera = transform_points(frame.camera.camera_from_world.numpy(), sample)
+        in_front = in_camera[in_camera[:, 2] > 0]
+        pixels = in_front @ frame.camera.K.numpy().T
+        u, v = pixels[:, 0] / pixels[:, 2], pixels[:, 1] / pixels[:, 2]
+        shares.append(((u >= 0) & (u < frame.camera.width) & (v >= 0) & (v < frame.camera.height)).sum() / max(1, len(sample)))
+    return float(np.mean(shares)) if shares else 0.0
