@@ -61,7 +61,7 @@ class ImageHeader:
 
 
 @cache
-def _decoders() -> tuple[str, ...]:
+def supported_formats() -> tuple[str, ...]:
     """The formats this Pillow can read; it registers some decoders only when asked."""
     from PIL import Image
 
@@ -77,7 +77,7 @@ def _opened(path: Path, use: Callable[["Image.Image"], Decoded]) -> Decoded:
     try:
         if path.stat().st_size == 0:
             raise DataFormatError(path, expected="an image", got="an empty file", fix="copy the file again")
-        with Image.open(path, formats=_decoders()) as image:
+        with Image.open(path, formats=supported_formats()) as image:
             if image.width * image.height > _MAX_PIXELS:
                 raise DataFormatError(
                     path, "header", expected=f"at most {_MAX_PIXELS:,} pixels", got=f"{image.width}×{image.height}"

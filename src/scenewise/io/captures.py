@@ -1,0 +1,172 @@
+"""Opening a captured folder, whatever tool wrote it."""
+
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from scenewise.errors import CaptureWarning, DataFormatError
+from scenewise.io.colmap import find_colmap_model, read_colmap
+from scenewise.io.datasets import DATASET_PRESETS
+from scenewise.io.georeference import georeference_capture
+from scenewise.io.images import IMAGE_SUFFIXES, Background
+from scenewise.io.rgbd import find_rgbd_layout, read_rgbd
+from scenewise.io.transforms_json import TRANSFORMS_NAMES, read_transforms
+from scenewise.io.views import is_file
+from scenewise.scenes.captures import Capture
+from scenewise.scenes.frames import Frame
+
+ENOUGH_FRAMES = 20
+ENOUGH_SHARE = 0.8
+_NAMED_AT_MOST = 5
+
+
+def open_capture(
+    path: str | Path,
+    *,
+    preset: str | None = None,
+    factor: int | None = None,
+    background: Background | None = None,
+    images: str | Path | None = None,
+) -> Capture:
+    """Reads the capture in a folder: COLMAP model, ``transforms.json``, or RGB-D frames.
+
+    The input's world frame is kept.  Where the files do not say which way is up, it is estimated from the cameras; where there
+    are GPS positions, the capture is georeferenced.
+
+    Args:
+        path: the folder, or a ``transforms.json``.
+        preset: name of a data set whose protocol sets split and size (``DATASET_PRESETS``).
+        factor: image folder ``images_<factor>`` where it exists, else images are downscaled by it on load.
+        background: colour behind transparent pixels, in [0, 1].
+        images: folder of the photographs of a COLMAP model, where it is not found by itself.
+
+    Returns:
+        A capture with at least two images.  Frames whose image is missing are listed without one; see :func:`usable_frames`.
+
+    Raises:
+        DataFormatError: nothing that can be read, broken files, no image or a single one.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataFormatError(path, expected="a folder with a capture", got="no such folder", fix="check the path")
+    if factor is not None and factor < 1:
+        raise DataFormatError(path, "factor", expected="1, 2, 4 …", got=factor)
+    if preset is not None:
+        if preset not in DATASET_PRESETS:
+            raise DataFormatError(path, "preset", expected=f"one of {', '.join(DATASET_PRESETS)}", got=preset)
+        capture = DATASET_PRESETS[preset].open(path, factor=factor, background=background)
+    else:
+        capture = _detected(path, factor, background, images)
+    _check_has_images(capture)
+    if capture.georeference is None and capture.scale == "arbitrary":
+        capture = replace(capture, georeference=georeference_capture(capture.root, capture.frames))
+    if capture.up_in_world is None:
+        capture = replace(capture, up_in_world=estimated_up(capture))
+    return capture
+
+
+def _detected(path: Path, factor: int | None, background: Background | None, images: str | Path | None) -> Capture:
+    if path.is_file():
+        if path.suffix.lower() != ".json":
+            raise DataFormatError(path, expected="a folder or a transforms.json", got="another file", fix="pass the folder")
+        return read_transforms(path, factor=factor, background=background)
+    if find_rgbd_layout(path) is not None:
+        capture = read_rgbd(path, background=background)
+        return capture if factor is None else capture.downscaled(factor)
+    model = find_colmap_model(path)
+    has_transforms = any(is_file(path / name) for name in TRANSFORMS_NAMES)
+    # nerfstudio keeps COLMAP's run under colmap/, in another frame than its transforms.json; elsewhere the model is the original.
+    if model is not None and not (has_transforms and (path / "colmap") in (model, *model.parents)):
+        return read_colmap(path, factor=factor, background=background, images=images)
+    if has_transforms:
+        return read_transforms(path, factor=factor, background=background)
+    pictures = sum(
+        entry.name.lower().endswith(IMAGE_SUFFIXES) for folder in (path, path / "images") for entry in _entries(folder)
+    )
+    raise DataFormatError(
+        path,
+        expected="one of: a COLMAP model (cameras.bin, images.bin or .txt in the folder, sparse/0 or sparse); "
+        + " or ".join(TRANSFORMS_NAMES)
+        + "; RGB-D frames (frame-000000.pose.txt … or rgb.txt with groundtruth.txt)",
+        got=f"{pictures} images without camera poses" if pictures else "none of them",
+        fix="compute poses first, for example with COLMAP's automatic_reconstructor, then pass the folder that holds sparse/"
+        if pictures
+        else "pass the folder that holds the capture",
+    )
+
+
+def _entries(folder: Path) -> list["os.DirEntry[str]"]:
+    return list(os.scandir(folder)) if folder.is_dir() else []
+
+
+def _check_has_images(capture: Capture) -> None:
+    """Two images are the least that anything can be reconstructed from."""
+    found = len(capture.frames_with_image)
+    if found >= 2:
+        return
+    if not capture.frames:
+        raise DataFormatError(capture.root, expected="at least 2 images", got="an empty list of frames", fix="list the images")
+    fix = "put the images where the list says" if found == 0 else "add photographs from other places"
+    raise DataFormatError(
+        capture.root,
+        expected="at least 2 images",
+        got=f"{found} of {len(capture.frames)} listed" + (f"; missing {_named(capture.missing_frames)}" if found < 2 else ""),
+        fix=fix,
+    )
+
+
+def _named(frames: tuple[Frame, ...]) -> str:
+    paths = ", ".join(str(frame.image_path) for frame in frames[:_NAMED_AT_MOST])
+    return paths + (f" and {len(frames) - _NAMED_AT_MOST} more" if len(frames) > _NAMED_AT_MOST else "") if frames else "none"
+
+
+def usable_frames(capture: Capture, strict: bool = False) -> tuple[Frame, ...]:
+    """The frames to reconstruct from when some of those listed have no image.
+
+    Args:
+        capture: as opened.
+        strict: accept no missing image.
+
+    Returns:
+        All frames with an image.  A warning names the missing ones while at least 20 images, or 80 % of those listed, remain.
+
+    Raises:
+        DataFormatError: fewer remain, or ``strict`` and any is missing; names the first missing paths.
+    """
+    missing, remaining = capture.missing_frames, capture.frames_with_image
+    if not missing:
+        return remaining
+    enough = len(remaining) >= 2 and (len(remaining) >= ENOUGH_FRAMES or len(remaining) >= ENOUGH_SHARE * len(capture.frames))
+    if strict or not enough:
+        raise DataFormatError(
+            capture.root,
+            expected="every listed image" if strict else f"at least {ENOUGH_FRAMES} images or {ENOUGH_SHARE:.0%} of those listed",
+            got=f"{len(remaining)} of {len(capture.frames)}; missing {_named(missing)}",
+            fix="restore the images, or remove them from the list",
+        )
+    warnings.warn(
+        f"{capture.root}: {len(missing)} of {len(capture.frames)} listed images are missing and left out: {_named(missing)}",
+        CaptureWarning,
+        stacklevel=2,
+    )
+    return remaining
+
+
+def estimated_up(capture: Capture) -> Float64[np.ndarray, "3"]:
+    """A guess at the direction away from the ground.
+
+    A georeferenced capture knows it.  Otherwise it is the mean of the cameras' own up (−Y); where these cancel out, as in nadir
+    flights to and fro, it is the direction the cameras look away from.
+    """
+    if capture.georeference is not None:
+        return np.ascontiguousarray(capture.georeference.rotation[2])
+    poses = np.stack([frame.camera.camera_from_world.numpy()[:3, :3] for frame in capture.frames])
+    for direction in (-poses[:, 1].mean(axis=0), -poses[:, 2].mean(axis=0)):
+        length = float(np.linalg.norm(direction))
+        if length > 0.2:
+            return direction / length
+    return -poses[0, 1] / np.linalg.norm(poses[0, 1])
