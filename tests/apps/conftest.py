@@ -15,7 +15,8 @@ from scenewise.scenes.scenes import Provenance, Scene, SceneCamera
 UP = np.array([0.0, 0.0, 1.0])
 
 
-def small_scene() -> Scene:
+@pytest.fixture
+def ring_scene() -> Scene:
     """A red ball at the origin and a green one at (0, 0, 1), seen by four cameras 4 units away on a ring; two are held out."""
     colors = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.8, 0.1]])
     gaussians = Gaussians(
@@ -45,7 +46,7 @@ def small_scene() -> Scene:
 
 
 @pytest.fixture
-def scene_folder(tmp_path: Path) -> Path:
+def scene_folder(tmp_path: Path, ring_scene: Scene) -> Path:
     folder = prepare_output(tmp_path / "scene")
-    write_scene(folder, small_scene())
+    write_scene(folder, ring_scene)
     return folder

@@ -13,7 +13,7 @@ from PIL import Image
 
 from scenewise.apps.curves import WIDTH, Curve, chart_svg
 from scenewise.apps.pictures import depth_picture, error_picture, image_u8_from_color, png_bytes, thumbnail
-from scenewise.apps.report import ReportContent, ViewComparison, report_html
+from scenewise.apps.report_page import ReportContent, ViewComparison, report_html
 
 GREY = np.full((6, 8, 3), 128, dtype=np.uint8)
 

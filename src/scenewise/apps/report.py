@@ -1,208 +1,197 @@
-"""``report.html``: what a run achieved, in one file that needs no network and runs no script.
-
-:func:`report_html` turns a record into the page and touches nothing else; :func:`write_report` gathers the record from a scene
-folder.
-"""
+"""``report.html``: what a run achieved, gathered from its scene folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
+from pathlib import Path
 from typing import Any
 
-from scenewise.apps.curves import Curve, chart_svg
-from scenewise.apps.pictures import ERROR_RANGE, ImageU8, error_picture, jpeg_data_url, thumbnail
-from scenewise.engine.progress import duration_text
+import numpy as np
+import torch
 
-PICTURE_PIXELS = 560  # longer side of a picture in the page; two triplets then stay below half a megabyte
+from scenewise.apps.curves import Curve
+from scenewise.apps.pictures import image_u8_from_color
+from scenewise.apps.report_page import ReportContent, ViewComparison, report_html
+from scenewise.engine.journal import read_journal
+from scenewise.engine.memory import text_from_bytes
+from scenewise.engine.progress import NullProgress, Progress, duration_text
+from scenewise.errors import ScenewiseError
+from scenewise.io.atomic import atomic_write_text
+from scenewise.io.captures import open_capture
+from scenewise.io.scene_folder import read_scene
+from scenewise.rendering import render
+from scenewise.scenes.captures import Capture
+from scenewise.scenes.scenes import EvaluationCard, Scene, SceneCamera
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2128; --soft: #5b6572; --paper: #ffffff; --panel: #f4f6f8; --line: #d9dee4;
-  --accent: #1f6feb; --warn: #9a5b00; --warn-paper: #fff4dc; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ee; --soft: #98a3b1; --paper: #14181d; --panel: #1d232b;
-  --line: #343c47; --accent: #6ea8ff; --warn: #ffcf7a; --warn-paper: #33270f; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 28px 20px 60px; max-width: 1180px; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-h1 { font-size: 26px; margin: 0 0 4px; overflow-wrap: anywhere; } h2 { font-size: 18px; margin: 36px 0 12px; }
-.muted { color: var(--soft); } .small { font-size: 13px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 10px; margin-top: 18px; }
-.tile { background: var(--panel); border-radius: 8px; padding: 10px 14px; } .tile b { display: block; font-size: 21px;
-  font-variant-numeric: tabular-nums; } .tile span { color: var(--soft); font-size: 13px; }
-.triplet { display: grid; grid-template-columns: repeat(3, 1fr); gap: 6px; margin: 4px 0 20px; }
-.triplet figure { margin: 0; } .triplet img { width: 100%; max-height: 460px; object-fit: contain; object-position: left top;
-  display: block; border-radius: 4px; }
-figcaption { color: var(--soft); font-size: 13px; padding-top: 2px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 14px; }
-.chart { background: var(--panel); border-radius: 8px; padding: 10px 12px 6px; } .chart h3 { margin: 0 0 4px; font-size: 14px; }
-svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft); font-size: 11px; }
-.grid { stroke: var(--line); stroke-width: 1; } .axis { stroke: var(--soft); stroke-width: 1; }
-.curve { fill: none; stroke: var(--accent); stroke-width: 1.8; stroke-linejoin: round; } .dot { fill: var(--accent); }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 4px 18px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number, th.number { text-align: right; } th { color: var(--soft); font-weight: 500; }
-td { overflow-wrap: anywhere; } .bar { display: inline-block; height: 9px; background: var(--accent); border-radius: 2px; }
-.warnings { background: var(--warn-paper); color: var(--warn); border-radius: 8px; padding: 10px 14px 10px 32px; margin: 0; }
-footer { margin-top: 48px; color: var(--soft); font-size: 13px; }
-@media (max-width: 640px) { .triplet { grid-template-columns: 1fr; } }
-"""
+REPORT_FILE = "report.html"
+JOURNAL_FILE = "log.jsonl"
+_Events = Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class ViewComparison:
-    """A held-out photograph beside what the scene shows from there.
+def write_report(folder: Path, *, capture: Capture | None = None, views: int = 3, progress: Progress | None = None) -> Path:
+    """Writes ``report.html`` into a scene folder and returns its path.
 
-    Attributes:
-        name: the frame's name.
-        truth_u8: the photograph.
-        render_u8: the rendered picture of the same size.
-        figures: what was measured on it (PSNR …).
+    Args:
+        folder: scene folder; what its ``scene.json`` and ``log.jsonl`` hold goes into the page.
+        capture: the photographs; read again from where the scene says they were when None.  Without them the page has no pictures
+            and says why.
+        views: how many held-out photographs to compare.
+        progress: told about the pictures.
+
+    Raises:
+        DataFormatError: the scene cannot be read.
     """
-
-    name: str
-    truth_u8: ImageU8
-    render_u8: ImageU8
-    figures: Mapping[str, float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ReportContent:
-    """Everything the page shows.  Empty parts are left out.
-
-    Attributes:
-        title: heading.
-        subtitle: one line below it.
-        tiles: the few figures that matter, as text.
-        views: pictures.
-        curves: charts.
-        images: one row of figures per measured image.
-        timings: seconds per stage.
-        warnings: what a reader must know before believing the figures.
-        card: the evaluation card: split, sizes, corrections, seeds.
-        provenance: where the data and the software came from.
-    """
-
-    title: str
-    subtitle: str = ""
-    tiles: Mapping[str, str] = field(default_factory=dict)
-    views: Sequence[ViewComparison] = ()
-    curves: Sequence[Curve] = ()
-    images: Sequence[Mapping[str, Any]] = ()
-    timings: Mapping[str, float | int] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
-    card: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    progress = NullProgress() if progress is None else progress
+    scene = read_scene(folder)
+    events = read_journal(folder / JOURNAL_FILE)
+    warnings = [str(event.get("message", "")) for event in events if event["event"] == "warning"]
+    comparisons: list[ViewComparison] = []
+    try:
+        capture = _capture_of(scene) if capture is None else capture
+        comparisons = _compare(scene, capture, _spread(_shown_cameras(scene), views), progress)
+    except (ScenewiseError, OSError) as error:
+        warnings.append(f"No pictures: {error}")
+    content = ReportContent(
+        title=_title(scene, folder),
+        subtitle=_subtitle(scene),
+        tiles=_tiles(scene, events),
+        views=comparisons,
+        curves=_curves(events),
+        images=_image_rows(scene.evaluation),
+        timings={str(event["name"]): float(event["seconds"]) for event in events if _is_stage(event)},
+        warnings=warnings,
+        card=_card(scene.evaluation),
+        provenance=_provenance(scene),
+    )
+    atomic_write_text(folder / REPORT_FILE, report_html(content))
+    return folder / REPORT_FILE
 
 
-def report_html(content: ReportContent) -> str:
-    """The page.  Every text is escaped, and a policy in the page forbids it any request."""
-    sections = [
-        f"<header><h1>{escape(content.title)}</h1>",
-        f'<div class="muted">{escape(content.subtitle)}</div>' if content.subtitle else "",
-        _tiles(content.tiles),
-        "</header>",
-        _section("Warnings", _warnings(content.warnings)),
-        _section("Held-out views", "".join(_triplet(view) for view in content.views)),
-        _section("Training", _charts(content.curves)),
-        _section("Every measured image", _table(content.images)),
-        _section("Where the time went", _timings(content.timings)),
-        _section("Evaluation card", _definitions(content.card)),
-        _section("Provenance", _definitions(content.provenance)),
+# --- pictures ----------------------------------------------------------------------------------------------------------------
+
+
+def _capture_of(scene: Scene) -> Capture:
+    config = scene.provenance.config
+    factor = config.get("downscale")
+    return open_capture(
+        Path(scene.provenance.capture),
+        preset=scene.provenance.preset,
+        factor=factor if isinstance(factor, int) else None,
+        background=scene.background,
+    )
+
+
+def _shown_cameras(scene: Scene) -> Sequence[SceneCamera]:
+    return scene.cameras_of("test") or scene.cameras
+
+
+def _spread(cameras: Sequence[SceneCamera], count: int) -> list[SceneCamera]:
+    """``count`` of them, evenly spaced and away from both ends."""
+    if len(cameras) <= count:
+        return list(cameras)
+    return [cameras[int((index + 0.5) * len(cameras) / count)] for index in range(count)]
+
+
+def _compare(scene: Scene, capture: Capture, cameras: Sequence[SceneCamera], progress: Progress) -> list[ViewComparison]:
+    frames = {frame.name: frame for frame in capture.frames_with_image}
+    gaussians = scene.gaussians
+    background = torch.tensor(scene.background or (0.0, 0.0, 0.0))
+    measured = {row.get("image"): row for row in _image_rows(scene.evaluation)}
+    comparisons = []
+    with progress.stage("report", len(cameras)) as stage:
+        for entry in cameras:
+            stage.advance()
+            frame = frames.get(entry.name)
+            if frame is None:
+                continue
+            load_image = frame.resized(entry.camera.width, entry.camera.height).load_image
+            assert load_image is not None
+            truth_u8 = load_image()
+            with torch.no_grad():
+                color = render(gaussians, entry.camera, background=background).color.numpy()
+            render_u8 = image_u8_from_color(color)
+            figures = {name: measured.get(entry.name, {}).get(name) for name in ("psnr", "ssim", "lpips")}
+            if figures["psnr"] is None:
+                figures["psnr"] = _psnr(truth_u8, render_u8)
+            comparisons.append(
+                ViewComparison(entry.name, truth_u8, render_u8, {name.upper(): value for name, value in figures.items()})
+            )
+    return comparisons
+
+
+def _psnr(truth_u8: np.ndarray, render_u8: np.ndarray) -> float:
+    """Of the bytes that are shown, for pictures that no evaluation measured."""
+    error = np.square((truth_u8.astype(np.float64) - render_u8) / 255.0).mean()
+    return float(-10.0 * np.log10(max(error, 1e-10)))
+
+
+# --- figures -----------------------------------------------------------------------------------------------------------------
+
+
+def _title(scene: Scene, folder: Path) -> str:
+    return Path(scene.provenance.capture).name or folder.resolve().name
+
+
+def _subtitle(scene: Scene) -> str:
+    train, test = len(scene.cameras_of("train")), len(scene.cameras_of("test"))
+    unit = "metric" if scene.scale == "metric" else "arbitrary"
+    where = f", EPSG:{scene.georeference.epsg}" if scene.georeference else ""
+    method = scene.provenance.method.replace("_", " ")
+    return f"{method}: {scene.num_gaussians:,} Gaussians from {train} photographs, {test} held out; {unit} scale{where}"
+
+
+def _tiles(scene: Scene, events: _Events) -> dict[str, str]:
+    tiles = {"Gaussians": f"{scene.num_gaussians:,}"}
+    card = scene.evaluation
+    if card is not None:
+        figures = {"PSNR": (card.psnr, "{:.2f} dB"), "SSIM": (card.ssim, "{:.4f}"), "LPIPS": (card.lpips, "{:.4f}")}
+        held_out = "held-out" if card.split == "test" else "training views"
+        shown = {f"{name}, {held_out}": form.format(value) for name, (value, form) in figures.items() if value is not None}
+        tiles = shown | tiles
+        if card.seconds is not None:
+            tiles["training"] = duration_text(float(card.seconds))
+        if card.peak_memory_bytes is not None:
+            tiles["peak memory"] = text_from_bytes(float(card.peak_memory_bytes))
+    steps = [event["step"] for event in events if event["event"] == "step" and "step" in event]
+    if steps:
+        tiles["steps"] = f"{max(steps):,}"
+    return tiles
+
+
+def _curves(events: _Events) -> list[Curve]:
+    def curve(title: str, kind: str, field: str, logarithmic: bool = False) -> Curve:
+        chosen = [event for event in events if event["event"] == kind and _is_number(event.get("step")) and field in event]
+        values = [event[field] if _is_number(event[field]) else None for event in chosen]
+        return Curve(title, [event["step"] for event in chosen], values, logarithmic)
+
+    drawn = [
+        curve("Loss", "step", "loss", logarithmic=True),
+        curve("PSNR of held-out views, dB", "evaluation", "psnr"),
+        curve("Gaussians", "step", "num_gaussians"),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(content.title)} – Scenewise</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n<footer>Written by Scenewise. This file is complete: it loads nothing and runs no script.</footer>\n</body></html>\n"
-    )
+    return [each for each in drawn if len(each.points()) >= 2]
 
 
-def _section(heading: str, body: str) -> str:
-    return f"<section><h2>{escape(heading)}</h2>{body}</section>" if body else ""
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _tiles(tiles: Mapping[str, str]) -> str:
-    cells = "".join(f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for name, value in tiles.items())
-    return f'<div class="tiles">{cells}</div>' if cells else ""
+def _is_stage(event: Mapping[str, Any]) -> bool:
+    return event["event"] == "stage" and "name" in event and _is_number(event.get("seconds"))
 
 
-def _triplet(view: ViewComparison) -> str:
-    figures = " · ".join(f"{name} {_number(value)}" for name, value in view.figures.items() if value is not None)
-    pictures = (
-        ("photograph", view.truth_u8),
-        ("render", view.render_u8),
-        (f"absolute error, white = {ERROR_RANGE:g} or more", error_picture(view.truth_u8, view.render_u8)),
-    )
-    cells = "".join(
-        f'<figure><img alt="{escape(caption, quote=True)} of {escape(view.name, quote=True)}" '
-        f'src="{jpeg_data_url(thumbnail(picture, PICTURE_PIXELS))}"><figcaption>{escape(caption)}</figcaption></figure>'
-        for caption, picture in pictures
-    )
-    heading = f'<div><b>{escape(view.name)}</b> <span class="muted small">{escape(figures)}</span></div>'
-    return f'{heading}<div class="triplet">{cells}</div>'
+def _image_rows(card: EvaluationCard | None) -> list[Mapping[str, Any]]:
+    rows = card.more.get("images", []) if card is not None else []
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list | tuple) else []
 
 
-def _charts(curves: Sequence[Curve]) -> str:
-    drawn = "".join(f'<div class="chart"><h3>{escape(curve.title)}</h3>{chart_svg(curve)}</div>' for curve in curves)
-    return f'<div class="charts">{drawn}</div>' if drawn else ""
+def _card(card: EvaluationCard | None) -> dict[str, Any]:
+    if card is None:
+        return {}
+    plain = {name: value for name, value in vars(card).items() if name != "more" and value is not None}
+    return plain | {name: value for name, value in card.more.items() if name != "images"}
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    columns = list(dict.fromkeys(name for row in rows for name in row if any(other.get(name) is not None for other in rows)))
-    numeric = {name for name in columns if all(isinstance(row.get(name), int | float | None) for row in rows)}
-    mark = {name: ' class="number"' if name in numeric else "" for name in columns}
-    head = "".join(f"<th{mark[name]}>{escape(_words(name))}</th>" for name in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td{mark[name]}>{escape(_number(row.get(name)))}</td>" for name in columns) + "</tr>" for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _timings(timings: Mapping[str, float | int]) -> str:
-    longest = max(timings.values(), default=0.0)
-    rows = "".join(
-        f'<tr><td>{escape(name)}</td><td class="number">{duration_text(seconds)}</td>'
-        f'<td><span class="bar" style="width:{round(260 * seconds / longest) if longest > 0 else 0}px"></span></td></tr>'
-        for name, seconds in timings.items()
-    )
-    return f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>' if rows else ""
-
-
-def _warnings(warnings: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(warning)}</li>" for warning in dict.fromkeys(warnings))
-    return f'<ul class="warnings">{items}</ul>' if items else ""
-
-
-def _definitions(values: Mapping[str, Any]) -> str:
-    rows = "".join(f"<tr><th>{escape(_words(name))}</th><td>{_nested(value)}</td></tr>" for name, value in values.items())
-    return f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>' if rows else ""
-
-
-def _nested(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "<br>".join(
-            f'<span class="muted">{escape(_words(str(name)))}</span> {_nested(item)}' for name, item in value.items()
-        )
-    if isinstance(value, list | tuple):
-        return ", ".join(_nested(item) for item in value) if value else "none"
-    return escape(_number(value))
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        size = abs(value)
-        if size >= 1e4:
-            return f"{value:,.0f}"
-        return f"{value:.2f}" if size >= 10.0 else f"{value:.4f}" if size >= 0.01 or size == 0.0 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
+def _provenance(scene: Scene) -> dict[str, Any]:
+    values = {name: value for name, value in vars(scene.provenance).items() if value not in (None, "", {})}
+    if scene.licences:
+        values["licences"] = {name: licence or "unknown" for name, licence in scene.licences.items()}
+    return values
