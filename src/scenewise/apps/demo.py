@@ -1,0 +1,145 @@
+"""``scenewise demo``: everything the pipeline can do, on a room that is photographed on the spot."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from scenewise.apps.demo_capture import DEMO_FRAMES, DEMO_HEIGHT, DEMO_WIDTH, write_demo_capture
+from scenewise.apps.evaluate import evaluate_command
+from scenewise.apps.options import DemoOptions, EvalOptions, ReconstructOptions, RenderOptions
+from scenewise.apps.reconstruct import reconstruct
+from scenewise.apps.render import render_scene
+from scenewise.apps.report import write_report
+from scenewise.engine.memory import peak_resident_bytes, text_from_bytes
+from scenewise.engine.progress import NullProgress, Progress, duration_text
+from scenewise.errors import ConventionError, ScenewiseError
+from scenewise.io.atomic import atomic_write_json
+from scenewise.io.captures import open_capture
+from scenewise.io.json_fields import read_json_object
+from scenewise.io.scene_folder import read_scene
+from scenewise.scenes.scenes import EvaluationCard
+from scenewise.worlds.seeds import DEFAULT_DEMO_SEED, DEMO_SEEDS
+
+CAPTURE_FOLDER, SCENE_FOLDER, MARKER_FILE = "capture", "scene", "demo.json"
+_FORMAT = "scenewise demo"
+STEPS, QUICK_STEPS = 3000, 150
+QUICK_FRAMES, QUICK_WIDTH, QUICK_HEIGHT = 16, 96, 72
+
+# What a person finds in the scene folder, in the order in which they want to know it.
+_EXPLAINED = {
+    "report.html": "pictures, curves, figures: open it in a browser",
+    "splats.ply": "opens in any 3D Gaussian Splatting viewer",
+    "splats.spz": "the same, compact",
+    "points.ply": "what the reconstruction started from",
+    "scene.json": "cameras, frame of reference, provenance, evaluation card",
+    "log.jsonl": "everything that happened, a line each",
+    "checkpoints": "resume from here",
+    "renders": "pictures from held-out views",
+}
+
+
+@dataclass(frozen=True)
+class DemoSummary:
+    """What the demo made and how good it is.
+
+    Attributes:
+        capture: folder of the photographs.
+        scene: scene folder.
+        evaluation: figures on held-out views.
+        num_gaussians: size of the scene.
+        seconds: by stage, and in all.
+        peak_memory_bytes: of this process.
+    """
+
+    capture: Path
+    scene: Path
+    evaluation: EvaluationCard | None
+    num_gaussians: int
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+
+    def text(self) -> str:
+        """An annotated tree of what was written, and the figures."""
+        lines = [f"{self.capture}/", "    an RGB-D capture with exact depth, classes and instances", f"{self.scene}/"]
+        for name, meaning in _EXPLAINED.items():
+            path = self.scene / name
+            if path.exists():
+                shown = f"{name}/" if path.is_dir() else name
+                lines.append(f"    {shown:<14}{text_from_bytes(float(_size_of(path))):>9}   {meaning}")
+        lines.append("")
+        card = self.evaluation
+        if card is not None and card.psnr is not None and card.ssim is not None:
+            lines.append(f"PSNR {card.psnr:.2f} dB, SSIM {card.ssim:.3f} on {card.num_views} held-out views")
+        times = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in self.seconds.items())
+        lines.append(
+            f"{self.num_gaussians:,} Gaussians; {times}; {text_from_bytes(float(self.peak_memory_bytes))} of memory at most"
+        )
+        return "\n".join(lines)
+
+
+def run_demo(options: DemoOptions | None = None, progress: Progress | None = None) -> DemoSummary:
+    """Photographs a procedural room, reconstructs it, measures it on held-out views, and writes the report.
+
+    A demo folder from before is replaced; any other folder in the way is left alone.
+
+    Raises:
+        ConventionError: ``out`` holds something that is not a demo.
+    """
+    options = DemoOptions() if options is None else options
+    progress = NullProgress() if progress is None else progress
+    capture, scene = options.out / CAPTURE_FOLDER, options.out / SCENE_FOLDER
+    _prepare(options.out)
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, started: float) -> None:
+        seconds[name] = time.monotonic() - started
+
+    began = started = time.monotonic()
+    frames = QUICK_FRAMES if options.quick else DEMO_FRAMES
+    with progress.stage("photograph the room", frames) as stage:
+        write_demo_capture(
+            capture,
+            seed=DEMO_SEEDS[(DEMO_SEEDS.index(DEFAULT_DEMO_SEED) + options.seed) % len(DEMO_SEEDS)],
+            frames=frames,
+            width=QUICK_WIDTH if options.quick else DEMO_WIDTH,
+            height=QUICK_HEIGHT if options.quick else DEMO_HEIGHT,
+            progress=lambda _done, _total: stage.advance(),
+        )
+    timed("photographs", started)
+
+    started = time.monotonic()
+    steps = QUICK_STEPS if options.quick else STEPS
+    reconstruct(ReconstructOptions(capture=capture, out=scene, steps=steps, seed=options.seed, threads=options.threads), progress)
+    timed("reconstruction", started)
+
+    started = time.monotonic()
+    evaluate_command(EvalOptions(scene=scene, threads=options.threads), progress)
+    timed("evaluation", started)
+
+    started = time.monotonic()
+    render_scene(RenderOptions(scene=scene, threads=options.threads, overwrite=True), progress)
+    write_report(scene, capture=open_capture(capture), progress=progress)
+    timed("pictures and report", started)
+    seconds["in all"] = time.monotonic() - began
+    written = read_scene(scene)
+    return DemoSummary(capture, scene, written.evaluation, written.num_gaussians, seconds, peak_resident_bytes())
+
+
+def _prepare(out: Path) -> None:
+    """Makes ``out`` an empty demo folder.  Only a folder that carries our mark is emptied, and only of what a demo writes."""
+    if out.is_dir() and any(out.iterdir()):
+        try:
+            is_ours = read_json_object(out / MARKER_FILE).text("format") == _FORMAT
+        except (ScenewiseError, OSError):
+            is_ours = False
+        if not is_ours:
+            fix = "choose another folder with --out"
+            raise ConventionError(f"--out {out}", expected="a new folder or an earlier demo", got="a folder in use", fix=fix)
+        for folder in (out / CAPTURE_FOLDER, out / SCENE_FOLDER):
+            shutil.rmtree(folder, ignore_errors=True)
+    atomic_write_json(out / MARKER_FILE, {"format": _FORMAT})
+
+
+def _size_of(path: Path) -> int:
+    return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else path.stat().st_size
