@@ -1,1 +1,1 @@
-"""Procedural scenes with exact colour, depth, class and instance truth."""
+"""Procedural worlds with exact truth: furnished rooms as ordinary captures, reproducible from a seed."""

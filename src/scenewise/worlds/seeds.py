@@ -1,0 +1,15 @@
+"""Which room seeds serve what.  The ranges are disjoint, so no room is ever both learned from and measured on."""
+
+TRAINING_SEEDS = range(1_000_000)
+"""Rooms a network may be trained on."""
+
+VALIDATION_SEEDS = range(1_000_000, 1_100_000)
+"""Rooms on which settings are chosen."""
+
+BENCHMARK_SEEDS = range(1_100_000, 1_200_000)
+"""Rooms whose figures are reported."""
+
+DEMO_SEEDS = range(1_200_000, 1_200_100)
+"""Rooms of ``scenewise demo`` and of the tests."""
+
+DEFAULT_DEMO_SEED = DEMO_SEEDS[4]
