@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from scenewise.errors import ConventionError
 
@@ -19,6 +19,7 @@ _Bend = Callable[[Array, Array, Sequence[float]], tuple[Array, Array]]
 
 _SMALL_ANGLE = 1e-9  # below it θ/r and tan⁻¹(r·t)/r are taken at their limit
 _MAX_HALF_FIELD = math.tan(math.radians(70.0))  # a pinhole image wider than this is mostly stretched rim
+_EDGE_TOLERANCE = 0.02  # pixels; sides are found from samples, and the sampling map is clamped to the photograph
 _EDGE_SAMPLES = 65  # per side of the candidate rectangle; the lens is smooth at that spacing
 
 
@@ -259,13 +260,13 @@ def distort(lens_camera: LensCamera, rays: Float64[np.ndarray, "*batch 2"]) -> F
         (u, v) in pixels, centre of the first pixel at (0.5, 0.5); NaN where the model has no value.
     """
     K = lens_camera.K
-    x, y = LENS_MODELS[lens_camera.model].bend(rays[..., 0], rays[..., 1], lens_camera.extra)
-    return np.stack([K[0, 0] * x + K[0, 2], K[1, 1] * y + K[1, 2]], axis=-1)
+    x, y = LENS_MODELS[lens_camera.model].bend(rays[..., :1], rays[..., 1:], lens_camera.extra)
+    return np.concatenate([K[0, 0] * x + K[0, 2], K[1, 1] * y + K[1, 2]], axis=-1)
 
 
-def _seen(lens_camera: LensCamera, rays: Float64[np.ndarray, "*batch 2"], tolerance: float = 1e-6) -> np.ndarray:
+def _seen(lens_camera: LensCamera, rays: Float64[np.ndarray, "*batch n 2"]) -> Bool[np.ndarray, "*batch n"]:
     """Rays whose pixel can be interpolated inside the photograph and where the model does not fold back over itself."""
-    step = 1e-6
+    step, tolerance = 1e-6, _EDGE_TOLERANCE
     with np.errstate(all="ignore"):  # far outside its range a polynomial lens overflows; such rays are simply not seen
         pixels = distort(lens_camera, rays)
         d_x = distort(lens_camera, rays + np.array([step, 0.0])) - pixels
@@ -321,21 +322,39 @@ def _inner_rectangle(lens_camera: LensCamera) -> tuple[Array, Array] | None:
     t = np.linspace(0.0, 1.0, 9)
     interior = np.stack(np.meshgrid(t, t), axis=-1).reshape(-1, 2)
     probes = np.concatenate([_border(low, high), low + interior * (high - low)])
-    return (low, high) if _seen(lens_camera, probes, tolerance=0.02).all() else None
+    if not _seen(lens_camera, probes).all():
+        return None
+    # The innermost point of an edge may lie beyond the neighbouring side, as with moustache distortion: then a side can move.
+    pixel = (high - low) / size
+    outward = np.array([[-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    moved = np.concatenate([low, high]) + outward * np.concatenate([pixel, pixel])
+    if _seen(lens_camera, _border(moved[:, :2], moved[:, 2:])).all(axis=-1).any():
+        return _with_sides_moved_out(lens_camera, low, high, high - low, steps=24)
+    return low, high
 
 
-def _largest_step(lens_camera: LensCamera, low: Array, high: Array, grow_low: Array, grow_high: Array) -> float:
+def _largest_step(lens_camera: LensCamera, low: Array, high: Array, grow_low: Array, grow_high: Array, steps: int) -> float:
     """Largest t in [0, 1] for which the box (low + t·grow_low, high + t·grow_high) and every smaller one are seen."""
     start, stop = 0.0, 1.0
-    for _ in range(4):  # each round narrows the interval fifty times
-        t = np.linspace(start, stop, 51)
+    while stop - start > 1e-5:
+        t = np.linspace(start, stop, steps + 1)[1:]  # the smallest box was established before
         boxes = _border(low + t[:, None] * grow_low, high + t[:, None] * grow_high)
-        bad = np.flatnonzero(~np.all(_seen(lens_camera, boxes), axis=-1)[1:])  # the first box was established by the round before
+        bad = np.flatnonzero(~np.all(_seen(lens_camera, boxes), axis=-1))
         if not bad.size:
             return stop
-        first_bad = int(bad[0]) + 1
-        start, stop = float(t[first_bad - 1]), float(t[first_bad])
+        start, stop = (float(t[bad[0] - 1]) if bad[0] else start), float(t[bad[0]])
     return start
+
+
+def _with_sides_moved_out(lens_camera: LensCamera, low: Array, high: Array, reach: Array, steps: int) -> tuple[Array, Array]:
+    """The box after each side has moved out as far as it can; twice, because moving one side may free another by a little."""
+    for _ in range(2):
+        for axis in (0, 1):
+            grow = np.zeros(2)
+            grow[axis] = reach[axis]
+            low = low - _largest_step(lens_camera, low, high, -grow, 0 * grow, steps) * grow
+            high = high + _largest_step(lens_camera, low, high, 0 * grow, grow, steps) * grow
+    return low, high
 
 
 def _grown_rectangle(lens_camera: LensCamera) -> tuple[Array, Array] | None:
@@ -345,21 +364,17 @@ def _grown_rectangle(lens_camera: LensCamera) -> tuple[Array, Array] | None:
     edge, the model's fold or the widest field, then each side grows on alone, until none can be moved further out.
     """
     K = lens_camera.K
-    centre = _rays_of(lens_camera, np.array([[lens_camera.width / 2, lens_camera.height / 2]]))[0]
-    if not (np.isfinite(centre).all() and bool(_seen(lens_camera, centre))):
-        centre = np.zeros(2)
-        if not bool(_seen(lens_camera, centre)):
-            return None
+    middle = _rays_of(lens_camera, np.array([[lens_camera.width / 2, lens_camera.height / 2]]))
+    axis_of_lens = np.zeros((1, 2))
+    start = next((ray for ray in (middle, axis_of_lens) if _seen(lens_camera, ray).all()), None)
+    if start is None:
+        return None
+    centre = start[0]
     reach = np.array([lens_camera.width / K[0, 0], lens_camera.height / K[1, 1]])
-    t = _largest_step(lens_camera, centre, centre, -reach, reach)
-    low, high = centre - t * reach, centre + t * reach
-    for _ in range(2):  # moving one side may free another by a little
-        for axis in (0, 1):
-            grow = np.zeros(2)
-            grow[axis] = 2 * _MAX_HALF_FIELD
-            low = low - _largest_step(lens_camera, low, high, -grow, 0 * grow) * grow
-            high = high + _largest_step(lens_camera, low, high, 0 * grow, grow) * grow
-    return low, high
+    t = _largest_step(lens_camera, centre, centre, -reach, reach, steps=50)
+    return _with_sides_moved_out(
+        lens_camera, centre - t * reach, centre + t * reach, np.array([2 * _MAX_HALF_FIELD] * 2), steps=50
+    )
 
 
 @lru_cache(maxsize=4096)
