@@ -1,7 +1,7 @@
 """What a splat is trained for: losses that can be listed, weighted and logged one by one."""
 
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from scenewise.parts.splats.views import ViewData
 from scenewise.rendering import RenderOutput
 
 
+@runtime_checkable
 class Objective(Protocol):
     """One term of the loss."""
 

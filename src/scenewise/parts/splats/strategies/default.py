@@ -42,6 +42,8 @@ class DefaultStrategy:
         prune_screen_radius: those with a larger radius on the screen go, in pixels of the full image, also only then.  None:
             never.
         reset_every: steps between two opacity resets; None for none.
+        smallest_reset_interval: a shorter run does not reset more often than this: at a learning rate of 0.025 to 0.05 an
+            opacity needs about 150 steps to come back.
         reset_opacity: opacities are lowered to this, as a multiple of ``prune_opacity``.
         revised_opacity: clones share their parent's opacity (Rota Bulò et al. 2024).  Not in the paper.
     """
@@ -58,6 +60,7 @@ class DefaultStrategy:
     prune_scale: float = 0.1
     prune_screen_radius: float | None = 20.0
     reset_every: int | None = 3_000
+    smallest_reset_interval: int = 300
     reset_opacity: float = 2.0
     revised_opacity: bool = False
 
@@ -70,7 +73,7 @@ class DefaultStrategy:
         """Whether opacities are lowered after this many steps.  Never in the second half: there is no time left to recover."""
         if self.reset_every is None or steps_done >= min(schedule.step(self.refine_until), 0.5 * schedule.total_steps):
             return False
-        return steps_done % schedule.interval(self.reset_every) == 0
+        return steps_done % schedule.interval(self.reset_every, self.smallest_reset_interval) == 0
 
     def needs_screen_gradients(self, context: StepContext) -> bool:
         """As long as there is another round to come."""

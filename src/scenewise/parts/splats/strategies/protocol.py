@@ -1,7 +1,7 @@
 """What a strategy is: a piece of training that adds, removes, moves or hides Gaussians, composable with others."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -58,6 +58,7 @@ class ViewResult:
     screen_gradients: Float[Tensor, "n 4"] | None
 
 
+@runtime_checkable
 class Strategy(Protocol):
     """Hooks in the order in which a step calls them.  Strategies run in the order of their list.
 
