@@ -19,7 +19,7 @@ _Bend = Callable[[Array, Array, Sequence[float]], tuple[Array, Array]]
 
 _SMALL_ANGLE = 1e-9  # below it θ/r and tan⁻¹(r·t)/r are taken at their limit
 _MAX_HALF_FIELD = math.tan(math.radians(70.0))  # a pinhole image wider than this is mostly stretched rim
-_EDGE_TOLERANCE = 0.02  # pixels; sides are found from samples, and the sampling map is clamped to the photograph
+_EDGE_TOLERANCE = 0.01  # pixels; sides are found from samples, and the sampling map is clamped to the photograph
 _EDGE_SAMPLES = 65  # per side of the candidate rectangle; the lens is smooth at that spacing
 
 
@@ -264,9 +264,11 @@ def distort(lens_camera: LensCamera, rays: Float64[np.ndarray, "*batch 2"]) -> F
     return np.concatenate([K[0, 0] * x + K[0, 2], K[1, 1] * y + K[1, 2]], axis=-1)
 
 
-def _seen(lens_camera: LensCamera, rays: Float64[np.ndarray, "*batch n 2"]) -> Bool[np.ndarray, "*batch n"]:
+def _seen(
+    lens_camera: LensCamera, rays: Float64[np.ndarray, "*batch n 2"], tolerance: float = _EDGE_TOLERANCE
+) -> Bool[np.ndarray, "*batch n"]:
     """Rays whose pixel can be interpolated inside the photograph and where the model does not fold back over itself."""
-    step, tolerance = 1e-6, _EDGE_TOLERANCE
+    step = 1e-6
     with np.errstate(all="ignore"):  # far outside its range a polynomial lens overflows; such rays are simply not seen
         pixels = distort(lens_camera, rays)
         d_x = distort(lens_camera, rays + np.array([step, 0.0])) - pixels
@@ -328,18 +330,20 @@ def _inner_rectangle(lens_camera: LensCamera) -> tuple[Array, Array] | None:
     pixel = (high - low) / size
     outward = np.array([[-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
     moved = np.concatenate([low, high]) + outward * np.concatenate([pixel, pixel])
-    if _seen(lens_camera, _border(moved[:, :2], moved[:, 2:])).all(axis=-1).any():
+    if _seen(lens_camera, _border(moved[:, :2], moved[:, 2:]), 2 * _EDGE_TOLERANCE).all(axis=-1).any():
         return _with_sides_moved_out(lens_camera, low, high, high - low, steps=24)
     return low, high
 
 
-def _largest_step(lens_camera: LensCamera, low: Array, high: Array, grow_low: Array, grow_high: Array, steps: int) -> float:
+def _largest_step(
+    lens_camera: LensCamera, low: Array, high: Array, grow_low: Array, grow_high: Array, steps: int, tolerance: float
+) -> float:
     """Largest t in [0, 1] for which the box (low + t·grow_low, high + t·grow_high) and every smaller one are seen."""
     start, stop = 0.0, 1.0
     while stop - start > 1e-5:
         t = np.linspace(start, stop, steps + 1)[1:]  # the smallest box was established before
         boxes = _border(low + t[:, None] * grow_low, high + t[:, None] * grow_high)
-        bad = np.flatnonzero(~np.all(_seen(lens_camera, boxes), axis=-1))
+        bad = np.flatnonzero(~np.all(_seen(lens_camera, boxes, tolerance), axis=-1))
         if not bad.size:
             return stop
         start, stop = (float(t[bad[0] - 1]) if bad[0] else start), float(t[bad[0]])
@@ -347,13 +351,17 @@ def _largest_step(lens_camera: LensCamera, low: Array, high: Array, grow_low: Ar
 
 
 def _with_sides_moved_out(lens_camera: LensCamera, low: Array, high: Array, reach: Array, steps: int) -> tuple[Array, Array]:
-    """The box after each side has moved out as far as it can; twice, because moving one side may free another by a little."""
-    for _ in range(2):
+    """The box after each side has moved out as far as it can; twice, because moving one side may free another by a little.
+
+    The samples on a side shift when its neighbours move and then meet the photograph's edge elsewhere, so each pass allows a
+    hundredth of a pixel more than what the box was found with.
+    """
+    for tolerance in (2 * _EDGE_TOLERANCE, 3 * _EDGE_TOLERANCE):
         for axis in (0, 1):
             grow = np.zeros(2)
             grow[axis] = reach[axis]
-            low = low - _largest_step(lens_camera, low, high, -grow, 0 * grow, steps) * grow
-            high = high + _largest_step(lens_camera, low, high, 0 * grow, grow, steps) * grow
+            low = low - _largest_step(lens_camera, low, high, -grow, 0 * grow, steps, tolerance) * grow
+            high = high + _largest_step(lens_camera, low, high, 0 * grow, grow, steps, tolerance) * grow
     return low, high
 
 
@@ -371,7 +379,7 @@ def _grown_rectangle(lens_camera: LensCamera) -> tuple[Array, Array] | None:
         return None
     centre = start[0]
     reach = np.array([lens_camera.width / K[0, 0], lens_camera.height / K[1, 1]])
-    t = _largest_step(lens_camera, centre, centre, -reach, reach, steps=50)
+    t = _largest_step(lens_camera, centre, centre, -reach, reach, 50, _EDGE_TOLERANCE)
     return _with_sides_moved_out(
         lens_camera, centre - t * reach, centre + t * reach, np.array([2 * _MAX_HALF_FIELD] * 2), steps=50
     )
