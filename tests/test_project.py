@@ -1,6 +1,7 @@
 """Promises about the project as a whole: cheap imports, active checks, no unsafe calls, a paper map that does not rot."""
 
 import ast
+import doctest
 import importlib
 import re
 import subprocess
@@ -167,6 +168,18 @@ def test_no_module_turns_its_annotations_into_text():
         )
     ]
     assert guilty == []
+
+
+# --- examples in docstrings --------------------------------------------------------------------------------------------------
+
+WITH_EXAMPLES = [path for path in (ROOT / "src").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.stem)
+def test_examples_in_docstrings_are_true(path: Path):
+    module = importlib.import_module(".".join(path.relative_to(ROOT / "src").with_suffix("").parts))
+    results = doctest.testmod(module)
+    assert results.attempted > 0 and results.failed == 0
 
 
 # --- the paper map -----------------------------------------------------------------------------------------------------------
