@@ -257,8 +257,9 @@ class TestParity:
         torch.testing.assert_close(ours.distances[hit], twin.distances[hit], atol=1e-4, rtol=1e-4)
         agree = hit & (ours.faces == twin.faces)
         assert int(agree.sum()) > 0.999 * int(hit.sum())
-        torch.testing.assert_close(ours.normals_in_world[agree], twin.normals_in_world[agree], atol=2e-2, rtol=0)  # grazing hits on round sides
-        torch.testing.assert_close(ours.local_positions[agree], twin.local_positions[agree], atol=2e-4, rtol=0)
+        # Rays that graze a round side magnify the last bits of float32.
+        torch.testing.assert_close(ours.normals_in_world[agree], twin.normals_in_world[agree], atol=2e-2, rtol=0)
+        torch.testing.assert_close(ours.local_positions[agree], twin.local_positions[agree], atol=1e-3, rtol=0)
 
     @pytest.mark.parametrize("size", [(64, 48), (37, 29)])
     def test_pictures_of_every_texture(self, size: tuple[int, int]) -> None:

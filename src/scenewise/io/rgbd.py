@@ -241,7 +241,8 @@ def find_rgbd_layout(path: Path) -> str | None:
         return "tum"
     if not path.is_dir():
         return None
-    return "7scenes" if any(entry.name.endswith(".pose.txt") for entry in os.scandir(path)) else None
+    with os.scandir(path) as entries:  # closed although any() stops at the first match
+        return "7scenes" if any(entry.name.endswith(".pose.txt") for entry in entries) else None
 
 
 def read_rgbd(path: Path, *, background: Background | None = None) -> Capture:

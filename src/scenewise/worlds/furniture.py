@@ -6,6 +6,7 @@ so nothing flickers.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,10 @@ class Furniture:
     parts: tuple[Primitive, ...]
     free_front: float = 0.0
     is_hung: bool = False
+
+
+def _top(parts: Sequence[Primitive]) -> float:
+    return max(part.center[2] + part.half_size[2] for part in parts)
 
 
 def bed(rng: np.random.Generator) -> Furniture:
@@ -93,7 +98,7 @@ def sofa(rng: np.random.Generator) -> Furniture:
         throw = materials.fabric(rng, pick(rng, FABRIC_COLORS))
         x = pick(rng, (-1, 1)) * (width / 2 - arm - 0.2)
         parts.append(ellipsoid(x, -depth / 2 + 0.4, seat + 0.3, (0.2, 0.08, 0.17), throw, rng.normal(0.0, 0.2)))
-    return Furniture("sofa", color, (width, depth, back + 0.01), tuple(parts), 0.55)
+    return Furniture("sofa", color, (width, depth, _top(parts)), tuple(parts), 0.55)
 
 
 def chair(rng: np.random.Generator) -> Furniture:
@@ -119,8 +124,8 @@ def chair(rng: np.random.Generator) -> Furniture:
         if rng.random() < 0.4:
             parts += [box(sx * inset, 0.0, seat * 0.45, 0.025, width - 0.1, 0.03, frame) for sx in (-1, 1)]
     else:
-        parts.append(cylinder(0.0, 0.0, 0.07, 0.03, seat - thick - 0.07, frame))
-        parts += [box(0.0, 0.0, 0.025 + 0.004 * i, 1.1 * width, 0.05, 0.045, frame, math.pi * i / 3) for i in range(3)]
+        parts.append(cylinder(0.0, 0.0, 0.05, 0.03, seat - thick - 0.05, frame))
+        parts += [box(0.0, 0.0, 0.003 * i, 1.1 * width, 0.05, 0.05, frame, math.pi * i / 3) for i in range(3)]
         parts.append(box(0.0, -half + 0.02, seat + 0.12, width - 0.06, 0.06, top - seat - 0.1, cover))
         parts.append(box(0.0, -half + 0.01, seat - 0.02, 0.06, 0.03, 0.3, frame))
         for side in (-1, 1):
@@ -346,7 +351,7 @@ def plant(rng: np.random.Generator, scale: float = 1.0) -> Furniture:
         else:
             half = (rng.uniform(0.12, 0.2) * scale, rng.uniform(0.03, 0.05) * scale, rng.uniform(0.015, 0.03) * scale)
         parts.append(ellipsoid(x, y, z, half, leaves, angle))
-    return Furniture("plant", "green", (0.76 * scale, 0.76 * scale, pot_height + 1.15 * crown), tuple(parts))
+    return Furniture("plant", "green", (0.76 * scale, 0.76 * scale, _top(parts)), tuple(parts))
 
 
 def monitor(rng: np.random.Generator) -> Furniture:

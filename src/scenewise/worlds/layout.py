@@ -70,6 +70,7 @@ class FloorPlan:
         self.objects: list[RoomObject] = []
         self._solids = np.zeros((0, 7))
         self._kept_free = np.zeros((0, 7))
+        self._openings = np.zeros((0, 7))
         self._parts = np.zeros((0, 7))
 
     def reserve(self, center: Point, half_size: Point) -> None:
@@ -84,6 +85,8 @@ class FloorPlan:
         self._solids = np.vstack([self._solids, solid])
         self._kept_free = np.vstack([self._kept_free, free])
         self._parts = np.vstack([self._parts, boxes_of(parts)])
+        if piece.is_hung:
+            self._openings = np.vstack([self._openings, free])
         center = (float(solid[0, 0]), float(solid[0, 1]), float(solid[0, 2]))
         self.objects.append(RoomObject(piece.class_name, piece.color_name, center, piece.size, yaw, parts))
         return self.objects[-1]
@@ -104,10 +107,14 @@ class FloorPlan:
         )
 
     def parts_fit(self, piece: Furniture, position: Point, yaw: float) -> bool:
-        """Whether the piece's own solids touch nothing: lets a chair stand half under a table."""
+        """Whether the piece's own solids touch nothing and leave doors and windows free: a chair may stand half under a table."""
         solid, _ = _bounds(piece, position, yaw)
         parts = boxes_of([part.moved(position, yaw) for part in piece.parts])
-        return self._is_indoors(solid) and not boxes_overlap(parts, self._parts, 0.002).any()
+        return (
+            self._is_indoors(solid)
+            and not boxes_overlap(solid, self._openings).any()
+            and not boxes_overlap(parts, self._parts, 0.002).any()
+        )
 
     def _is_indoors(self, solid: OrientedBoxes) -> bool:
         x, y, z, half_x, half_y, half_z, yaw = solid[0]
