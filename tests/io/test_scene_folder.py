@@ -1,8 +1,14 @@
 """The scene folder: everything comes back, every wrong key is named, and nothing that is not ours is touched."""
 
 import json
+import os
+import random
+import subprocess
+import sys
+import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -339,3 +345,36 @@ def test_damaged_labels(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert_reader_survives(lambda _: read_scene_labels(tmp_path, "splats"), path.read_bytes(), path)
+
+
+_WRITER = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import torch
+from test_scene_folder import _gaussians, _scene
+from scenewise.io.scene_folder import write_scene
+torch.set_num_threads(1)
+scenes = [_scene(_gaussians(n, seed=n)) for n in (3000, 3500)]
+while True:
+    for scene in scenes:
+        write_scene(sys.argv[1], scene)
+    print("round", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_kill_at_any_moment(tmp_path):
+    generator = random.Random(5)
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
+    for _ in range(8):
+        command = [sys.executable, "-c", _WRITER, str(tmp_path / "scene"), str(Path(__file__).parent)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+            process.stdout.readline()
+            time.sleep(generator.uniform(0, 0.2))
+            process.kill()
+        scene = read_scene(tmp_path / "scene")
+        n = scene.num_gaussians
+        assert torch.equal(scene.gaussians.means, _gaussians(n, seed=n).means)
+        assert scene.evaluation is None or scene.evaluation.num_gaussians == n
+        if (tmp_path / "scene" / "splats.spz").exists():
+            assert len(read_spz(tmp_path / "scene" / "splats.spz")) == n

@@ -18,6 +18,8 @@ _POINTS_PER_CHUNK = 1 << 18
 # A LAZ file has no row size to check its count against; 940k real points take 5.6 bytes each, the most regular ones ~0.05.
 _MAX_POINTS_PER_BYTE = 1000
 _FREE_POINTS = 1 << 16
+_LASZIP_RECORD = 22204
+_LAYERS_OF_ITEM = {10: 9, 11: 1, 12: 2, 13: 1}  # point, RGB, RGB + near infrared, wave packet; extra bytes: one layer each
 
 
 def _laspy() -> Any:
@@ -132,8 +134,11 @@ def read_las(path: str | Path) -> tuple[PointCloud, int | None]:
     with open_bounded(path) as (file, size):
         _check_header(path, file, size)
         try:
-            with laspy.open(_ClampedFile(file, size), closefd=False) as reader:
+            # one thread: the parallel decoder allocates what the chunk table says
+            with laspy.open(_ClampedFile(file, size), closefd=False, laz_backend=laspy.LazBackend.Lazrs) as reader:
                 _check_count(path, reader.header, size)
+                if reader.header.are_points_compressed:
+                    _check_compression(path, file, size, reader.header)
                 return _read_points(path, reader)
         except (DataFormatError, KeyboardInterrupt, SystemExit, MemoryError):
             raise
@@ -179,6 +184,58 @@ def _check_count(path: Path, header: Any, size: int) -> None:
         raise DataFormatError(
             path, "header", expected=f"{count:,} points of {row_bytes} bytes", got=f"{left:,} bytes", fix="the file was cut short"
         )
+
+
+def _check_compression(path: Path, file: BinaryIO, size: int, header: Any) -> None:
+    """Sizes inside the compressed points, which the decoder would allocate unseen; it ends the process where memory is short.
+
+    Source: the LAZ specification 1.4 (ASPRS): the laszip record, the chunk table's head, and the sizes of a chunk's layers.
+    """
+
+    def damaged(place: str, expected: str, got: object) -> DataFormatError:
+        return DataFormatError(path, place, expected=expected, got=got, fix="the file is damaged or was cut short")
+
+    record = next((bytes(vlr.record_data) for vlr in header.vlrs if int(vlr.record_id) == _LASZIP_RECORD), b"")
+    if len(record) < 34:
+        raise damaged("laszip record", "34 bytes or more", len(record))
+    compressor, _, _, _, _, _, _, _, _, item_count = struct.unpack_from("<HHBBHIIqqH", record)
+    if len(record) < 34 + 6 * item_count:
+        raise damaged("laszip record", f"{item_count} items", f"{len(record)} bytes")
+    items = [struct.unpack_from("<HHH", record, 34 + 6 * index) for index in range(item_count)]
+    row_bytes = sum(item_bytes for _, item_bytes, _ in items)
+    if row_bytes != int(header.point_format.size) or not 1 <= compressor <= 3:
+        raise damaged("laszip record", f"points of {header.point_format.size} bytes", f"{row_bytes} (compressor {compressor})")
+    start, count = int(header.offset_to_point_data), int(header.point_count)
+    if count == 0:
+        return
+    file.seek(start)
+    table = int.from_bytes(file.read(8), "little", signed=True)
+    if table == -1:  # written to a stream: the place of the table is at the end
+        file.seek(size - 8)
+        table = int.from_bytes(file.read(8), "little", signed=True)
+    if compressor > 1:
+        if not start + 8 <= table <= size - 8:
+            raise damaged("chunk table", f"a place within {size:,} bytes", f"{table:,}")
+        file.seek(table)
+        chunks = struct.unpack("<II", file.read(8))[1]
+        if chunks * row_bytes > table - start:  # each chunk starts with one point as it is
+            raise damaged("chunk table", f"at most {(table - start) // row_bytes:,} chunks", f"{chunks:,}")
+    if compressor == 3:
+        layers = sum(_LAYERS_OF_ITEM.get(kind, item_bytes) for kind, item_bytes, _ in items)
+        place, points_seen = start + 8, 0
+        while points_seen < count:
+            file.seek(place)
+            head = file.read(row_bytes + 4 + 4 * layers)
+            if len(head) < row_bytes + 4 + 4 * layers:
+                raise damaged(f"point {points_seen:,}", "a chunk of points", "the end of the file")
+            in_chunk, *layer_bytes = struct.unpack_from(f"<{1 + layers}I", head, row_bytes)
+            place += len(head) + sum(layer_bytes)
+            if place > table or in_chunk == 0:
+                raise damaged(
+                    f"point {points_seen:,}", "a chunk inside the file", f"{sum(layer_bytes):,} bytes, {in_chunk:,} points"
+                )
+            points_seen += in_chunk
+    file.seek(start)
 
 
 def _read_points(path: Path, reader: Any) -> tuple[PointCloud, int | None]:
