@@ -1,13 +1,18 @@
 // What every native kernel shares: 16-lane vectors by compiler vector extensions, and the one thread pool.
 //
 // The same source is compiled once per instruction set (see build_backend/scenewise_build.py).  Kernels use V16 and never
-// intrinsics: on AVX-512 a V16 is one register, on AVX2 two, on NEON four.
+// intrinsics: on AVX-512 a V16 is one register, on AVX2 two, on NEON four.  The few helpers below that a compiler does not turn
+// into the one instruction meant have an AVX-512 form here, with the same result.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #define SW_EXPORT extern "C" __attribute__((visibility("default")))
 #define SW_INLINE inline __attribute__((always_inline))
@@ -23,6 +28,14 @@ SW_INLINE V16 splat(float x) { return V16{x, x, x, x, x, x, x, x, x, x, x, x, x,
 SW_INLINE I16 splat_int(int32_t x) { return I16{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 SW_INLINE V16 load(const float* p) { return *reinterpret_cast<const V16u*>(p); }
 SW_INLINE void store(float* p, V16 v) { *reinterpret_cast<V16u*>(p) = v; }
+#if defined(__AVX512F__)
+SW_INLINE V16 vmin(V16 a, V16 b) { return reinterpret_cast<V16>(_mm512_min_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b))); }
+SW_INLINE V16 vmax(V16 a, V16 b) { return reinterpret_cast<V16>(_mm512_max_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b))); }
+SW_INLINE V16 vsqrt(V16 a) { return reinterpret_cast<V16>(_mm512_sqrt_ps(reinterpret_cast<__m512>(a))); }
+SW_INLINE bool any_positive(V16 a) {
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), _mm512_setzero_ps(), _CMP_GT_OQ) != 0;
+}
+#else
 SW_INLINE V16 vmin(V16 a, V16 b) { return a < b ? a : b; }  // b where a is NaN
 SW_INLINE V16 vmax(V16 a, V16 b) { return a > b ? a : b; }  // b where a is NaN
 SW_INLINE V16 vsqrt(V16 a) {
@@ -30,6 +43,14 @@ SW_INLINE V16 vsqrt(V16 a) {
   for (int i = 0; i < 16; ++i) r[i] = __builtin_sqrtf(a[i]);
   return r;
 }
+SW_INLINE bool any_positive(V16 a) {
+  I16 m = a > splat(0.0f);
+  int64_t halves[8], any = 0;
+  std::memcpy(halves, &m, sizeof halves);
+  for (int i = 0; i < 8; ++i) any |= halves[i];
+  return any != 0;
+}
+#endif
 SW_INLINE V16 vabs(V16 a) { return reinterpret_cast<V16>(reinterpret_cast<I16>(a) & splat_int(0x7fffffff)); }
 
 // 2^x for x in [-126, 127]; relative error below 3e-7 (degree-5 minimax on [-1/2, 1/2]).

@@ -79,13 +79,19 @@ SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, 
     for (int64_t y = begin; y < end; ++y) {
       const float *x = image + y * length, *t = truth + y * length;
       float* g = gradient + y * length;
-      float sum = 0;
-      for (int64_t i = 0; i < length; ++i) {
+      V16 sum = splat(0.0f);
+      int64_t i = 0;
+      for (; i + 16 <= length; i += 16) {
+        const V16 d = load(x + i) - load(t + i), zero = splat(0.0f);
+        sum += vabs(d);
+        store(g + i, d > zero ? splat(l1_scale) : (d < zero ? splat(-l1_scale) : zero));
+      }
+      for (; i < length; ++i) {
         const float d = x[i] - t[i];
-        sum += std::fabs(d);
+        absolute += std::fabs(d);
         g[i] = d > 0 ? l1_scale : (d < 0 ? -l1_scale : 0.0f);
       }
-      absolute += sum;
+      for (int l = 0; l < 16; ++l) absolute += sum[l];
     }
     l1[band] = absolute;
     if (weight == 0) return;
@@ -96,7 +102,13 @@ SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, 
         const float *x = image + next * length, *t = truth + next * length;
         float* f[5];
         for (int k = 0; k < 5; ++k) f[k] = ring.source(k);
-        for (int64_t i = 0; i < length; ++i) {
+        int64_t i = 0;
+        for (; i + 16 <= length; i += 16) {
+          const V16 a = load(x + i), b = load(t + i);
+          store(f[0] + i, a), store(f[1] + i, b);
+          store(f[2] + i, a * a), store(f[3] + i, b * b), store(f[4] + i, a * b);
+        }
+        for (; i < length; ++i) {
           f[0][i] = x[i], f[1][i] = t[i];
           f[2][i] = x[i] * x[i], f[3][i] = t[i] * t[i], f[4][i] = x[i] * t[i];
         }
