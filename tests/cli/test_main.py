@@ -1,6 +1,8 @@
 """The command line: what goes to which stream, which exit code, which options reach the work."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -204,5 +206,16 @@ def test_doctor_reports_this_machine(capsys):
     versions = {package["name"]: package["version"] for package in diagnosis["packages"]}
     assert versions["torch"] is not None and diagnosis["cores"][1] >= 1
     assert isinstance(diagnosis["native_library"]["reason"], str)
+    assert {kernel["kernel"] for kernel in diagnosis["kernels"]} == {"splats", "ssim", "adam", "ray_casting"}
     assert main(["doctor"]) == 0
     assert "Kernels" in capsys.readouterr().out
+
+
+def test_doctor_says_when_the_slow_kernels_run_and_what_to_do():
+    environment = {**os.environ, "SCENEWISE_ISA": "reference"}
+    command = [sys.executable, "-m", "scenewise.cli.main", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    diagnosis = json.loads(done.stdout)
+    assert {kernel["backend"] for kernel in diagnosis["kernels"]} <= {"reference", "gsplat"}
+    assert diagnosis["native_library"]["loaded"] is False
+    assert any("SCENEWISE_ISA=reference" in problem and "Fix:" in problem for problem in diagnosis["problems"])

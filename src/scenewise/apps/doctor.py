@@ -1,8 +1,6 @@
 """What this machine can do, for people whose run went wrong and for every benchmark's record."""
 
-import importlib
 import os
-import pkgutil
 import platform
 import shutil
 import sys
@@ -110,19 +108,19 @@ class Diagnosis:
         )
         lines = [
             f"Scenewise {self.scenewise}",
-            f"  python      {self.python}",
-            f"  system      {self.system}",
-            f"  processor   {self.processor}; {self.cores[0]} cores, {self.cores[1]} usable",
+            f"  python       {self.python}",
+            f"  system       {self.system}",
+            f"  processor    {self.processor}; {self.cores[0]} cores, {self.cores[1]} usable",
             f"  instructions {' '.join(self.instruction_sets) or 'unknown'}",
-            f"  memory      {memory}",
-            f"  disk here   {text_from_bytes(float(self.disk_free_bytes))} free",
-            f"  real data   {self.data_root[0]} ({'found' if self.data_root[1] else 'not there; only the embedded room'})",
-            f"  cuda        {', '.join(self.cuda) or 'none'}",
-            f"  torch uses  {self.torch_threads} threads",
+            f"  memory       {memory}",
+            f"  disk here    {text_from_bytes(float(self.disk_free_bytes))} free",
+            f"  real data    {self.data_root[0]} ({'found' if self.data_root[1] else 'not there; only the embedded room'})",
+            f"  cuda         {', '.join(self.cuda) or 'none'}",
+            f"  torch uses   {self.torch_threads} threads",
             "",
             "Kernels",
             "  compiled library: " + ", ".join(f"{name} {value}" for name, value in self.native_library.items()),
-            *(f"  {kernel.kernel:<12}{kernel.backend:<18}{kernel.reason}" for kernel in self.kernels),
+            *(f"  {kernel.kernel:<13}{kernel.backend:<11}{kernel.reason}" for kernel in self.kernels),
             "",
             "Packages",
             *(f"  {package.name:<24}{package.version or 'MISSING'}" for package in self.packages),
@@ -175,16 +173,45 @@ def examine(options: DoctorOptions | None = None, progress: Progress | None = No
 
 
 def kernel_backends() -> tuple[KernelBackend, ...]:
-    """What every operator's ``backend_report()`` says, in the order of their names."""
-    import scenewise.kernels
+    """Which implementation of every operator would run now on the usual input (float32, on the default device), and why."""
+    import torch
 
-    reports = []
-    for module in pkgutil.iter_modules(scenewise.kernels.__path__):
-        package = importlib.import_module(f"scenewise.kernels.{module.name}")
-        report = getattr(package, "backend_report", None)
-        if report is not None:
-            backend, reason = report()
-            reports.append(KernelBackend(module.name, backend, reason))
+    from scenewise.kernels import adam, ray_casting, splats, ssim
+
+    device = splats.default_device()
+    values = torch.zeros(1, 3, device=device)
+    probe = splats.SplatInput(
+        means=values,
+        quats=torch.ones(1, 4, device=device),
+        scales=values,
+        opacities=values[:, 0],
+        sh0=values[:, None],
+        shN=values[:, :0, None].expand(1, 0, 3),
+        sh_degree=0,
+        extra=None,
+        camera_from_world=torch.eye(4, device=device),
+        K=torch.eye(3, device=device),
+        width=1,
+        height=1,
+        background=values[0],
+        stored=True,
+        screen_gradients=None,
+        contribution=False,
+    )
+    reports = [KernelBackend("splats", *splats.backend_for(probe))]
+    image = values[None]
+    for name, is_native in (
+        ("ssim", ssim.native.can_run(image, image)),
+        ("adam", adam.native.can_run(values, values)),
+        ("ray_casting", ray_casting.native.is_available()),
+    ):
+        backend = "native" if is_native else "reference"
+        why = (
+            "the compiled library is loaded"
+            if is_native
+            else f"plain torch on {device.type}: the compiled library cannot run here"
+        )
+        reports.append(KernelBackend(name, backend, why))
     return tuple(reports)
 
 

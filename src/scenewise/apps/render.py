@@ -19,6 +19,7 @@ from scenewise.errors import ConventionError, MissingDependencyError, ResourceEr
 from scenewise.geometry.orbits import Orbit, orbit_around
 from scenewise.io.atomic import atomic_path, atomic_write_bytes
 from scenewise.io.scene_folder import read_scene
+from scenewise.kernels.splats import default_device
 from scenewise.rendering import render
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import Gaussians
@@ -94,11 +95,7 @@ def compute_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ResourceError("CUDA", expected="a device", got="none", fix="use --device cpu, or see `scenewise doctor`")
-    if wanted == "auto":
-        from importlib.util import find_spec
-
-        return torch.device("cuda" if torch.cuda.is_available() and find_spec("gsplat") else "cpu")
-    return torch.device(wanted)
+    return default_device() if wanted == "auto" else torch.device(wanted)
 
 
 def _painter(gaussians: Gaussians, background: torch.Tensor, channel: Channel) -> Callable[[Cameras], ImageU8]:
