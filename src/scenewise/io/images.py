@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.distortion import LensCamera, PinholeImage, sampling_map, undistorted_camera
@@ -380,7 +380,9 @@ class _MapCache:
 _map_cache = _MapCache(_MAP_CACHE_BYTES)
 
 
-def resample_bilinear(image_u8: ImageU8, sampling: SamplingStrips) -> ImageU8:
+def resample_bilinear(
+    image_u8: UInt8[np.ndarray, "source_height source_width 3"], sampling: SamplingStrips
+) -> UInt8[np.ndarray, "height width 3"]:
     """Colours at the sampled positions by bilinear interpolation; beyond the outermost pixel centres that pixel's own.
 
     Args:

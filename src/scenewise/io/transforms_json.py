@@ -253,22 +253,23 @@ def _lens(record: _Record, image_path: Path, known: dict[tuple[object, ...], Len
         if not is_file(image_path):
             # The size may still be told by another frame's image; a placeholder keeps the frame listed as missing.
             first = next(iter(known.values()), None)
-            width, height = (first.width, first.height) if first is not None else (1, 1)
+            width, height = (float(first.width), float(first.height)) if first is not None else (1.0, 1.0)
             return _lens(replace(record, values=record.values | {"w": width, "h": height}), image_path, known)
         header = read_image_header(image_path)
-        width, height = header.width, header.height
+        width, height = float(header.width), float(header.height)
     if not (1 <= width <= MAX_IMAGE_SIDE and 1 <= height <= MAX_IMAGE_SIDE):
         raise DataFormatError(
             record.path, f"{record.place}w, h", expected=f"1 … {MAX_IMAGE_SIDE} pixels", got=f"{width:g}×{height:g}"
         )
-    fx = record.number("fl_x") or _focal(record, width, "camera_angle_x", "x_fov")
-    fy = record.number("fl_y") or _focal(record, height, "camera_angle_y", "y_fov")
+    fx, fy = record.number("fl_x"), record.number("fl_y")
+    fx = _focal(record, width, "camera_angle_x", "x_fov") if fx is None else fx
+    fy = _focal(record, height, "camera_angle_y", "y_fov") if fy is None else fy
     if fx is None and fy is None:
         raise DataFormatError(
             record.path, f"{record.place}fl_x", expected="fl_x or camera_angle_x", got="neither", fix="add the focal length"
         )
     # A list that gives one axis only means square pixels.
-    fx, fy = fx or fy, fy or fx
+    fx, fy = fy if fx is None else fx, fx if fy is None else fy
     assert fx is not None and fy is not None
     cx, cy = record.number("cx"), record.number("cy")
     focal_and_centre = (fx, fy, width / 2 if cx is None else cx, height / 2 if cy is None else cy)
