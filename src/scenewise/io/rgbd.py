@@ -92,11 +92,11 @@ def write_rgbd_intrinsics(folder: Path, K: Float64[np.ndarray, "3 3"], width: in
 def write_rgbd_capture_json(
     folder: Path,
     *,
-    up_in_world: Sequence[float] | None = None,
+    up_in_world: Sequence[float | int] | Float64[np.ndarray, "3"] | None = None,
     classes: Sequence[str] | None = None,
     licence: str | None = None,
     test_names: Sequence[str] | None = None,
-    background: Sequence[float] | None = None,
+    background: Sequence[float | int] | None = None,
     **more: Any,
 ) -> None:
     """Writes ``capture.json``: what the picture files cannot say.
