@@ -86,8 +86,7 @@ def neighbour_spacing(centers: Float64[np.ndarray, "n 3"]) -> float:
 def scene_depths(
     camera_from_world: Float64[np.ndarray, "n 4 4"],
     K: Float64[np.ndarray, "n 3 3"],
-    width: int,
-    height: int,
+    sizes: Int64[np.ndarray, "n 2"],
     points_in_world: Float64[np.ndarray, "m 3"] | None = None,
 ) -> Float64[np.ndarray, "n d"]:
     """Plausible depths of what each camera looks at, near to far.
@@ -98,8 +97,7 @@ def scene_depths(
     Args:
         camera_from_world: rigid transforms.
         K: intrinsics in pixels.
-        width: image width in pixels.
-        height: image height in pixels.
+        sizes: width and height of each image in pixels.
         points_in_world: any sample of the scene's surface; a few thousand suffice.
 
     Returns:
@@ -111,7 +109,7 @@ def scene_depths(
         quantiles = np.full((count, 3), np.nan)
         for i in range(count):
             pixels, depth = project_points(camera_from_world[i], K[i], points_in_world)
-            seen = inside_image(pixels, width, height)
+            seen = inside_image(pixels, sizes[i])
             if int(seen.sum()) >= 8:
                 quantiles[i] = np.quantile(depth[seen], [0.1, 0.5, 0.9])
         known = np.isfinite(quantiles[:, 0])
@@ -126,10 +124,10 @@ def scene_depths(
     return np.broadcast_to(neighbour_spacing(centers) * _BLIND_DEPTHS, (count, len(_BLIND_DEPTHS))).copy()
 
 
-def inside_image(pixels: Float64[np.ndarray, "*batch 2"], width: int, height: int) -> Bool[np.ndarray, "*batch"]:
-    """Whether pixel positions lie in the image; NaN (behind the camera) does not."""
-    u, v = pixels[..., 0], pixels[..., 1]
-    return (u >= 0) & (u < width) & (v >= 0) & (v < height)
+def inside_image(pixels: Float64[np.ndarray, "*batch n 2"], size: Int64[np.ndarray, "*batch 2"]) -> Bool[np.ndarray, "*batch n"]:
+    """Whether pixel positions lie in an image of this width and height; NaN (behind the camera) does not."""
+    inside: Bool[np.ndarray, "*batch n"] = np.all((pixels >= 0) & (pixels < size[..., None, :]), axis=-1)
+    return inside
 
 
 def candidate_pairs(camera_from_world: Float64[np.ndarray, "n 4 4"], neighbours: int) -> Int64[np.ndarray, "p 2"]:
@@ -159,8 +157,7 @@ def candidate_pairs(camera_from_world: Float64[np.ndarray, "n 4 4"], neighbours:
 def view_overlap(
     camera_from_world: Float64[np.ndarray, "n 4 4"],
     K: Float64[np.ndarray, "n 3 3"],
-    width: int,
-    height: int,
+    sizes: Int64[np.ndarray, "n 2"],
     depths: Float64[np.ndarray, "n d"],
     pairs: Int64[np.ndarray, "p 2"],
 ) -> ViewPairs:
@@ -171,17 +168,17 @@ def view_overlap(
     Args:
         camera_from_world: rigid transforms.
         K: intrinsics in pixels.
-        width: image width in pixels.
-        height: image height in pixels.
+        sizes: width and height of each image in pixels.
         depths: plausible depths along +Z per camera (``scene_depths``).
         pairs: which cameras to compare.
 
     Returns:
         The pairs with overlap and median viewing angle.
     """
-    u, v = np.meshgrid((np.arange(_GRID) + 0.5) * width / _GRID, (np.arange(_GRID) + 0.5) * height / _GRID)
-    pixels = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], axis=-1)
-    rays = np.einsum("nij,gj->ngi", np.linalg.inv(K), pixels)
+    u, v = np.meshgrid((np.arange(_GRID) + 0.5) / _GRID, (np.arange(_GRID) + 0.5) / _GRID)
+    shares = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], axis=-1)
+    pixels = shares * np.concatenate([sizes, np.ones((len(sizes), 1))], axis=1)[:, None, :]
+    rays = pixels @ np.swapaxes(np.linalg.inv(K), 1, 2)
     centers = camera_centers(camera_from_world)
     in_camera = (rays[:, None] * depths[:, :, None, None]).reshape(len(K), -1, 3)
     samples = np.einsum("nji,nkj->nki", camera_from_world[:, :3, :3], in_camera) + centers[:, None]
@@ -192,7 +189,7 @@ def view_overlap(
         chunk = slice(start, start + step)
         for side, (viewer, other) in enumerate((pairs[chunk].T, pairs[chunk, ::-1].T)):
             points = samples[viewer]
-            seen = inside_image(project_points(camera_from_world[other], K[other], points)[0], width, height)
+            seen = inside_image(project_points(camera_from_world[other], K[other], points)[0], sizes[other])
             overlap[chunk, side] = seen.mean(axis=1)
             one, two = points - centers[viewer][:, None], points - centers[other][:, None]
             lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(two, axis=-1)

@@ -6,10 +6,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from scenewise.engine.progress import Progress
 from scenewise.errors import ConventionError
 from scenewise.geometry.view_overlap import camera_centers, inside_image, project_points, scene_depths
 from scenewise.parts.splats.initial_points.from_depth import points_from_depth
-from scenewise.parts.splats.initial_points.settings import DEFAULT_SETTINGS, Progress, TriangulationSettings, spread_evenly
+from scenewise.parts.splats.initial_points.settings import DEFAULT_SETTINGS, SILENT, TriangulationSettings, spread_evenly
 from scenewise.parts.splats.initial_points.triangulation import triangulate_capture
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
@@ -52,7 +53,7 @@ def initial_points(
     settings: TriangulationSettings = DEFAULT_SETTINGS,
     trim_far: bool = True,
     threads: int = 2,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> InitialPoints:
     """Initial points from what the capture has: its own points, else its depth maps, else feature matches with the known cameras.
 
@@ -67,7 +68,7 @@ def initial_points(
         settings: thresholds of the triangulation.
         trim_far: drops the capture's own points that are absurdly far away.
         threads: workers for decoding, detection and matching; the result does not depend on it.
-        progress: told the stage, steps done, and steps in all.
+        progress: shows the stages.
 
     Returns:
         At least one and at most ``maximum`` points with their provenance.
@@ -147,7 +148,7 @@ def _from_matches(
     settings: TriangulationSettings,
     threads: int,
     rng: np.random.Generator,
-    progress: Progress | None,
+    progress: Progress,
 ) -> InitialPoints:
     found = triangulate_capture(frames, wanted=maximum, settings=settings, threads=threads, progress=progress)
     count = len(found.cloud)
@@ -187,7 +188,7 @@ def random_points_in_view(
     """Points at random pixels and log-uniform depths, among those at least two cameras see when there are enough of them.
 
     Args:
-        frames: frames with images of one size.
+        frames: frames with images.
         count: how many points.
         rng: the randomness.
         known: points that tell the depth range, if any.
@@ -198,19 +199,19 @@ def random_points_in_view(
     frames = spread_evenly(frames, 64)
     camera_from_world = np.stack([frame.camera.camera_from_world.numpy() for frame in frames])
     K = np.stack([frame.camera.K.numpy() for frame in frames])
-    width, height = frames[0].camera.width, frames[0].camera.height
+    sizes = np.array([(frame.camera.width, frame.camera.height) for frame in frames], dtype=np.int64)
     surface = None if known is None else known.points_in_world
-    depths = scene_depths(camera_from_world, K, width, height, surface)
+    depths = scene_depths(camera_from_world, K, sizes, surface)
     pool = 3 * count + 16
     view = np.sort(rng.integers(0, len(frames), pool))
-    pixels = rng.random((pool, 2)) * np.array([width, height])
+    pixels = rng.random((pool, 2)) * sizes[view]
     z = np.exp(rng.uniform(np.log(depths[view].min(axis=1)), np.log(depths[view].max(axis=1))))
     homogeneous = np.concatenate([pixels, np.ones((pool, 1))], axis=1)
     in_camera = np.einsum("nij,nj->ni", np.linalg.inv(K)[view], homogeneous) * z[:, None]
     points = np.einsum("nji,nj->ni", camera_from_world[view, :3, :3], in_camera) + camera_centers(camera_from_world)[view]
     seen = np.zeros(pool, dtype=np.int64)
     for i in range(len(frames)):
-        seen += inside_image(project_points(camera_from_world[i], K[i], points)[0], width, height)
+        seen += inside_image(project_points(camera_from_world[i], K[i], points)[0], sizes[i])
     # The seen-by-two first, in random order; the rest fills up where views do not overlap.
     order = np.lexsort((rng.random(pool), seen < 2))[:count]
     order = order[np.argsort(view[order], kind="stable")]
@@ -220,5 +221,5 @@ def random_points_in_view(
         assert load is not None
         mine = view[order] == i
         column, row = pixels[order[mine]].astype(np.int64).T
-        colors[mine] = load()[np.minimum(row, height - 1), np.minimum(column, width - 1)]
+        colors[mine] = load()[row, column]
     return PointCloud(points[order], colors)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float16, Float64, UInt8
 
+from scenewise.engine.progress import Progress
 from scenewise.errors import MissingDependencyError
-from scenewise.parts.splats.initial_points.settings import DEFAULT_SETTINGS, Progress, TriangulationSettings
+from scenewise.parts.splats.initial_points.settings import DEFAULT_SETTINGS, SILENT, TriangulationSettings
 from scenewise.scenes.frames import Frame
 
 
@@ -32,7 +33,7 @@ def detect_features(
     limit: int,
     settings: TriangulationSettings = DEFAULT_SETTINGS,
     threads: int = 2,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> list[ViewFeatures]:
     """SIFT features of each frame, the ``limit`` strongest of each, inside the frame's mask.
 
@@ -80,12 +81,11 @@ def detect_features(
     threads_before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one frame per worker: decoding runs in parallel too, and the order of sums is fixed
     try:
-        with ThreadPoolExecutor(max(1, threads)) as pool:
+        with ThreadPoolExecutor(max(1, threads)) as pool, progress.stage("finding features", len(frames)) as stage:
             features = []
             for found in pool.map(detect, frames):
                 features.append(found)
-                if progress is not None:
-                    progress("finding features", len(features), len(frames))
+                stage.advance()
     finally:
         cv2.setNumThreads(threads_before)
     return features

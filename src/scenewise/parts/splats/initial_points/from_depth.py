@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
+from scenewise.engine.progress import Progress
 from scenewise.geometry.view_overlap import camera_centers
-from scenewise.parts.splats.initial_points.settings import Progress, spread_evenly
+from scenewise.parts.splats.initial_points.settings import SILENT, spread_evenly
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.point_clouds import PointCloud
@@ -16,9 +17,7 @@ _SAMPLES_PER_POINT = 12  # unprojected samples per point wanted: enough that a v
 _EDGE = 0.05  # relative step between neighbours that makes a pixel part of a depth edge
 
 
-def points_from_depth(
-    frames: tuple[Frame, ...], *, maximum: int, threads: int = 2, progress: Progress | None = None
-) -> PointCloud:
+def points_from_depth(frames: tuple[Frame, ...], *, maximum: int, threads: int = 2, progress: Progress = SILENT) -> PointCloud:
     """Coloured points on the surfaces that depth maps measured.
 
     Pixels of all frames are sampled on a regular grid, moved to the world, and averaged per voxel; the voxel is the smallest
@@ -28,7 +27,7 @@ def points_from_depth(
         frames: frames with image and depth.
         maximum: largest number of points.
         threads: workers that decode; the result does not depend on it.
-        progress: told how many frames are read.
+        progress: shows how many frames are read.
 
     Returns:
         At most ``maximum`` points with colours; none where no frame holds a valid depth.
@@ -38,7 +37,6 @@ def points_from_depth(
     if not frames:
         return empty
     per_frame = max(64, maximum * _SAMPLES_PER_POINT // len(frames))
-    stride = max(1, int(np.sqrt(frames[0].camera.width * frames[0].camera.height / per_frame)))
 
     def read(frame: Frame) -> tuple[Float64[np.ndarray, "n 3"], UInt8[np.ndarray, "n 3"]]:
         assert frame.load_image is not None and frame.load_depth is not None
@@ -46,17 +44,17 @@ def points_from_depth(
         keep = ~depth_edges(depth)
         if frame.load_mask is not None:
             keep &= frame.load_mask()
+        stride = max(1, int(np.sqrt(depth.size / per_frame)))
         chosen = np.zeros_like(keep)
         chosen[stride // 2 :: stride, stride // 2 :: stride] = True
         rows, columns = np.nonzero(keep & chosen)
         return unproject(frame.camera, rows, columns, depth), frame.load_image()[rows, columns]
 
     clouds = []
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    with ThreadPoolExecutor(max(1, threads)) as pool, progress.stage("reading depth maps", len(frames)) as stage:
         for cloud in pool.map(read, frames):
             clouds.append(cloud)
-            if progress is not None:
-                progress("reading depth", len(clouds), len(frames))
+            stage.advance()
     points = np.concatenate([cloud[0] for cloud in clouds])
     colors = np.concatenate([cloud[1] for cloud in clouds])
     if len(points) == 0:

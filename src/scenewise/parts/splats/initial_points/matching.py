@@ -12,22 +12,22 @@ import torch
 from jaxtyping import Float16, Float32, Float64, Int64
 from torch import Tensor
 
+from scenewise.engine.progress import Progress
 from scenewise.geometry.view_overlap import ViewPairs, camera_centers, candidate_pairs, scene_depths, view_overlap
 from scenewise.parts.splats.initial_points.features import ViewFeatures
-from scenewise.parts.splats.initial_points.settings import DEFAULT_SETTINGS, Progress, TriangulationSettings
+from scenewise.parts.splats.initial_points.settings import DEFAULT_SETTINGS, SILENT, TriangulationSettings
 
 
 def matching_pairs(
     camera_from_world: Float64[np.ndarray, "n 4 4"],
     K: Float64[np.ndarray, "n 3 3"],
-    width: int,
-    height: int,
+    sizes: Int64[np.ndarray, "n 2"],
     settings: TriangulationSettings,
 ) -> ViewPairs:
     """The pairs worth matching: per view its best ``neighbours`` by overlap and viewing angle."""
-    depths = scene_depths(camera_from_world, K, width, height)
+    depths = scene_depths(camera_from_world, K, sizes)
     candidates = candidate_pairs(camera_from_world, 4 * settings.neighbours)
-    seen = view_overlap(camera_from_world, K, width, height, depths, candidates)
+    seen = view_overlap(camera_from_world, K, sizes, depths, candidates)
     usable = (
         (seen.overlap >= settings.min_overlap)
         & (seen.angle_deg >= settings.min_angle_deg)
@@ -52,7 +52,7 @@ def match_views(
     *,
     settings: TriangulationSettings = DEFAULT_SETTINGS,
     threads: int = 2,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Int64[np.ndarray, "m 4"]:
     """Matches of all pairs as rows (view, feature, other view, other feature)."""
     centers = camera_centers(camera_from_world)
@@ -79,11 +79,13 @@ def match_views(
     threads_before = torch.get_num_threads()
     found = [np.zeros((0, 4), dtype=np.int64)]
     try:
-        with ThreadPoolExecutor(max(1, threads), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with (
+            ThreadPoolExecutor(max(1, threads), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+            progress.stage("matching views", len(pairs.pairs)) as stage,
+        ):
             for matched in pool.map(match, [(int(i), int(j)) for i, j in pairs.pairs]):
                 found.append(matched)
-                if progress is not None:
-                    progress("matching views", len(found) - 1, len(pairs.pairs))
+                stage.advance()
     finally:
         torch.set_num_threads(threads_before)
     return np.concatenate(found)

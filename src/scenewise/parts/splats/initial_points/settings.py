@@ -1,14 +1,11 @@
 """Limits of the triangulation, and what its stages have in common."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from scenewise.engine.progress import NullProgress
 from scenewise.scenes.frames import Frame
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage's name, how many steps of it are done, and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,7 @@ class TriangulationSettings:
 
 
 DEFAULT_SETTINGS = TriangulationSettings()
+SILENT = NullProgress()
 
 
 def spread_evenly(frames: tuple[Frame, ...], most: int) -> tuple[Frame, ...]:

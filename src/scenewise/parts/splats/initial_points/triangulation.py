@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
 
+from scenewise.engine.progress import Progress
 from scenewise.geometry.view_overlap import camera_centers
 from scenewise.parts.splats.initial_points.features import detect_features
 from scenewise.parts.splats.initial_points.matching import match_views, matching_pairs
@@ -19,7 +20,7 @@ from scenewise.parts.splats.initial_points.multi_view import (
     refine_points,
     reprojection,
 )
-from scenewise.parts.splats.initial_points.settings import DEFAULT_SETTINGS, Progress, TriangulationSettings, spread_evenly
+from scenewise.parts.splats.initial_points.settings import DEFAULT_SETTINGS, SILENT, TriangulationSettings, spread_evenly
 from scenewise.parts.splats.initial_points.tracks import observations_of_tracks
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.point_clouds import PointCloud
@@ -48,16 +49,16 @@ def triangulate_capture(
     wanted: int,
     settings: TriangulationSettings = DEFAULT_SETTINGS,
     threads: int = 2,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> TriangulatedPoints:
     """Triangulates points from feature matches between posed photographs.
 
     Args:
-        frames: views with images, all of one size; usually a capture's training frames.
+        frames: views with images; usually a capture's training frames.
         wanted: roughly how many points are asked for; sets how many features are kept.  All points found are returned.
         settings: thresholds.
         threads: workers for decoding, detection and matching; the result does not depend on it.
-        progress: told how far each stage is.
+        progress: shows the stages.
 
     Returns:
         Points, possibly none, in the frame of the cameras.
@@ -68,10 +69,7 @@ def triangulate_capture(
     frames = spread_evenly(frames, settings.max_views)
     if len(frames) < 2:
         return _no_points()
-    reduction = min(1.0, settings.max_side / max(frames[0].camera.width, frames[0].camera.height))
-    if reduction < 1:
-        width, height = (max(1, round(side * reduction)) for side in (frames[0].camera.width, frames[0].camera.height))
-        frames = tuple(frame.resized(width, height) for frame in frames)
+    frames = tuple(_at_working_size(frame, settings.max_side) for frame in frames)
     camera_from_world = np.stack([frame.camera.camera_from_world.numpy() for frame in frames])
     K = np.stack([frame.camera.K.numpy() for frame in frames])
     origin = camera_centers(camera_from_world).mean(axis=0)  # small numbers also where the world is georeferenced
@@ -80,10 +78,19 @@ def triangulate_capture(
 
     limit = int(np.clip(settings.features_per_point * wanted / len(frames), settings.min_features, settings.max_features))
     features = detect_features(frames, limit=limit, settings=settings, threads=threads, progress=progress)
-    pairs = matching_pairs(camera_from_local, K, frames[0].camera.width, frames[0].camera.height, settings)
+    sizes = np.array([(frame.camera.width, frame.camera.height) for frame in frames], dtype=np.int64)
+    pairs = matching_pairs(camera_from_local, K, sizes, settings)
     matches = match_views(features, camera_from_local, K, pairs, settings=settings, threads=threads, progress=progress)
     observations, colors = observations_of_tracks(features, matches, camera_from_local, K, settings)
     return triangulate_observations(observations, colors, camera_from_local, K, origin_in_world=origin, settings=settings)
+
+
+def _at_working_size(frame: Frame, max_side: int) -> Frame:
+    """The frame, reduced if its longer side exceeds ``max_side``."""
+    reduction = max_side / max(frame.camera.width, frame.camera.height)
+    if reduction >= 1:
+        return frame
+    return frame.resized(max(1, round(frame.camera.width * reduction)), max(1, round(frame.camera.height * reduction)))
 
 
 def triangulate_observations(
