@@ -126,7 +126,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, strategy: Strategy
     unbroken = _trainer(capture, strategies=[strategy], settings=FULL)
     unbroken.run()
     checkpointer = Checkpointer(tmp_path / "checkpoints")
-    _trainer(capture, strategies=[strategy], settings=FULL).run(until=stop, checkpointer=checkpointer)
+    _trainer(capture, strategies=[strategy], settings=FULL).run(until=stop, save=checkpointer.save)
     resumed = _trainer(capture, strategies=[strategy], settings=FULL)
     found = checkpointer.latest()
     assert found is not None and found.step == stop
@@ -202,7 +202,7 @@ def test_training_that_keeps_diverging_stops_with_a_clear_error_and_writes_nothi
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(TrainingDivergedError, match=rf"diverged.*image {names[0]}.*scenewise check"):
-            trainer.run(checkpointer=Checkpointer(tmp_path), checkpoint_every=2)
+            trainer.run(save=Checkpointer(tmp_path).save, save_every=2)
     found = Checkpointer(tmp_path).latest()
     assert found is None or all(torch.isfinite(value).all() for value in found.parameters.values())
 
@@ -322,6 +322,8 @@ def test_pose_refinement_brings_a_turned_camera_back() -> None:
     assert pixels_off(turned) > 1.2
     assert pixels_off(refined) < 0.5 * pixels_off(turned)
     assert 0.3 < trainer.pose_refinement.correction().largest_rotation_deg < 2.5
+    gain = trainer.pose_gain()
+    assert gain["psnr_refined"] > gain["psnr_given"] + 0.5
 
 
 def test_rigid_motion_anchor() -> None:

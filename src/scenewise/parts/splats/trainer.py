@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scenewise.engine.checkpoints import Checkpoint, Checkpointer
+from scenewise.engine.checkpoints import Checkpoint
 from scenewise.engine.randomness import RandomStreams
 from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.parts.splats.exposure import ExposureCompensation, ExposureSettings
@@ -178,8 +178,8 @@ class SplatTrainer:
         until: int | None = None,
         listener: Callable[[StepReport], None] | None = None,
         report_every: int = 10,
-        checkpointer: Checkpointer | None = None,
-        checkpoint_every: int = 1000,
+        save: Callable[[Checkpoint], object] | None = None,
+        save_every: int = 1000,
     ) -> None:
         """Train up to step ``until`` (default: to the end).
 
@@ -187,12 +187,12 @@ class SplatTrainer:
             until: steps done when it returns.
             listener: told about every ``report_every``-th step.
             report_every: see ``listener``.
-            checkpointer: where to save; also at the end.
-            checkpoint_every: steps between two checkpoints.
+            save: given a checkpoint every ``save_every`` steps and at the end, for example :meth:`Checkpointer.save`.
+            save_every: see ``save``.
 
         Raises:
             TrainingDivergedError: three times something became NaN or infinite.
-            ResourceError: a checkpoint cannot be written.
+            Whatever ``save`` raises.
         """
         last = self.settings.steps if until is None else min(until, self.settings.steps)
         self._start()
@@ -214,8 +214,8 @@ class SplatTrainer:
                 view = self.views.names[self._last_view]
                 rows = len(self.field.store)
                 listener(StepReport(done, self.settings.steps, loss, terms, rows, self.seconds, view))
-            if checkpointer is not None and (done % checkpoint_every == 0 or done == last):
-                checkpointer.save(self.checkpoint())
+            if save is not None and (done % save_every == 0 or done == last):
+                save(self.checkpoint())
 
     def measure(self, seconds: float) -> int:
         """How many steps fit into this time: the first 50 are timed, then undone, so that the run equals one given that number.
@@ -243,6 +243,29 @@ class SplatTrainer:
         self.restore(begin)
         left = max(0.0, seconds - each * (measured + 1))
         return max(MEASURED_STEPS, int(left / (each * self._slowdown(rows))))
+
+    @torch.no_grad()
+    def pose_gain(self) -> dict[str, float]:
+        """Mean PSNR of the training views from the given and from the refined poses (both without exposure compensation).
+
+        Raises:
+            ConventionError: poses are not refined.
+        """
+        if self.pose_refinement is None:
+            raise ConventionError("pose_gain", expected="a run with pose refinement", got="none")
+        psnr: dict[str, float] = {"psnr_given": 0.0, "psnr_refined": 0.0}
+        for index in range(len(self.views)):
+            view = self.views.load(index)
+            for name, camera in (
+                ("psnr_given", view.camera),
+                ("psnr_refined", self.pose_refinement.refined_camera(view.camera, index)),
+            ):
+                color = render(
+                    self.field.gaussians(camera), camera, background=self._background, backend=self.settings.backend
+                ).color
+                error = (color.clamp(0.0, 1.0) - view.image).square().mean().clamp_min(1e-10)
+                psnr[name] -= 10.0 * math.log10(float(error)) / len(self.views)
+        return psnr
 
     def _slowdown(self, rows: int) -> float:
         """Time of the mean step over that of the first ones; see :meth:`measure`."""

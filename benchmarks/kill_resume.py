@@ -1,0 +1,122 @@
+"""Kills a training run at random moments and checks that the resumed one ends with the same bits as one that was never disturbed.
+
+    python benchmarks/kill_resume.py [--kills 20] [--steps 400] [--seed 0] [--json]
+
+The run reconstructs a procedural room through the ordinary command, writes a checkpoint every few steps, and is killed with
+SIGKILL again and again, at moments drawn uniformly over the time an undisturbed run takes; sometimes that hits the middle of a
+checkpoint.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from safetensors import safe_open
+
+FOLDER = "checkpoints"
+
+
+def _command(capture: Path, out: Path, steps: int, strategy: str, *more: str) -> list[str]:
+    fixed = ["--steps", str(steps), "--checkpoint-every", "10", "--threads", "1", "--strategy", strategy, "--seed", "3", "--json"]
+    return [sys.executable, "-m", "scenewise.cli.main", "reconstruct", str(capture), "--out", str(out), *fixed, *more]
+
+
+def _differences(first: Path, second: Path) -> list[str]:
+    """Names of tensors that differ in any bit between the newest checkpoints of two scene folders."""
+    newest = [sorted((folder / FOLDER).glob("step_*"))[-1] for folder in (first, second)]
+    found = [] if newest[0].name == newest[1].name else [f"step {newest[0].name} against {newest[1].name}"]
+    for file in ("params", "optimizer", "state"):
+        tensors = []
+        for folder in newest:
+            with safe_open(folder / f"{file}.safetensors", framework="np") as opened:
+                tensors.append({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118 - not a mapping
+        names = tensors[0].keys() | tensors[1].keys()
+        found += [
+            f"{file}: {name}"
+            for name in sorted(names)
+            if name not in tensors[0] or name not in tensors[1] or tensors[0][name].tobytes() != tensors[1][name].tobytes()
+        ]
+    return found
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+
+
+def kill_and_compare(capture: Path, work: Path, *, kills: int, steps: int, strategy: str, seed: int) -> dict[str, object]:
+    """Runs once undisturbed and once with ``kills`` kills, and compares."""
+    unbroken, broken = work / f"unbroken_{strategy}", work / f"broken_{strategy}"
+    started = time.monotonic()
+    _run(_command(capture, unbroken, steps, strategy))
+    whole = time.monotonic() - started
+    generator = random.Random(seed)
+    resumed_from, done = [], 0
+    while done < kills:
+        # The moments cover the whole run: what a kill leaves is taken up by the next, and a finished run starts anew.
+        process = subprocess.Popen(
+            _command(capture, broken, steps, strategy, *(["--resume"] if broken.exists() else [])),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            process.wait(timeout=generator.uniform(0.3, 1.0) * whole)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            done += 1
+            resumed_from.append(_last_step(broken))
+            continue
+        differences = _differences(unbroken, broken)
+        if process.returncode != 0 or differences:
+            return {"strategy": strategy, "kills": done, "identical": False, "differences": differences, "steps": resumed_from}
+        shutil.rmtree(broken)
+    _run(_command(capture, broken, steps, strategy, *(["--resume"] if broken.exists() else [])))
+    differences = _differences(unbroken, broken)
+    return {"strategy": strategy, "kills": done, "identical": not differences, "differences": differences, "steps": resumed_from}
+
+
+def _last_step(folder: Path) -> int:
+    steps = [int(path.name.removeprefix("step_")) for path in (folder / FOLDER).glob("step_*")]
+    return max(steps, default=0)
+
+
+def main() -> int:
+    """Prints one line per strategy, or one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strategies", nargs="+", default=["default", "mcmc"])
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    from scenewise.apps.demo_capture import write_demo_capture
+
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        write_demo_capture(work / "capture", seed=0, frames=16, width=96, height=72)
+        results = []
+        for number, strategy in enumerate(options.strategies):
+            kills = (options.kills + number) // len(options.strategies)
+            result = kill_and_compare(
+                work / "capture", work, kills=kills, steps=options.steps, strategy=strategy, seed=options.seed + number
+            )
+            results.append(result)
+            if not options.json:
+                verdict = "bit-identical" if result["identical"] else f"DIFFERENT: {result['differences']}"
+                print(f"{strategy}: {kills} kills, resumed from steps {result['steps']}: {verdict}", flush=True)
+    if options.json:
+        print(json.dumps({"results": results, "identical": all(result["identical"] for result in results)}))
+    return 0 if all(result["identical"] for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,374 @@
+"""``scenewise reconstruct``: from a captured folder to a scene folder."""
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from scenewise.apps.evaluate import evaluate_scene
+from scenewise.apps.options import ReconstructOptions
+from scenewise.apps.render import compute_device
+from scenewise.apps.report import write_report
+from scenewise.engine.checkpoints import Checkpoint, Checkpointer
+from scenewise.engine.data_hash import capture_hash
+from scenewise.engine.journal import Journal
+from scenewise.engine.memory import cap_within_budget, peak_resident_bytes, text_from_bytes
+from scenewise.engine.progress import NullProgress, Progress, duration_text
+from scenewise.engine.provenance import git_commit, versions
+from scenewise.engine.threads import compute_threads
+from scenewise.errors import ConventionError
+from scenewise.io.captures import open_capture, usable_frames
+from scenewise.io.ply import write_points_ply
+from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, POINTS_FILE, prepare_output, write_scene
+from scenewise.methods.gaussian_splatting.config import GaussianSplattingConfig, preset
+from scenewise.methods.gaussian_splatting.train import build_trainer, with_cap
+from scenewise.parts.splats.exposure import ExposureSettings
+from scenewise.parts.splats.initial_points.choose import initial_points
+from scenewise.parts.splats.memory import decoded_bytes, training_memory
+from scenewise.parts.splats.pose_refinement import PoseRefinementSettings
+from scenewise.parts.splats.strategies import DefaultStrategy
+from scenewise.parts.splats.trainer import SplatTrainer, StepReport
+from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.captures import Capture
+from scenewise.scenes.frames import Frame
+from scenewise.scenes.gaussians import Gaussians
+from scenewise.scenes.point_clouds import PointCloud
+from scenewise.scenes.scenes import EvaluationCard, Provenance, Scene, SceneCamera
+
+LOG_FILE = "log.jsonl"
+PAPER_FROM_STEPS = 15_000
+"""Runs of at least this many steps use the paper's settings, shorter ones those for a CPU."""
+FEWEST_GAUSSIANS = 2_000
+"""A budget that allows fewer is refused: nothing recognisable would come of it."""
+PIXELS_PER_GAUSSIAN = 4
+"""Without a cap of the user's own there is never more than one Gaussian for this many training pixels: more would learn them
+by heart.
+"""
+_NO_CAP = 5_000_000
+_CACHE_BYTES = 1_000_000_000
+_CACHE_SHARE = 0.3  # of a memory budget
+_LOG_EVERY = 50
+ABSGRAD_THRESHOLD = 8e-4
+"""Sums of absolute gradients are larger than the absolute sum (Ye et al. 2024, section 4)."""
+
+
+@dataclass(frozen=True)
+class ReconstructSummary:
+    """What ``scenewise reconstruct`` made.
+
+    Attributes:
+        scene: the scene folder.
+        num_gaussians: size of the scene.
+        steps: optimiser steps.
+        seconds: training time, earlier sessions included.
+        setup_seconds: reading the capture and finding initial points.
+        initial_points: where the first Gaussians came from.
+        peak_memory_bytes: of this process.
+        evaluation: figures on held-out views, or None where none are held out.
+        pose_refinement: how far poses moved and what it brought, or None.
+    """
+
+    scene: Path
+    num_gaussians: int
+    steps: int
+    seconds: float
+    setup_seconds: float
+    initial_points: str
+    peak_memory_bytes: int
+    evaluation: EvaluationCard | None
+    pose_refinement: Mapping[str, float] | None = None
+
+    def text(self) -> str:
+        """A few lines for people."""
+        lines = [
+            f"{self.scene}: {self.num_gaussians:,} Gaussians after {self.steps:,} steps in {duration_text(self.seconds)} "
+            f"(preparation {duration_text(self.setup_seconds)}), {text_from_bytes(float(self.peak_memory_bytes))} of memory at most",
+            f"started from {self.initial_points}",
+        ]
+        card = self.evaluation
+        if card is not None and card.psnr is not None and card.ssim is not None:
+            lines.append(f"PSNR {card.psnr:.2f} dB, SSIM {card.ssim:.4f} on {card.num_views} held-out views")
+        if self.pose_refinement is not None:
+            lines.append(
+                "poses: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.pose_refinement.items())
+            )
+        return "\n".join(lines)
+
+
+def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -> ReconstructSummary:
+    """Trains Gaussian splats from a capture and writes the scene folder.
+
+    Raises:
+        DataFormatError: the capture cannot be read, or the output folder is in use.
+        ConventionError: ``resume`` with other options or other data.
+        ResourceError: memory or disk do not suffice.
+        TrainingDivergedError: training fails again and again.
+    """
+    progress = NullProgress() if progress is None else progress
+    folder = prepare_output(options.out, overwrite=options.overwrite, resume=options.resume)
+    with Journal(folder / LOG_FILE) as journal, _journaled_warnings(journal), compute_threads(options.threads) as threads:
+        return _Reconstruction(options, progress, folder, journal, threads).run()
+
+
+@final
+class _Reconstruction:
+    """The stages of one reconstruction; each reads top to bottom in :meth:`run`."""
+
+    def __init__(self, options: ReconstructOptions, progress: Progress, folder: Path, journal: Journal, threads: int) -> None:
+        self.options, self.progress, self.folder, self.journal, self.threads = options, progress, folder, journal, threads
+        self.device = compute_device(options.device)
+        self.checkpointer = Checkpointer(folder / CHECKPOINTS_FOLDER)
+
+    def run(self) -> ReconstructSummary:
+        """All stages in order."""
+        options = self.options
+        started = time.monotonic()
+        self.journal.write("start", command="reconstruct", options=asdict(options), versions=versions())
+        with self._stage("read the capture"):
+            capture = open_capture(
+                options.capture, preset=options.preset, factor=options.downscale, background=options.background
+            )
+            usable_frames(capture, options.strict)
+            data_hash = capture_hash(capture)
+        found = self.checkpointer.latest() if options.resume else None
+        config, cache_bytes = self._plan(capture, found)
+        record = self._record(config)
+        if found is None:
+            points, provenance = self._initial_points(capture, config)
+        else:
+            points, provenance = None, str(found.config["initial_points"])
+            record |= {"initial_points": provenance}
+            self.journal.write("resume", step=found.step)
+            self.progress.message(f"going on from step {found.step:,}")
+        trainer = build_trainer(
+            capture,
+            points,
+            config,
+            seed=options.seed,
+            device=self.device,
+            data_hash=data_hash,
+            record=record | {"initial_points": provenance},
+            cache_bytes=cache_bytes,
+            resume_from=found,
+        )
+        setup_seconds = time.monotonic() - started
+        self._train(trainer)
+        moved = self._refinement(trainer)
+        evaluation = self._write(capture, trainer, data_hash)
+        peak = peak_resident_bytes()
+        self.journal.write("end", seconds=trainer.seconds, peak_memory_bytes=peak)
+        with self._stage("report"):
+            write_report(self.folder, capture=capture, progress=self.progress)
+        rows = len(trainer.field.store)
+        return ReconstructSummary(
+            self.folder, rows, trainer.steps_done, trainer.seconds, setup_seconds, provenance, peak, evaluation, moved
+        )
+
+    # ------------------------------------------------------------------------------------------------------------------ planning
+
+    def _plan(self, capture: Capture, found: Checkpoint | None) -> tuple[GaussianSplattingConfig, int]:
+        """The method's settings with the cap that the budget allows, and the size of the decode cache."""
+        options = self.options
+        config = config_from_options(options, data_set=capture.preset)
+        budget = options.budget_bytes
+        frames = capture.train_frames
+        cache_bytes = min(_CACHE_BYTES if budget is None else int(_CACHE_SHARE * budget), max(1, decoded_bytes(frames)))
+        estimate = training_memory(frames, sh_degree=options.sh_degree, cache_bytes=cache_bytes)
+        if options.max_gaussians is None:
+            few_pixels = max(FEWEST_GAUSSIANS, _pixels(frames) // PIXELS_PER_GAUSSIAN)
+            config = with_cap(config, min(config.strategy.max_gaussians or _NO_CAP, few_pixels))
+        wanted = config.strategy.max_gaussians
+        cap, allowed = cap_within_budget(
+            estimate, budget, wanted=wanted, at_least=min(FEWEST_GAUSSIANS, wanted or FEWEST_GAUSSIANS)
+        )
+        if found is not None:
+            cap = found.config["strategy"]["max_gaussians"]
+        shown = cap if cap is not None else 500_000
+        self.progress.message(f"memory: about {estimate.text(shown)}")
+        if allowed is not None and (wanted is None or allowed < wanted):
+            self.progress.message(f"the budget of {text_from_bytes(float(budget or 0))} allows {allowed:,} Gaussians")
+        return with_cap(config, cap), cache_bytes
+
+    def _record(self, config: GaussianSplattingConfig) -> dict[str, Any]:
+        """What a resumed run must have in common with this one."""
+        options = self.options
+        return {
+            "method": options.method,
+            "seed": options.seed,
+            "minutes": options.minutes,
+            "downscale": options.downscale,
+            "budget": options.budget,
+            "strategy_name": options.strategy,
+            **asdict(config),
+        }
+
+    def _initial_points(self, capture: Capture, config: GaussianSplattingConfig) -> tuple[PointCloud, str]:
+        most = min(limit for limit in (config.max_initial_points, config.strategy.max_gaussians, 500_000) if limit is not None)
+        with self._stage("initial points"):
+            found = initial_points(
+                self._full_size(capture),
+                maximum=most,
+                seed=self.options.seed,
+                threads=self.threads,
+                progress=self.progress,
+            )
+        self.progress.message(found.provenance)
+        write_points_ply(self.folder / POINTS_FILE, found.cloud)
+        return found.cloud, found.provenance
+
+    def _full_size(self, capture: Capture) -> Capture:
+        """The capture at full size where points must come from feature matches: small images have few features."""
+        options = self.options
+        has_depth = any(frame.load_depth is not None for frame in capture.train_frames)
+        if options.downscale in (None, 1) or capture.points is not None or has_depth:
+            return capture
+        return open_capture(options.capture, preset=options.preset, background=options.background)
+
+    # ------------------------------------------------------------------------------------------------------------------ training
+
+    def _train(self, trainer: SplatTrainer) -> None:
+        options = self.options
+        if options.minutes is not None and trainer.steps_done == 0:
+            with self._stage("measure the speed"):
+                trainer.set_total_steps(trainer.measure(60.0 * options.minutes))
+            self.progress.message(f"{options.minutes:g} minutes are enough for {trainer.settings.steps:,} steps")
+        left = trainer.settings.steps - trainer.steps_done
+        started = time.monotonic()
+        with self.progress.stage("train", left) as stage:
+            before = trainer.steps_done
+
+            def listen(report: StepReport) -> None:
+                nonlocal before
+                stage.advance(max(0, report.step - before), loss=report.loss, gaussians=report.num_gaussians)
+                before = max(before, report.step)
+                if report.step % _LOG_EVERY == 0 or report.step == report.total_steps:
+                    self.journal.write(
+                        "step", step=report.step, loss=report.loss, num_gaussians=report.num_gaussians, seconds=report.seconds
+                    )
+
+            def save(checkpoint: Checkpoint) -> None:
+                self.checkpointer.save(checkpoint)
+                self.journal.write("checkpoint", step=checkpoint.step)
+
+            trainer.run(listener=listen, save=save, save_every=options.checkpoint_every)
+        self.journal.write("stage", name="train", seconds=time.monotonic() - started)
+
+    def _refinement(self, trainer: SplatTrainer) -> dict[str, float] | None:
+        if trainer.pose_refinement is None:
+            return None
+        moved = asdict(trainer.pose_refinement.correction()) | trainer.pose_gain()
+        self.journal.write("pose_refinement", **moved)
+        return moved
+
+    # ------------------------------------------------------------------------------------------------------------------- writing
+
+    def _write(self, capture: Capture, trainer: SplatTrainer, data_hash: str) -> EvaluationCard | None:
+        with self._stage("write the scene"):
+            with torch.no_grad():
+                gaussians = _detached(trainer.field.gaussians())
+            scene = Scene(
+                load_gaussians=lambda: gaussians,
+                num_gaussians=len(gaussians),
+                sh_degree=gaussians.sh_degree,
+                cameras=_scene_cameras(capture, trainer),
+                provenance=Provenance(
+                    capture=str(self.options.capture.resolve()),
+                    source_format=capture.source_format,
+                    preset=capture.preset,
+                    data_hash=data_hash,
+                    method=self.options.method,
+                    config=trainer.config | {"total_steps": trainer.settings.steps},
+                    versions=versions(),
+                    git_commit=git_commit(),
+                    created=datetime.now(UTC).isoformat(timespec="seconds"),
+                ),
+                scale=capture.scale,
+                up_in_world=capture.up_in_world,
+                world_from_source=capture.world_from_source,
+                georeference=capture.georeference,
+                background=capture.background,
+                licences={}
+                if capture.preset is None and capture.licence is None
+                else {capture.preset or "capture": capture.licence},
+            )
+            write_scene(self.folder, scene)
+        if not capture.test_frames:
+            return None
+        with self._stage("evaluate"):
+            card = evaluate_scene(
+                self.folder,
+                capture=capture,
+                device=self.device,
+                seconds=trainer.seconds,
+                peak_memory_bytes=peak_resident_bytes(),
+                progress=self.progress,
+            )
+        self.journal.write("evaluation", step=trainer.steps_done, psnr=card.psnr, ssim=card.ssim)
+        return card
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        with self.progress.stage(name):
+            yield
+        self.journal.write("stage", name=name, seconds=time.monotonic() - started)
+
+
+@contextmanager
+def _journaled_warnings(journal: Journal) -> Iterator[None]:
+    """Writes every warning into the run's diary, and passes it on."""
+    with warnings.catch_warnings():
+        pass_on = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            journal.write("warning", message=str(message))
+            pass_on(message, category, *rest, **more)
+
+        warnings.showwarning = show
+        yield
+
+
+def _pixels(frames: Sequence[Frame]) -> int:
+    return sum(frame.camera.width * frame.camera.height for frame in frames)
+
+
+def _detached(gaussians: Gaussians) -> Gaussians:
+    return Gaussians(**{name: value.detach().cpu().clone() for name, value in vars(gaussians).items()})
+
+
+def _scene_cameras(capture: Capture, trainer: SplatTrainer) -> tuple[SceneCamera, ...]:
+    """The cameras of all photographs, those of the training views as refined."""
+    refined: dict[str, Cameras] = {}
+    if trainer.pose_refinement is not None:
+        for index, (name, camera) in enumerate(zip(trainer.views.names, trainer.views.cameras)):
+            refined[name] = trainer.pose_refinement.refined_camera(camera, index)
+    return tuple(
+        SceneCamera(frame.name, refined.get(frame.name, frame.camera), "test" if frame.name in capture.test_names else "train")
+        for frame in capture.frames_with_image
+    )
+
+
+def config_from_options(options: ReconstructOptions, *, data_set: str | None) -> GaussianSplattingConfig:
+    """The method's settings that a command line asks for."""
+    long_run = options.steps is not None and options.steps >= PAPER_FROM_STEPS
+    config = preset("paper_30k" if long_run else "fast", data_set=data_set, strategy=options.strategy)
+    config = replace(
+        config,
+        steps=config.steps if options.steps is None else options.steps,
+        sh=replace(config.sh, highest=options.sh_degree),
+        exposure=ExposureSettings() if options.exposure_compensation else None,
+        pose_refinement=PoseRefinementSettings() if options.pose_refinement else None,
+    )
+    if options.absgrad:
+        if not isinstance(config.strategy, DefaultStrategy):
+            raise ConventionError(
+                "--absgrad", expected="--strategy default", got=f"--strategy {options.strategy}", fix="leave it out"
+            )
+        config = replace(config, strategy=replace(config.strategy, absgrad=True, grow_gradient=ABSGRAD_THRESHOLD))
+    return with_cap(config, options.max_gaussians)

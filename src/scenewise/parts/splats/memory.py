@@ -1,0 +1,45 @@
+"""How much memory training splats will take, before it starts."""
+
+from collections.abc import Sequence
+
+from scenewise.engine.memory import MemoryEstimate
+from scenewise.scenes.frames import Frame
+
+PROCESS_BYTES = 450_000_000
+"""Interpreter, torch, SciPy and OpenCV loaded and used (resident size measured before the first step; a constant, so that the
+cap that follows from a budget is the same in every run)."""
+_FLOAT = 4
+_COPIES = 8  # value, gradient, two moments; three of them again in the state to fall back on; one in flight when rows are edited
+_RASTER_BYTES = 420  # projected Gaussian, its gradients, its entries in the tile lists, screen gradients, statistics
+_PIXEL_BYTES = 220  # picture, photograph and their gradients; depth, alpha; the fields of SSIM
+_DECODE_FACTOR = 3  # a photograph while it is decoded and undistorted
+
+
+def decoded_bytes(frames: Sequence[Frame]) -> int:
+    """All frames decoded: colour, and depth and masks where there are any."""
+    total = 0
+    for frame in frames:
+        pixels = frame.camera.width * frame.camera.height
+        each = 3 + (0 if frame.load_depth is None else _FLOAT) + (frame.load_mask is not None) + (frame.load_coverage is not None)
+        total += pixels * each
+    return total
+
+
+def training_memory(frames: Sequence[Frame], *, sh_degree: int, cache_bytes: int) -> MemoryEstimate:
+    """Estimate for training on these frames.
+
+    Args:
+        frames: the training frames.
+        sh_degree: highest degree of view-dependent colour.
+        cache_bytes: limit of the decode cache.
+    """
+    pixels = max(frame.camera.width * frame.camera.height for frame in frames)
+    floats = 3 + 3 + 4 + 1 + 3 * (sh_degree + 1) ** 2
+    return MemoryEstimate(
+        fixed={
+            "program": PROCESS_BYTES,
+            "photographs": min(cache_bytes, decoded_bytes(frames)) + _DECODE_FACTOR * 3 * pixels,
+            "pictures": _PIXEL_BYTES * pixels,
+        },
+        per_gaussian={"parameters": _COPIES * _FLOAT * floats, "rasteriser": _RASTER_BYTES},
+    )
