@@ -22,7 +22,7 @@ def render(
     background: Float[Tensor, "3"] | None = None,
     extra: Float[Tensor, "n channels"] | None = None,
     camera_from_world: Float[Tensor, "4 4"] | None = None,
-    screen_gradients: Float[Tensor, "n 4"] | None = None,
+    screen_gradients: Float[Tensor, "n 2"] | Float[Tensor, "n 4"] | None = None,
     contribution: bool = False,
     backend: Backend = "auto",
 ) -> RenderOutput:
@@ -35,7 +35,7 @@ def render(
         background: colour behind everything in [0, 1]; None is black.
         extra: further channels per Gaussian, blended like colour.
         camera_from_world: replaces the camera's pose and receives a gradient (pose refinement).
-        screen_gradients: zeros [n, 4] requiring gradient; see :func:`scenewise.kernels.splats.rasterize`.
+        screen_gradients: zeros [n, 2] or [n, 4] requiring gradient; see :func:`scenewise.kernels.splats.rasterize`.
         contribution: also return Σα·T, pixel counts and argmax counts per Gaussian.
         backend: "auto" picks the fastest that can run.
 

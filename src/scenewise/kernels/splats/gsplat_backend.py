@@ -61,7 +61,7 @@ def _collect_screen_gradients(color: torch.Tensor, means2d: torch.Tensor, screen
     def collect(_: torch.Tensor) -> None:
         gradient = means2d.grad[0] if means2d.grad is not None else torch.zeros_like(means2d[0])
         absolute = means2d.absgrad[0] if hasattr(means2d, "absgrad") else gradient.abs()
-        both = torch.cat([gradient, absolute], dim=-1)
+        both = torch.cat([gradient, absolute], dim=-1)[:, : screen_gradients.shape[1]]
         screen_gradients.grad = both if screen_gradients.grad is None else screen_gradients.grad + both
 
     return _AfterBackward.apply(color, collect)  # type: ignore[no-any-return, no-untyped-call]

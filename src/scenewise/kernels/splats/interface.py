@@ -43,7 +43,7 @@ class SplatInput:
     height: int
     background: Float[Tensor, "3"]
     stored: bool
-    screen_gradients: Float[Tensor, "n 4"] | None
+    screen_gradients: Float[Tensor, "n 2"] | Float[Tensor, "n 4"] | None
     contribution: bool
 
 

@@ -110,6 +110,15 @@ class _Lease:
         self.workspace.give_back()
 
 
+def last_counts() -> tuple[int, int, int]:
+    """Visible Gaussians, (tile, Gaussian) pairs and evaluated lanes of the last render without gradients."""
+    counts = (ctypes.c_int64 * 3)()
+    workspace = _Workspace.take()
+    _library().sw_splats_counts(workspace.handle, counts)
+    workspace.give_back()
+    return int(counts[0]), int(counts[1]), int(counts[2])
+
+
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None or tensor.numel() == 0 else tensor.data_ptr()
 

@@ -170,7 +170,7 @@ def _blend(
     projected: Projected,
     chosen: Tensor,
     pixels: Float[Tensor, "pixels 2"],
-    screen_gradients: Float[Tensor, "n 4"] | None,
+    screen_gradients: Float[Tensor, "n columns"] | None,
 ) -> tuple[Float[Tensor, "pixels chosen"], Float[Tensor, "pixels"]]:
     """Weights α·T of the chosen Gaussians (front to back) and the transmittance left behind them."""
     means2d = projected.means2d[chosen][None].expand(len(pixels), -1, -1)
@@ -193,12 +193,12 @@ class _ScreenGradients(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means2d, screen_gradients, chosen):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(chosen)
-        ctx.rows = len(screen_gradients)
+        ctx.shape = screen_gradients.shape
         return means2d.view_as(means2d)
 
     @staticmethod
     def backward(ctx, upstream):  # type: ignore[no-untyped-def]
         (chosen,) = ctx.saved_tensors
-        collected = upstream.new_zeros(ctx.rows, 4)
-        collected[chosen] = torch.cat([upstream.sum(0), upstream.abs().sum(0)], dim=-1)
+        collected = upstream.new_zeros(ctx.shape)
+        collected[chosen] = torch.cat([upstream.sum(0), upstream.abs().sum(0)], dim=-1)[:, : ctx.shape[1]]
         return upstream, collected, None
