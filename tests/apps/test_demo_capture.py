@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scenewise.apps.demo_capture import write_demo_capture
-from scenewise.errors import ConventionError
+from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.io.rgbd import read_class_ids, read_class_names, read_instance_ids, read_rgbd
 from scenewise.worlds.captures import room_cameras, room_capture, truth
 from scenewise.worlds.classes import CLASS_NAMES
@@ -62,7 +62,7 @@ def test_written_twice_is_the_same_to_the_byte(folder: Path, tmp_path: Path) -> 
 @pytest.mark.errors
 def test_does_not_overwrite(folder: Path) -> None:
     before = sorted(folder.iterdir())
-    with pytest.raises(ConventionError, match=r"capture"):
+    with pytest.raises(ScenewiseError, match="capture"):
         write_demo_capture(folder, DEFAULT_DEMO_SEED, 2, 48, 36)
     assert sorted(folder.iterdir()) == before
 

@@ -51,13 +51,13 @@ class TestTour:
             assert np.median(steps) < 0.5
 
     def test_mixed_heights_and_sees_nearly_everything(self, rooms: list[Room]) -> None:
-        for room in rooms[:3]:
+        for room in rooms[:2]:
             poses = tour(room, 40)
             assert np.ptp(poses[:, 2, 3]) > 0.4
             seen = set()
             for pose in poses:
-                ids, counts = np.unique(truth(room, pinhole(pose, 80, 60, 70.0)).instance_ids, return_counts=True)
-                seen |= set(ids[counts > 15].tolist())
+                ids, counts = np.unique(truth(room, pinhole(pose, 64, 48, 70.0)).instance_ids, return_counts=True)
+                seen |= set(ids[counts > 10].tolist())
             assert len(seen) >= 0.9 * len(room.objects)
             assert {0, 1, 2, 3, 4, 5} <= seen
 
@@ -84,7 +84,7 @@ def test_random_views_stand_free_and_differ(rooms: list[Room]) -> None:
 def test_close_ups_show_their_object(rooms: list[Room]) -> None:
     rng = np.random.Generator(np.random.PCG64(5))
     found = 0
-    for room in rooms[:3]:
+    for room in rooms[:1]:
         for instance in range(6, len(room.objects)):
             pose = close_up(room, instance, rng, 60.0)
             if pose is None:
@@ -94,7 +94,7 @@ def test_close_ups_show_their_object(rooms: list[Room]) -> None:
             assert (view.instance_ids == instance).mean() > 0.15
             assert (view.class_ids[view.instance_ids == instance] == class_id(room.objects[instance].class_name)).all()
             assert view.depth.min() > 0.05
-    assert found > 20
+    assert found > 6
 
 
 def test_up_is_up(rooms: list[Room]) -> None:

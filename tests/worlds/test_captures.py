@@ -99,25 +99,25 @@ def test_two_views_agree_on_the_surface(room: Room) -> None:
 
 def test_colour_is_consistent_between_views(room: Room) -> None:
     """Surfaces have no view-dependent colour: the same place has the same colour in two pictures."""
-    cameras = room_cameras(room, 60, 160, 120)
+    cameras = room_cameras(room, 60, 96, 72)
     first, second = cameras[10], cameras[11]
     points = unprojected(first, truth(room, first).depth).reshape(-1, 3)
     in_second = transform_points(second.camera_from_world.numpy(), points)
     pixels = in_second @ second.K.numpy().T
     u, v = pixels[:, 0] / pixels[:, 2], pixels[:, 1] / pixels[:, 2]
-    inside = (in_second[:, 2] > 0.1) & (u > 0) & (v > 0) & (u < 160) & (v < 120)
+    inside = (in_second[:, 2] > 0.1) & (u > 0) & (v > 0) & (u < 96) & (v < 72)
     row, column = v[inside].astype(int), u[inside].astype(int)
     visible = np.abs(truth(room, second).depth[row, column] - in_second[inside, 2]) < 0.02
     ours = photograph(room, first).reshape(-1, 3)[inside][visible].astype(float)
     theirs = photograph(room, second)[row, column][visible].astype(float)
-    assert visible.sum() > 5000
+    assert visible.sum() > 2000
     assert np.median(np.abs(ours - theirs)) < 10
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
 
 
 def test_pictures_are_lit_and_detailed(room: Room) -> None:
-    cameras = room_cameras(room, 6, 160, 120)
-    for i in range(6):
+    cameras = room_cameras(room, 6, 96, 72)
+    for i in (0, 2, 5):
         image = photograph(room, cameras[i]).astype(float)
         assert 60 < image.mean() < 200
         assert (image.max(-1) >= 254).mean() < 0.2

@@ -196,3 +196,15 @@ class TestLayout:
         assert not plan.has_room(stool, before, 0.0)
         assert plan.has_room(stool, (2.5, 4.0, 0.0), 0.0)
         assert not plan.has_room(stool, (0.05, 4.0, 0.0), 0.0)
+
+    def test_free_space_turns_with_the_piece(self) -> None:
+        """On the wall at x = width a piece's front looks to −x, so that is where nothing may stand."""
+        rng = np.random.Generator(np.random.PCG64(3))
+        plan = FloorPlan(rng, 5.0, 5.0, 2.5)
+        exit_door, stool = furniture.door(rng), furniture.plant(rng, 0.5)
+        assert plan.has_room(exit_door, (5.0, 2.0, 0.0), math.pi / 2)
+        placed = plan.put(exit_door, (5.0, 2.0, 0.0), math.pi / 2)
+        assert placed.center[:2] == pytest.approx((5.0 - exit_door.size[1] / 2, 2.0))
+        assert not plan.has_room(stool, (4.4, 2.0, 0.0), 0.0)
+        assert not plan.parts_fit(stool, (4.4, 2.0, 0.0), 0.0)
+        assert plan.has_room(stool, (4.4, 3.2, 0.0), 0.0)

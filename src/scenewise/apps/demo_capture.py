@@ -36,7 +36,8 @@ def write_demo_capture(
         progress: called with (frames done, frames in all) after each frame.
 
     Raises:
-        ConventionError: no frames asked for, or the folder is in use.
+        ConventionError: no frames asked for.
+        DataFormatError: the folder is in use.
         ResourceError: the disk is full or read-only.
     """
     if frames < 1:
