@@ -86,7 +86,7 @@ def _seed(rng: np.random.Generator) -> int:
 def paint(rng: np.random.Generator, color_name: str) -> Material:
     """Even colour with slight grain: plastic, lacquer, metal."""
     color = jittered(rng, color_name)
-    return Material(Texture.PLAIN, color, color, grain=rng.uniform(0.04, 0.12), seed=_seed(rng))
+    return Material(Texture.PLAIN, color, color, grain=rng.uniform(0.07, 0.17), seed=_seed(rng))
 
 
 def wood(rng: np.random.Generator, color_name: str) -> Material:
