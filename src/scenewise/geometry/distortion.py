@@ -385,7 +385,7 @@ def _grown_rectangle(lens_camera: LensCamera) -> tuple[Array, Array] | None:
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)  # a camera per photograph must fit; an entry takes half a kilobyte
 def undistorted_camera(lens_camera: LensCamera) -> PinholeImage:
     """The largest pinhole image every pixel of which the photograph covers: no black border.
 
