@@ -6,24 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenewise.apps.demo_capture import DEMO_FRAMES, DEMO_HEIGHT, DEMO_WIDTH, write_demo_capture
-from scenewise.apps.evaluate import evaluate_command
-from scenewise.apps.options import DemoOptions, EvalOptions, ReconstructOptions, RenderOptions
+from scenewise.apps.options import DemoOptions, ReconstructOptions, RenderOptions
 from scenewise.apps.reconstruct import reconstruct
 from scenewise.apps.render import render_scene
-from scenewise.apps.report import write_report
 from scenewise.engine.memory import peak_resident_bytes, text_from_bytes
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.io.atomic import atomic_write_json
-from scenewise.io.captures import open_capture
 from scenewise.io.json_fields import read_json_object
-from scenewise.io.scene_folder import read_scene
 from scenewise.scenes.scenes import EvaluationCard
 from scenewise.worlds.seeds import DEFAULT_DEMO_SEED, DEMO_SEEDS
 
 CAPTURE_FOLDER, SCENE_FOLDER, MARKER_FILE = "capture", "scene", "demo.json"
 _FORMAT = "scenewise demo"
-STEPS, QUICK_STEPS = 3000, 150
+STEPS, QUICK_STEPS, MAX_GAUSSIANS = 1500, 150, 60_000
 QUICK_FRAMES, QUICK_WIDTH, QUICK_HEIGHT = 16, 96, 72
 
 # What a person finds in the scene folder, in the order in which they want to know it.
@@ -79,7 +75,7 @@ class DemoSummary:
 
 
 def run_demo(options: DemoOptions | None = None, progress: Progress | None = None) -> DemoSummary:
-    """Photographs a procedural room, reconstructs it, measures it on held-out views, and writes the report.
+    """Photographs a procedural room, reconstructs it with figures and report, and renders its held-out views.
 
     A demo folder from before is replaced; any other folder in the way is left alone.
 
@@ -110,20 +106,19 @@ def run_demo(options: DemoOptions | None = None, progress: Progress | None = Non
 
     started = time.monotonic()
     steps = QUICK_STEPS if options.quick else STEPS
-    reconstruct(ReconstructOptions(capture=capture, out=scene, steps=steps, seed=options.seed, threads=options.threads), progress)
+    made = reconstruct(
+        ReconstructOptions(
+            capture=capture, out=scene, steps=steps, max_gaussians=MAX_GAUSSIANS, seed=options.seed, threads=options.threads
+        ),
+        progress,
+    )
     timed("reconstruction", started)
 
     started = time.monotonic()
-    evaluate_command(EvalOptions(scene=scene, threads=options.threads), progress)
-    timed("evaluation", started)
-
-    started = time.monotonic()
     render_scene(RenderOptions(scene=scene, threads=options.threads, overwrite=True), progress)
-    write_report(scene, capture=open_capture(capture), progress=progress)
-    timed("pictures and report", started)
+    timed("pictures", started)
     seconds["in all"] = time.monotonic() - began
-    written = read_scene(scene)
-    return DemoSummary(capture, scene, written.evaluation, written.num_gaussians, seconds, peak_resident_bytes())
+    return DemoSummary(capture, scene, made.evaluation, made.num_gaussians, seconds, peak_resident_bytes())
 
 
 def _prepare(out: Path) -> None:

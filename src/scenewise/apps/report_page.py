@@ -12,6 +12,8 @@ from scenewise.apps.curves import Curve, chart_svg
 from scenewise.apps.pictures import ERROR_RANGE, ImageU8, error_picture, jpeg_data_url, thumbnail
 from scenewise.engine.progress import duration_text
 
+_OPEN_ENTRIES = 8  # a longer list of settings is folded
+
 PICTURE_PIXELS = 560  # longer side of a picture in the page; two triplets then stay below half a megabyte
 
 _STYLE = """
@@ -182,9 +184,9 @@ def _definitions(values: Mapping[str, Any]) -> str:
 
 def _nested(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "<br>".join(
-            f'<span class="muted">{escape(_words(str(name)))}</span> {_nested(item)}' for name, item in value.items()
-        )
+        rows = [f'<span class="muted">{escape(_words(str(name)))}</span> {_nested(item)}' for name, item in value.items()]
+        listed = "<br>".join(rows)
+        return listed if len(rows) <= _OPEN_ENTRIES else f"<details><summary>{len(rows)} values</summary>{listed}</details>"
     if isinstance(value, list | tuple):
         return ", ".join(_nested(item) for item in value) if value else "none"
     return escape(_number(value))
