@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from scenewise.apps.options import EvalOptions
 from scenewise.apps.pictures import image_u8_from_color, png_bytes
@@ -21,7 +19,11 @@ from scenewise.errors import ConventionError
 from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.captures import open_capture
 from scenewise.io.scene_folder import read_scene, write_scene_description
-from scenewise.kernels.ssim import ssim_map
+from scenewise.metrics.color_correction import color_corrected
+from scenewise.metrics.depth import depth_error
+from scenewise.metrics.lpips import Lpips, load_lpips
+from scenewise.metrics.psnr import psnr
+from scenewise.metrics.ssim import ssim
 from scenewise.rendering import RenderOutput, render
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
@@ -114,9 +116,8 @@ def evaluate_scene(
     """Renders a split's views, compares them with the photographs, and writes the evaluation card into ``scene.json``.
 
     Protocol: PSNR, SSIM (11×11, σ = 1.5, zero-padded) and LPIPS per image on values in [0, 1], then the mean over images; each
-        also after
-    the best affine colour transform per image, which forgives exposure and white balance.  Pixels that a mask leaves out are
-    set to the photograph in both.
+    also after colour correction (:func:`scenewise.metrics.color_correction.color_corrected`).  Pixels that a mask leaves out do
+    not count.
 
     Args:
         folder: scene folder.
@@ -138,14 +139,15 @@ def evaluate_scene(
     gaussians = scene.gaussians.to(device)
     background = torch.tensor(scene.background or (0.0, 0.0, 0.0), device=device)
     rows: list[dict[str, Any]] = []
+    lpips = None if lpips_weights is None else load_lpips(lpips_weights).to(device)
     render_seconds = 0.0
     with progress.stage("evaluate", len(frames)) as stage, torch.no_grad():
         for name, frame in frames:
             began = time.monotonic()
             output = render(gaussians, frame.camera, background=background)
             render_seconds += time.monotonic() - began
-            row = _measure(frame, output)
-            rows.append({"image": name} | row)
+            row = _measure(frame, output, lpips)
+            rows.append({"image": name} | {key: value if math.isfinite(value) else None for key, value in row.items()})
             if save_images:
                 picture_u8 = image_u8_from_color(output.color.cpu().numpy())
                 atomic_write_bytes(
@@ -217,49 +219,27 @@ def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _measure(frame: Frame, output: RenderOutput) -> dict[str, float]:
+def _measure(frame: Frame, output: RenderOutput, lpips: Lpips | None) -> dict[str, float]:
     """Figures of one view."""
     assert frame.load_image is not None
-    truth = torch.from_numpy(np.multiply(frame.load_image(), np.float32(1.0 / 255.0), dtype=np.float32))
-    image = output.color.cpu().clamp(0.0, 1.0)
-    if frame.load_mask is not None:
-        image = torch.where(torch.from_numpy(frame.load_mask().copy())[..., None], image, truth)
-    corrected = _color_corrected(image, truth)
+    device = output.color.device
+    truth = torch.from_numpy(np.multiply(frame.load_image(), np.float32(1.0 / 255.0), dtype=np.float32)).to(device)
+    mask = None if frame.load_mask is None else torch.from_numpy(frame.load_mask().copy()).to(device)
+    image = output.color.clamp(0.0, 1.0)
+    corrected = color_corrected(image if mask is None else torch.where(mask[..., None], image, truth), truth)
     figures = {
-        "psnr": _psnr(image, truth),
-        "ssim": float(ssim_map(image, truth).mean()),
-        "psnr_corrected": _psnr(corrected, truth),
-        "ssim_corrected": float(ssim_map(corrected, truth).mean()),
+        "psnr": psnr(image, truth, mask),
+        "ssim": ssim(image, truth, mask),
+        "psnr_corrected": psnr(corrected, truth, mask),
+        "ssim_corrected": ssim(corrected, truth, mask),
     }
-    return figures | _depth_errors(frame, output)
-
-
-def _psnr(image: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> float:
-    return -10.0 * math.log10(max(1e-10, float((image - truth).double().square().mean())))
-
-
-def _color_corrected(
-    image: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]
-) -> Float[Tensor, "height width 3"]:
-    """The image after the affine colour transform that brings it closest to the photograph (least squares)."""
-    pixels = torch.cat([image.reshape(-1, 3), torch.ones(image[..., 0].numel(), 1)], dim=1).double()
-    solution = torch.linalg.lstsq(pixels, truth.reshape(-1, 3).double()).solution
-    return (pixels @ solution).clamp(0.0, 1.0).float().view_as(image)
-
-
-def _depth_errors(frame: Frame, output: RenderOutput) -> dict[str, float]:
-    """Mean absolute error of depth in world units and relative to it, and the share of measured pixels that are covered."""
-    if frame.load_depth is None:
-        return {}
-    truth, alpha = torch.from_numpy(frame.load_depth().copy()), output.alpha.cpu()
-    measured = torch.isfinite(truth) & (truth > 0)
-    both = measured & (alpha > _SOLID)
-    if not bool(both.any()):
-        return {"depth_covered": 0.0}
-    error = (output.depth.cpu()[both] / alpha[both] - truth[both]).abs()
-    return {
-        "depth_mean_absolute": float(error.mean()),
-        "depth_median_absolute": float(error.median()),
-        "depth_mean_relative": float((error / truth[both]).mean()),
-        "depth_covered": float(both.sum() / measured.sum()),
-    }
+    if lpips is not None:
+        shown, shown_corrected = (
+            picture if mask is None else torch.where(mask[..., None], picture, truth) for picture in (image, corrected)
+        )
+        figures |= {"lpips": float(lpips(shown, truth)), "lpips_corrected": float(lpips(shown_corrected, truth))}
+    if frame.load_depth is not None:
+        expected = torch.where(output.alpha > _SOLID, output.depth / output.alpha.clamp_min(_SOLID), 0.0)
+        measured = torch.from_numpy(np.nan_to_num(frame.load_depth())).to(device)
+        figures |= {f"depth_{name}": value for name, value in vars(depth_error(expected, measured, mask)).items()}
+    return figures

@@ -50,6 +50,9 @@ PIXELS_PER_GAUSSIAN = 4
 """Without a cap of the user's own there is never more than one Gaussian for this many training pixels: more would learn them
 by heart.
 """
+INITIAL_SHARE = 0.5
+"""Part of the cap that initial points may fill; the rest is for densification, which knows better where detail is missing."""
+_MOST_INITIAL_POINTS = 500_000
 _NO_CAP = 5_000_000
 _CACHE_BYTES = 1_000_000_000
 _CACHE_SHARE = 0.3  # of a memory budget
@@ -88,7 +91,7 @@ class ReconstructSummary:
         """A few lines for people."""
         lines = [
             f"{self.scene}: {self.num_gaussians:,} Gaussians after {self.steps:,} steps in {duration_text(self.seconds)} "
-            f"(preparation {duration_text(self.setup_seconds)}), {text_from_bytes(float(self.peak_memory_bytes))} of memory at most",
+            f"(preparation {duration_text(self.setup_seconds)}), {text_from_bytes(self.peak_memory_bytes)} of memory at most",
             f"started from {self.initial_points}",
         ]
         card = self.evaluation
@@ -209,7 +212,9 @@ class _Reconstruction:
         }
 
     def _initial_points(self, capture: Capture, config: GaussianSplattingConfig) -> tuple[PointCloud, str]:
-        most = min(limit for limit in (config.max_initial_points, config.strategy.max_gaussians, 500_000) if limit is not None)
+        cap = config.strategy.max_gaussians
+        limits = (config.max_initial_points, None if cap is None else max(1, int(INITIAL_SHARE * cap)), _MOST_INITIAL_POINTS)
+        most = min(limit for limit in limits if limit is not None)
         with self._stage("initial points"):
             found = initial_points(
                 self._full_size(capture),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from scenewise.errors import ResourceError
 
 
-def text_from_bytes(size: float) -> str:
+def text_from_bytes(size: int | float) -> str:
     """A size for people, in powers of ten: ``1.9 GB``, ``350 MB``, ``12 kB``."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= 0.9995 * factor:

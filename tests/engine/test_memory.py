@@ -1,0 +1,58 @@
+"""Memory estimates and the caps that follow from budgets."""
+
+import numpy as np
+import pytest
+import torch
+
+from scenewise.engine.memory import MemoryEstimate, cap_within_budget, peak_resident_bytes, resident_bytes, text_from_bytes
+from scenewise.errors import ResourceError
+
+ESTIMATE = MemoryEstimate({"program": 100, "pictures": 20}, {"parameters": 8, "rasteriser": 2})
+
+
+def test_estimate_anchor() -> None:
+    assert ESTIMATE.total(5) == 170
+    assert ESTIMATE.most_gaussians(170) == 5 and ESTIMATE.most_gaussians(179) == 5
+    assert ESTIMATE.most_gaussians(119) == 0
+    assert "program 100 bytes" in ESTIMATE.text(5) and "5 Gaussians × 10 B" in ESTIMATE.text(5)
+
+
+def test_caps() -> None:
+    assert cap_within_budget(ESTIMATE, None, wanted=7, at_least=1) == (7, None)
+    assert cap_within_budget(ESTIMATE, 220, wanted=None, at_least=1) == (10, 10)
+    assert cap_within_budget(ESTIMATE, 220, wanted=7, at_least=1) == (7, 10)
+    assert cap_within_budget(ESTIMATE, 220, wanted=70, at_least=1) == (10, 10)
+    with pytest.raises(ResourceError, match=r"at least 230 bytes for 11 Gaussians, got 220 bytes.*--budget"):
+        cap_within_budget(ESTIMATE, 220, wanted=None, at_least=11)
+
+
+@pytest.mark.parametrize(("size", "text"), [(999, "999 bytes"), (1500, "1.5 kB"), (999_600, "1 MB"), (2.34e9, "2.34 GB")])
+def test_sizes_in_words(size: float, text: str) -> None:
+    assert text_from_bytes(size) == text
+
+
+def test_resident_memory_grows_with_what_is_allocated() -> None:
+    before = resident_bytes()
+    block = np.ones(12_000_000, dtype=np.float64)
+    assert resident_bytes() - before > 60_000_000
+    assert peak_resident_bytes() >= resident_bytes() - 10_000_000
+    del block
+
+
+def test_splat_training_estimate_covers_what_a_store_holds() -> None:
+    from fabricated_capture import fabricated_capture
+    from scenewise.parts.splats.fields import ExplicitGaussians, gaussians_from_points
+    from scenewise.parts.splats.memory import decoded_bytes, training_memory
+    from scenewise.parts.splats.schedules import LearningRates
+
+    capture = fabricated_capture(with_depth=True)
+    frames = capture.train_frames
+    assert decoded_bytes(frames) == len(frames) * 40 * 30 * (3 + 4 + 1)
+    assert capture.points is not None
+    for degree in (0, 3):
+        field = ExplicitGaussians(gaussians_from_points(capture.points, 1.0), LearningRates(), 1.0)
+        field.set_sh_degree(degree)
+        estimate = training_memory(frames, sh_degree=degree, cache_bytes=10**9)
+        gradients = sum(field.store[name].nbytes for name in field.store)
+        assert estimate.per_gaussian["parameters"] * len(field.store) >= 2 * (field.store.bytes + gradients) * 0.9
+    assert torch.equal(field.store["shN"], torch.zeros(150, 15, 3))
