@@ -12,7 +12,7 @@ from scenewise.errors import ConventionError
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path):
     """Even one whose subfolders have the demo's names."""
-    photographs = tmp_path / "mine" / "capture"
+    photographs = tmp_path / "mine" / "room"
     photographs.mkdir(parents=True)
     (photographs / "precious.jpg").write_bytes(b"x")
     with pytest.raises(ConventionError, match="expected a new folder or an earlier demo, got a folder in use"):

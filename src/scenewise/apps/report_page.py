@@ -41,7 +41,8 @@ svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft);
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 4px 18px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number, th.number { text-align: right; } th { color: var(--soft); font-weight: 500; }
-td { overflow-wrap: anywhere; } .bar { display: inline-block; height: 9px; background: var(--accent); border-radius: 2px; }
+.wrap td { overflow-wrap: anywhere; } .number, .name { white-space: nowrap; }
+.bar { display: inline-block; height: 9px; background: var(--accent); border-radius: 2px; }
 .warnings { background: var(--warn-paper); color: var(--warn); border-radius: 8px; padding: 10px 14px 10px 32px; margin: 0; }
 footer { margin-top: 48px; color: var(--soft); font-size: 13px; }
 @media (max-width: 640px) { .triplet { grid-template-columns: 1fr; } }
@@ -154,7 +155,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     columns = list(dict.fromkeys(name for row in rows for name in row if any(other.get(name) is not None for other in rows)))
     numeric = {name for name in columns if all(isinstance(row.get(name), int | float | None) for row in rows)}
-    mark = {name: ' class="number"' if name in numeric else "" for name in columns}
+    mark = {name: f' class="{"number" if name in numeric else "name"}"' for name in columns}
     head = "".join(f"<th{mark[name]}>{escape(_words(name))}</th>" for name in columns)
     body = "".join(
         "<tr>" + "".join(f"<td{mark[name]}>{escape(_number(row.get(name)))}</td>" for name in columns) + "</tr>" for row in rows
@@ -179,7 +180,7 @@ def _warnings(warnings: Sequence[str]) -> str:
 
 def _definitions(values: Mapping[str, Any]) -> str:
     rows = "".join(f"<tr><th>{escape(_words(name))}</th><td>{_nested(value)}</td></tr>" for name, value in values.items())
-    return f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>' if rows else ""
+    return f'<div class="scroll"><table class="wrap"><tbody>{rows}</tbody></table></div>' if rows else ""
 
 
 def _nested(value: Any) -> str:
