@@ -19,7 +19,8 @@ from scenewise.worlds.seeds import DEFAULT_DEMO_SEED, DEMO_SEEDS
 
 CAPTURE_FOLDER, SCENE_FOLDER, MARKER_FILE = "room", "scene", "demo.json"
 _FORMAT = "scenewise demo"
-STEPS, QUICK_STEPS, MAX_GAUSSIANS = 2000, 100, 80_000  # about 45 s on two cores
+STEPS, MAX_GAUSSIANS = 2000, 80_000  # about 45 s on two cores
+QUICK_STEPS, QUICK_MAX_GAUSSIANS = 100, 4000
 QUICK_FRAMES, QUICK_WIDTH, QUICK_HEIGHT = 16, 96, 72
 
 # What a person finds in the scene folder, in the order in which they want to know it.
@@ -105,10 +106,14 @@ def run_demo(options: DemoOptions | None = None, progress: Progress | None = Non
     timed("photographs", started)
 
     started = time.monotonic()
-    steps = QUICK_STEPS if options.quick else STEPS
     made = reconstruct(
         ReconstructOptions(
-            capture=capture, out=scene, steps=steps, max_gaussians=MAX_GAUSSIANS, seed=options.seed, threads=options.threads
+            capture=capture,
+            out=scene,
+            steps=QUICK_STEPS if options.quick else STEPS,
+            max_gaussians=QUICK_MAX_GAUSSIANS if options.quick else MAX_GAUSSIANS,
+            seed=options.seed,
+            threads=options.threads,
         ),
         progress,
     )
