@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -163,8 +164,8 @@ class _Poison:
     row: int = 3
     only_at: tuple[int, ...] = ()
 
-    def needs_screen_gradients(self, context: StepContext) -> bool:
-        return False
+    def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
+        return 0
 
     def start(self, context: StepContext) -> None:
         pass

@@ -332,9 +332,10 @@ class SplatTrainer:
         gaussians = self.field.gaussians(view.camera)
         for strategy in self.strategies:
             gaussians = strategy.before_step(context, gaussians)
-        screen_gradients: Float[Tensor, "n 4"] | None = None
-        if any(strategy.needs_screen_gradients(context) for strategy in self.strategies):
-            screen_gradients = torch.zeros(len(gaussians), 4, device=gaussians.means.device, requires_grad=True)
+        screen_gradients: Float[Tensor, "n columns"] | None = None
+        columns = max((strategy.screen_gradient_columns(context) for strategy in self.strategies), default=0)
+        if columns:
+            screen_gradients = torch.zeros(len(gaussians), columns, device=gaussians.means.device, requires_grad=True)
         view, background = self._behind(view)
         pose = None if self.pose_refinement is None else self.pose_refinement.camera_from_world(view.index)
         output = render(

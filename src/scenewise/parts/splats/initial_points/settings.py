@@ -39,7 +39,7 @@ class TriangulationSettings:
         support_depth: relative difference that counts as the same depth.
     """
 
-    max_side: int = 1200
+    max_side: int = 960
     min_side: int = 720
     octave_layers: int = 3
     sigma: float = 1.6

@@ -1,7 +1,7 @@
 """Adaptive density control of Kerbl et al. 2023: clone, split, prune, and lower opacities now and then."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float
@@ -75,9 +75,11 @@ class DefaultStrategy:
             return False
         return steps_done % schedule.interval(self.reset_every, self.smallest_reset_interval) == 0
 
-    def needs_screen_gradients(self, context: StepContext) -> bool:
+    def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
         """As long as there is another round to come."""
-        return context.step < context.schedule.step(self.refine_until)
+        if context.step >= context.schedule.step(self.refine_until):
+            return 0
+        return 4 if self.absgrad else 2
 
     def start(self, context: StepContext) -> None:
         """Attach the statistics.
@@ -97,7 +99,7 @@ class DefaultStrategy:
 
     def after_view(self, context: StepContext, view: ViewResult) -> None:
         """Accumulate gradient norms and count the views that saw each Gaussian."""
-        if view.screen_gradients is None or not self.needs_screen_gradients(context):
+        if view.screen_gradients is None or not self.screen_gradient_columns(context):
             return
         store = context.field.store
         columns = view.screen_gradients[:, 2:] if self.absgrad else view.screen_gradients[:, :2]

@@ -1,7 +1,7 @@
 """Gaussians as samples of a Markov chain: an exact budget, no thresholds on gradients, no resets."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float
@@ -69,9 +69,9 @@ class McmcStrategy:
         needed = (self.max_gaussians / count) ** (1.0 / rounds_left) - 1.0
         return min(self.max_gaussians, max(count + 1, round(count * (1.0 + max(self.growth, needed)))))
 
-    def needs_screen_gradients(self, context: StepContext) -> bool:
-        """Never."""
-        return False
+    def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
+        """None."""
+        return 0
 
     def start(self, context: StepContext) -> None:
         """Check the cap.

@@ -1,7 +1,7 @@
 """What a strategy is: a piece of training that adds, removes, moves or hides Gaussians, composable with others."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -47,15 +47,15 @@ class ViewResult:
         camera: the camera at the resolution that was rendered.
         downscale: how many times smaller than the capture's images that is.
         output: what was rendered.
-        screen_gradients: ∂L/∂u, ∂L/∂v and the sums of their absolute values over pixels, in 1/pixels; None when no strategy
-            asked.
+        screen_gradients: ∂L/∂u, ∂L/∂v and, when a strategy asked for four columns, the sums of their absolute values over
+            pixels, in 1/pixels; None when no strategy asked.
     """
 
     name: str
     camera: Cameras
     downscale: int
     output: RenderOutput
-    screen_gradients: Float[Tensor, "n 4"] | None
+    screen_gradients: Float[Tensor, "n columns"] | None
 
 
 @runtime_checkable
@@ -66,8 +66,10 @@ class Strategy(Protocol):
     with the rows whoever edits them, and saved with every checkpoint), named after the strategy.
     """
 
-    def needs_screen_gradients(self, context: StepContext) -> bool:
-        """Whether the next render must report gradients on the screen."""
+    def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
+        """What the next render must report about gradients on the screen: nothing (0), ∂L/∂u and ∂L/∂v (2), or also the sums
+        of their absolute values over pixels (4), which make the backward pass a quarter slower.
+        """
 
     def start(self, context: StepContext) -> None:
         """Before the first step, not after a resume: attach records, check settings."""
