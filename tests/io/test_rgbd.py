@@ -88,7 +88,7 @@ def test_depth_and_ids_come_back(tmp_path: Path):
 
 def test_missing_depth_is_zero(tmp_path: Path):
     depth = np.full((HEIGHT, WIDTH), 1.25, dtype=np.float32)
-    depth[0, :7] = [np.nan, np.inf, -1.0, 0.0, 65.536, 1e30, 0.0004]
+    depth[0, :7] = [np.nan, np.inf, -0.003, 0.0, 65.536, 1e30, 0.0004]
     image = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
     write_rgbd_folder(tmp_path / "c", [RgbdFrame(image, depth, np.eye(4))], K, WIDTH, HEIGHT)
     frame = read_rgbd(tmp_path / "c").frames[0]
