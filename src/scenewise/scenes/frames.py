@@ -23,8 +23,8 @@ class Frame:
     """One view of a capture.  Nothing is decoded until a ``load_*`` callable is called, and nothing is kept after.
 
     Attributes:
-        name: unique in the capture; the image's path as the capture lists it (below the root, or below COLMAP's image folder), with
-            forward slashes and nothing that leads out of the folder.
+        name: unique in the capture; the image's path as the capture lists it (below its root, or below COLMAP's image folder),
+            with forward slashes and nothing that leads out of the folder.
         camera: a record without batch axes, describing the *undistorted* image that ``load_image`` returns.
         load_image: decodes the undistorted image, sRGB u8 [height, width, 3] of exactly the camera's size (RGBA already over
             the capture's background).  None when the file is missing.
