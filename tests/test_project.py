@@ -182,6 +182,33 @@ def test_examples_in_docstrings_are_true(path: Path):
     assert results.attempted > 0 and results.failed == 0
 
 
+def test_the_python_example_of_the_readme_names_what_exists():
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert example is not None
+    for node in ast.walk(ast.parse(example[1])):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                assert hasattr(importlib.import_module(node.module), alias.name)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "scenewise":
+            assert hasattr(importlib.import_module("scenewise"), node.attr)
+
+
+def test_the_readme_names_every_command():
+    from scenewise.cli.main import COMMANDS
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in COMMANDS if f"| `scenewise {name}" not in readme] == []
+
+
+def test_links_between_documents_lead_somewhere():
+    broken = []
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
+            if not target.startswith(("http://", "https://")) and not (document.parent / target).exists():
+                broken.append(f"{document.name}: {target}")
+    assert broken == []
+
+
 # --- the paper map -----------------------------------------------------------------------------------------------------------
 
 METHODS = sorted(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from scenewise.apps.options import EvalOptions
-from scenewise.apps.pictures import image_u8_from_color, png_bytes
+from scenewise.apps.pictures import file_stem, image_u8_from_color, png_bytes
 from scenewise.apps.render import compute_device
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
@@ -91,7 +91,7 @@ def evaluate_command(options: EvalOptions, progress: Progress | None = None) -> 
     with compute_threads(options.threads):
         card = evaluate_scene(
             options.scene,
-            capture=None if options.capture is None else _capture_of(read_scene(options.scene), options.capture),
+            capture=None if options.capture is None else capture_of_scene(read_scene(options.scene), options.capture),
             split=options.split,
             lpips_weights=options.lpips_weights,
             device=device,
@@ -133,7 +133,7 @@ def evaluate_scene(
     progress = NullProgress() if progress is None else progress
     device = torch.device("cpu") if device is None else device
     scene = read_scene(folder)
-    capture = _capture_of(scene, Path(scene.provenance.capture)) if capture is None else capture
+    capture = capture_of_scene(scene, Path(scene.provenance.capture)) if capture is None else capture
     frames = _frames_of(scene, capture, split)
     older = scene.evaluation
     gaussians = scene.gaussians.to(device)
@@ -150,9 +150,7 @@ def evaluate_scene(
             rows.append({"image": name} | {key: value if math.isfinite(value) else None for key, value in row.items()})
             if save_images:
                 picture_u8 = image_u8_from_color(output.color.cpu().numpy())
-                atomic_write_bytes(
-                    folder / "renders" / split / f"{Path(name).with_suffix('').as_posix()}.png", png_bytes(picture_u8)
-                )
+                atomic_write_bytes(folder / "renders" / split / f"{file_stem(name)}.png", png_bytes(picture_u8))
             stage.advance(psnr=row["psnr"])
     more: dict[str, Any] = {"images": rows, "render_ms": 1000.0 * render_seconds / len(rows)}
     corrected = {name.removesuffix("_corrected"): _mean(rows, name) for name in rows[0] if name.endswith("_corrected")}
@@ -180,7 +178,8 @@ def evaluate_scene(
     return card
 
 
-def _capture_of(scene: Scene, path: Path) -> Capture:
+def capture_of_scene(scene: Scene, path: Path) -> Capture:
+    """The photographs in ``path`` at the size and with the background that the scene was made from."""
     factor = scene.provenance.config.get("downscale")
     return open_capture(
         path,

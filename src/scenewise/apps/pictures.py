@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -62,6 +63,17 @@ def thumbnail(image_u8: ImageU8, longest: int) -> UInt8[np.ndarray, "smaller_hei
         return image_u8
     size = max(1, round(width * factor)), max(1, round(height * factor))
     return np.asarray(Image.fromarray(image_u8).resize(size, Image.Resampling.BOX))
+
+
+def file_stem(name: str) -> str:
+    """A frame's name as one file name: folders joined by ``__``, the ending dropped, whatever a file system might mind replaced.
+
+    >>> file_stem("images/left cam/0001.jpg"), file_stem("../../x:y.png"), file_stem("")
+    ('images__left cam__0001', 'x_y', 'view')
+    """
+    parts = [part for part in name.replace("\\", "/").split("/") if part.strip(".")]
+    stem = re.sub(r"\.\w{1,5}$", "", "__".join(parts))
+    return re.sub(r"[^\w.\- ]", "_", stem) or "view"
 
 
 def png_bytes(image_u8: ImageU8) -> bytes:

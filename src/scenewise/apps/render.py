@@ -1,6 +1,5 @@
 """Pictures and films of a scene."""
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import Float64
 
 from scenewise.apps.options import RenderOptions
-from scenewise.apps.pictures import ImageU8, depth_picture, image_u8_from_color, png_bytes
+from scenewise.apps.pictures import ImageU8, depth_picture, file_stem, image_u8_from_color, png_bytes
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError, MissingDependencyError, ResourceError
@@ -200,18 +199,7 @@ def _targets(options: RenderOptions, names: list[str]) -> list[Path]:
         return [options.out or options.scene / "renders" / f"{options.path}_{options.channel}.mp4"]
     folder = options.out or options.scene / "renders" / (options.split if options.path == "views" else "orbit")
     suffix = "" if options.channel == "color" else f"_{options.channel}"
-    return [folder / f"{_file_stem(name)}{suffix}.png" for name in names]
-
-
-def _file_stem(name: str) -> str:
-    """A frame's name as one file name: folders joined by ``__``, the ending dropped, whatever a file system might mind replaced.
-
-    >>> _file_stem("images/left cam/0001.jpg"), _file_stem("../../x:y.png"), _file_stem("")
-    ('images__left cam__0001', 'x_y', 'view')
-    """
-    parts = [part for part in name.replace("\\", "/").split("/") if part.strip(".")]
-    stem = re.sub(r"\.\w{1,5}$", "", "__".join(parts))
-    return re.sub(r"[^\w.\- ]", "_", stem) or "view"
+    return [folder / f"{file_stem(name)}{suffix}.png" for name in names]
 
 
 def _require_free(targets: list[Path], overwrite: bool) -> None:

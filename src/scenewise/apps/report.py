@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from scenewise.apps.curves import Curve
+from scenewise.apps.evaluate import capture_of_scene
 from scenewise.apps.pictures import image_u8_from_color
 from scenewise.apps.report_page import ReportContent, ViewComparison, report_html
 from scenewise.engine.journal import read_journal
@@ -15,8 +16,8 @@ from scenewise.engine.memory import text_from_bytes
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.errors import ScenewiseError
 from scenewise.io.atomic import atomic_write_text
-from scenewise.io.captures import open_capture
 from scenewise.io.scene_folder import read_scene
+from scenewise.metrics.psnr import psnr
 from scenewise.rendering import render
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.scenes import EvaluationCard, Scene, SceneCamera
@@ -45,7 +46,7 @@ def write_report(folder: Path, *, capture: Capture | None = None, views: int = 3
     warnings = [str(event.get("message", "")) for event in events if event["event"] == "warning"]
     comparisons: list[ViewComparison] = []
     try:
-        capture = _capture_of(scene) if capture is None else capture
+        capture = capture_of_scene(scene, Path(scene.provenance.capture)) if capture is None else capture
         comparisons = _compare(scene, capture, _spread(_shown_cameras(scene), views), progress)
     except (ScenewiseError, OSError) as error:
         warnings.append(f"No pictures: {error}")
@@ -66,17 +67,6 @@ def write_report(folder: Path, *, capture: Capture | None = None, views: int = 3
 
 
 # --- pictures ----------------------------------------------------------------------------------------------------------------
-
-
-def _capture_of(scene: Scene) -> Capture:
-    config = scene.provenance.config
-    factor = config.get("downscale")
-    return open_capture(
-        Path(scene.provenance.capture),
-        preset=scene.provenance.preset,
-        factor=factor if isinstance(factor, int) else None,
-        background=scene.background,
-    )
 
 
 def _shown_cameras(scene: Scene) -> Sequence[SceneCamera]:
@@ -106,21 +96,15 @@ def _compare(scene: Scene, capture: Capture, cameras: Sequence[SceneCamera], pro
             assert load_image is not None
             truth_u8 = load_image()
             with torch.no_grad():
-                color = render(gaussians, entry.camera, background=background).color.numpy()
-            render_u8 = image_u8_from_color(color)
+                color = render(gaussians, entry.camera, background=background).color
+            render_u8 = image_u8_from_color(color.numpy())
             figures = {name: measured.get(entry.name, {}).get(name) for name in ("psnr", "ssim", "lpips")}
             if figures["psnr"] is None:
-                figures["psnr"] = _psnr(truth_u8, render_u8)
+                figures["psnr"] = psnr(color, torch.from_numpy(truth_u8 / np.float32(255.0)))
             comparisons.append(
                 ViewComparison(entry.name, truth_u8, render_u8, {name.upper(): value for name, value in figures.items()})
             )
     return comparisons
-
-
-def _psnr(truth_u8: np.ndarray, render_u8: np.ndarray) -> float:
-    """Of the bytes that are shown, for pictures that no evaluation measured."""
-    error = np.square((truth_u8.astype(np.float64) - render_u8) / 255.0).mean()
-    return float(-10.0 * np.log10(max(error, 1e-10)))
 
 
 # --- figures -----------------------------------------------------------------------------------------------------------------
