@@ -82,7 +82,7 @@ def compile_native() -> list[Path]:
             target = NATIVE / library_name(variant)
             beside = target.with_suffix(f".{os.getpid()}.tmp")
             subprocess.run([*compiler, "-shared", "-pthread", *map(str, objects), "-o", str(beside)], check=True)
-            os.replace(beside, target)
+            beside.replace(target)
             return target
 
         try:
@@ -94,7 +94,9 @@ def compile_native() -> list[Path]:
                 objects = {variant: [job.result() for job in jobs] for variant, jobs in pending.items()}
             return [link(variant, built) for variant, built in objects.items()]
         except (OSError, subprocess.CalledProcessError) as error:
-            print(f"scenewise: compiling the native kernels failed ({error}); the reference kernels will be used", file=sys.stderr)
+            print(
+                f"scenewise: compiling the native kernels failed ({error}); the reference kernels will be used", file=sys.stderr
+            )
             return []
 
 

@@ -50,8 +50,8 @@ def rasterize(splats: SplatInput, backend: Backend = "auto") -> SplatOutput:
 
     ``splats.screen_gradients`` is never read; after ``backward`` its ``.grad`` holds, per Gaussian, the gradient of the loss with
     respect to the projected centre in pixels, (∂u, ∂v), and with four columns also the sums over pixels of their absolute
-    values (Ye et al. 2024, AbsGS, arXiv 2404.10484), which cost a tenth more; densification uses one or the other.  With more than
-    16 extra channels the absolute sums are taken per group of 16.
+    values (Ye et al. 2024, AbsGS, arXiv 2404.10484), which cost a tenth more; densification uses one or the other.  With more
+    than 16 extra channels the absolute sums are taken per group of 16.
 
     Raises:
         ShapeError: batch lengths differ or the coefficients do not cover ``sh_degree``.

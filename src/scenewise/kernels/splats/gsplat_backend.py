@@ -16,7 +16,7 @@ def is_installed() -> bool:
 
 def rasterize(splats: SplatInput) -> SplatOutput:
     """See :func:`scenewise.kernels.splats.rasterize`."""
-    import gsplat  # type: ignore[import-not-found]
+    import gsplat
 
     scales = splats.scales.exp() if splats.stored else splats.scales
     opacities = splats.opacities.sigmoid() if splats.stored else splats.opacities
@@ -64,7 +64,7 @@ def _collect_screen_gradients(color: torch.Tensor, means2d: torch.Tensor, screen
         both = torch.cat([gradient, absolute], dim=-1)[:, : screen_gradients.shape[1]]
         screen_gradients.grad = both if screen_gradients.grad is None else screen_gradients.grad + both
 
-    return _AfterBackward.apply(color, collect)  # type: ignore[no-any-return, no-untyped-call]
+    return _AfterBackward.apply(color, collect)
 
 
 class _AfterBackward(torch.autograd.Function):

@@ -236,7 +236,7 @@ def rasterize(splats: SplatInput, times: StageTimes | None = None) -> SplatOutpu
     first: tuple[Any, ...] | None = None
     for group in groups:
         # Each pass blends some channels; geometry receives the sum of the passes' gradients, which is exact.
-        result = _Rasterize.apply(  # type: ignore[no-untyped-call]
+        result = _Rasterize.apply(
             splats,
             times,
             splats.means,

@@ -175,7 +175,7 @@ def _blend(
     """Weights α·T of the chosen Gaussians (front to back) and the transmittance left behind them."""
     means2d = projected.means2d[chosen][None].expand(len(pixels), -1, -1)
     if screen_gradients is not None:
-        means2d = _ScreenGradients.apply(means2d, screen_gradients, chosen)  # type: ignore[no-untyped-call]
+        means2d = _ScreenGradients.apply(means2d, screen_gradients, chosen)
     offsets = pixels[:, None] - means2d
     exponent = -0.5 * torch.einsum("pni,nij,pnj->pn", offsets, projected.conics[chosen], offsets)
     alphas = (projected.opacities[chosen] * exponent.exp()).clamp_max(ALPHA_MAX)

@@ -55,4 +55,4 @@ def l1_dssim(
     image: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"], dssim_weight: float
 ) -> Float[Tensor, ""]:
     """See :func:`scenewise.kernels.ssim.l1_dssim`."""
-    return _L1Dssim.apply(image, truth, dssim_weight)  # type: ignore[no-any-return]
+    return _L1Dssim.apply(image, truth, dssim_weight)
