@@ -18,6 +18,7 @@ _BLUR_OF_MEDIAN = 0.25
 _BLUR_OF_NEIGHBOURS = 0.4
 _EXPOSURE_JUMP = 1.35
 _EXPOSURE_OVERLAP = 0.5
+_SAME_SIDE_DEG = 50.0  # cameras around an object all overlap; those on its other side show other surfaces
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def brightness_quartiles(gray: Float32[np.ndarray, "rows columns"]) -> Float64[n
 
 
 def _partners(index: int, found: dict[int, _Measured], neighbours: ViewPairs, least: float) -> list[int]:
-    mine = (neighbours.pairs == index).any(axis=1) & (neighbours.overlap >= least)
+    mine = (neighbours.pairs == index).any(axis=1) & (neighbours.overlap >= least) & (neighbours.angle_deg <= _SAME_SIDE_DEG)
     others = neighbours.pairs[mine].sum(axis=1) - index
     return [other for other in others.tolist() if other in found]
 

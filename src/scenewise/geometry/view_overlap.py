@@ -163,7 +163,8 @@ def view_overlap(
 ) -> ViewPairs:
     """What the cameras of each pair share, by sampling a grid of pixels at several depths and projecting it into the other view.
 
-    Occlusion is not known here, so this is an upper bound; it ranks neighbours and finds views that share nothing.
+    Samples count as seen between half the nearest and twice the farthest plausible depth of the other camera.  Occlusion is not
+    known here, so this is an upper bound; it ranks neighbours and finds views that share nothing.
 
     Args:
         camera_from_world: rigid transforms.
@@ -183,13 +184,17 @@ def view_overlap(
     in_camera = (rays[:, None] * depths[:, :, None, None]).reshape(len(K), -1, 3)
     samples = np.einsum("nji,nkj->nki", camera_from_world[:, :3, :3], in_camera) + centers[:, None]
 
+    nearest, farthest = 0.5 * depths.min(axis=1, keepdims=True), 2.0 * depths.max(axis=1, keepdims=True)
+
     overlap, angle = np.zeros((len(pairs), 2)), np.zeros((len(pairs), 2))
     step = max(1, 2_000_000 // max(1, samples.shape[1]))  # bounds the memory at about 100 MB
     for start in range(0, len(pairs), step):
         chunk = slice(start, start + step)
         for side, (viewer, other) in enumerate((pairs[chunk].T, pairs[chunk, ::-1].T)):
             points = samples[viewer]
-            seen = inside_image(project_points(camera_from_world[other], K[other], points)[0], sizes[other])
+            projected, depth = project_points(camera_from_world[other], K[other], points)
+            # What lies far behind or before all that a camera looks at is in its frustum, but not in its picture.
+            seen = inside_image(projected, sizes[other]) & (depth > nearest[other]) & (depth < farthest[other])
             overlap[chunk, side] = seen.mean(axis=1)
             one, two = points - centers[viewer][:, None], points - centers[other][:, None]
             lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(two, axis=-1)

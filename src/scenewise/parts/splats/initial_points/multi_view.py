@@ -119,7 +119,7 @@ def distinct_views(observations: Observations, count: int) -> Int64[np.ndarray, 
 
 def sum_by_point(values: np.ndarray, point: Int64[np.ndarray, "o"], count: int) -> np.ndarray:
     """Sums rows of ``values`` [o, …] per point, in the observations' order."""
-    flat = values.reshape(len(values), -1)
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
     sums = [np.bincount(point, weights=flat[:, c], minlength=count) for c in range(flat.shape[1])]
     return np.stack(sums, axis=1).reshape(count, *values.shape[1:])
 

@@ -93,6 +93,9 @@ def _at_working_size(frame: Frame, max_side: int) -> Frame:
     return frame.resized(max(1, round(frame.camera.width * reduction)), max(1, round(frame.camera.height * reduction)))
 
 
+_OUTLIER_ROUNDS = 4
+
+
 def triangulate_observations(
     observations: Observations,
     colors_u8: UInt8[np.ndarray, "o 3"],
@@ -102,7 +105,7 @@ def triangulate_observations(
     origin_in_world: Float64[np.ndarray, "3"],
     settings: TriangulationSettings = DEFAULT_SETTINGS,
 ) -> TriangulatedPoints:
-    """Positions of observed points: nearest point to the rays, Gauss–Newton on the reprojection error, outliers dropped twice.
+    """Positions of observed points: nearest to the rays, Gauss–Newton on the reprojection error, bad sightings dropped.
 
     Args:
         observations: sightings, grouped by point; points 0 … t − 1.
@@ -120,11 +123,18 @@ def triangulate_observations(
         return _no_points()
     kept = np.arange(len(observations.point))
     points = np.zeros((count, 3))
-    for tolerance in (4 * settings.reprojection_px, settings.reprojection_px):
+    for _ in range(_OUTLIER_ROUNDS):
         current = observations.selected(_member(kept, len(observations.point)))
         points = refine_points(nearest_to_rays(current, count, camera_from_local, K), current, camera_from_local, K)
         error, depth = reprojection(points, current, camera_from_local, K)
-        kept = kept[(np.linalg.norm(error, axis=1) <= tolerance) & (depth > 0)]
+        distance = np.where(depth > 0, np.linalg.norm(error, axis=1), np.inf)
+        worst = np.zeros(count)
+        np.maximum.at(worst, current.point, distance)
+        # One bad sighting spoils the residuals of the good ones, so only the worst of each point go in a round.
+        bad = (distance > settings.reprojection_px) & (distance >= 0.7 * worst[current.point])
+        if not bad.any():
+            break
+        kept = kept[~bad]
     current = observations.selected(_member(kept, len(observations.point)))
     points = refine_points(nearest_to_rays(current, count, camera_from_local, K), current, camera_from_local, K)
     error, depth = reprojection(points, current, camera_from_local, K)
@@ -133,10 +143,11 @@ def triangulate_observations(
     rms = np.sqrt(np.bincount(current.point, weights=squared, minlength=count) / number)
     views = distinct_views(current, count)
     angle = ray_angles(points, current, camera_from_local, count)
-    behind = np.zeros(count, dtype=bool)
-    behind[current.point[depth <= 0]] = True
+    contradicted = np.zeros(count, dtype=bool)
+    contradicted[current.point[depth <= 0]] = True
     limit = np.where(views >= 3, settings.reprojection_px, settings.pair_reprojection_px)
-    good = (views >= 2) & (rms <= limit) & (angle >= settings.min_angle_deg) & ~behind & np.isfinite(points).all(axis=1)
+    contradicted[current.point[np.linalg.norm(error, axis=1) > 2 * settings.reprojection_px]] = True
+    good = (views >= 2) & (rms <= limit) & (angle >= settings.min_angle_deg) & ~contradicted & np.isfinite(points).all(axis=1)
     good &= supported_by_neighbours(points, good, views, current, camera_from_local, settings)
     channels = [np.bincount(current.point, weights=colors_u8[kept, c].astype(np.float64), minlength=count) for c in range(3)]
     mean_color = (np.stack(channels, axis=1) / number[:, None]).round().astype(np.uint8)
