@@ -121,7 +121,7 @@ def sum_by_point(values: np.ndarray, point: Int64[np.ndarray, "o"], count: int) 
     """Sums rows of ``values`` [o, …] per point, in the observations' order."""
     flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
     sums = [np.bincount(point, weights=flat[:, c], minlength=count) for c in range(flat.shape[1])]
-    return np.stack(sums, axis=1).reshape(count, *values.shape[1:])
+    return np.stack(sums, axis=1).astype(np.float64).reshape(count, *values.shape[1:])  # an empty bin count is of integers
 
 
 def _observation_rays(

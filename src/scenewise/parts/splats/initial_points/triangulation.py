@@ -121,22 +121,26 @@ def triangulate_observations(
     count = int(observations.point.max()) + 1 if len(observations.point) else 0
     if count == 0:
         return _no_points()
-    kept = np.arange(len(observations.point))
-    points = np.zeros((count, 3))
-    for _ in range(_OUTLIER_ROUNDS):
-        current = observations.selected(_member(kept, len(observations.point)))
-        points = refine_points(nearest_to_rays(current, count, camera_from_local, K), current, camera_from_local, K)
-        error, depth = reprojection(points, current, camera_from_local, K)
+    kept = np.ones(len(observations.point), dtype=bool)
+    points = np.full((count, 3), np.nan)
+    changed = np.ones(count, dtype=bool)
+    for remaining in reversed(range(_OUTLIER_ROUNDS)):
+        concerned = observations.selected(kept & changed[observations.point])
+        moved = refine_points(nearest_to_rays(concerned, count, camera_from_local, K), concerned, camera_from_local, K)
+        points[changed] = moved[changed]
+        if remaining == 0:
+            break
+        error, depth = reprojection(points, concerned, camera_from_local, K)
         distance = np.where(depth > 0, np.linalg.norm(error, axis=1), np.inf)
         worst = np.zeros(count)
-        np.maximum.at(worst, current.point, distance)
+        np.maximum.at(worst, concerned.point, distance)
         # One bad sighting spoils the residuals of the good ones, so only the worst of each point go in a round.
-        bad = (distance > settings.reprojection_px) & (distance >= 0.7 * worst[current.point])
-        if not bad.any():
+        bad = (distance > settings.reprojection_px) & (distance >= 0.7 * worst[concerned.point])
+        kept[np.flatnonzero(kept & changed[observations.point])[bad]] = False
+        changed = np.bincount(concerned.point[bad], minlength=count) > 0
+        if not changed.any():
             break
-        kept = kept[~bad]
-    current = observations.selected(_member(kept, len(observations.point)))
-    points = refine_points(nearest_to_rays(current, count, camera_from_local, K), current, camera_from_local, K)
+    current = observations.selected(kept)
     error, depth = reprojection(points, current, camera_from_local, K)
     squared = (error**2).sum(axis=1)
     number = np.maximum(np.bincount(current.point, minlength=count), 1)
@@ -199,9 +203,3 @@ def supported_by_neighbours(
 def _no_points() -> TriangulatedPoints:
     empty = PointCloud(points_in_world=np.zeros((0, 3)), colors_u8=np.zeros((0, 3), np.uint8))
     return TriangulatedPoints(empty, np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
-
-
-def _member(indices: np.ndarray, count: int) -> Bool[np.ndarray, "o"]:
-    mask = np.zeros(count, dtype=bool)
-    mask[indices] = True
-    return mask
