@@ -413,6 +413,11 @@ void sort_by_depth(Context& c) {
   }
 }
 
+typedef float V4 __attribute__((vector_size(16)));
+typedef int32_t I4 __attribute__((vector_size(16)));
+SW_INLINE V4 splat4(float x) { return V4{x, x, x, x}; }
+SW_INLINE I4 splat4i(int32_t x) { return I4{x, x, x, x}; }
+
 // Calls emit(tile, block mask) for every tile whose blocks the ellipse {α ≥ 1/255} touches.
 template <class F>
 SW_INLINE void for_each_tile(const float* line, int tiles_x, int tiles_y, F&& emit) {
@@ -426,45 +431,41 @@ SW_INLINE void for_each_tile(const float* line, int tiles_x, int tiles_y, F&& em
   // Block row r covers pixel centres 4r + ½ … 4r + 3½.
   const int row0 = std::max(0, static_cast<int>(std::ceil((my - ry - 3.5f) * 0.25f)));
   const int row1 = std::min(blocks_y - 1, static_cast<int>(std::floor((my + ry - 0.5f) * 0.25f)));
-  const V16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  for (int base = row0 & ~3; base <= row1; base += 16) {  // sixteen block rows = four tile rows at once
-    V16 top = vmax(splat(4.0f * base + 0.5f - my) + splat(4.0f) * lane, splat(-ry));
-    V16 bottom = vmin(splat(4.0f * base + 3.5f - my) + splat(4.0f) * lane, splat(ry));
-    V16 s0 = vsqrt(vmax(splat(a * cutoff) - splat(determinant) * top * top, splat(0.0f)));
-    V16 s1 = vsqrt(vmax(splat(a * cutoff) - splat(determinant) * bottom * bottom, splat(0.0f)));
-    V16 right = vmax(splat(-b) * top + s0, splat(-b) * bottom + s1) * splat(inverse_a);
-    V16 left = vmin(splat(-b) * top - s0, splat(-b) * bottom - s1) * splat(inverse_a);
-    right = (top <= splat(y_at_right)) & (splat(y_at_right) <= bottom) ? splat(rx) : right;
-    left = (top <= splat(-y_at_right)) & (splat(-y_at_right) <= bottom) ? splat(-rx) : left;
+  for (int base = row0 & ~3; base <= row1; base += 4) {  // the four block rows of a tile row at once
+    const V4 lane = {0, 1, 2, 3}, zero = splat4(0.0f);
+    V4 top = splat4(4.0f * base + 0.5f - my) + splat4(4.0f) * lane;
+    V4 bottom = top + splat4(3.0f);
+    top = top > splat4(-ry) ? top : splat4(-ry);
+    bottom = bottom < splat4(ry) ? bottom : splat4(ry);
+    V4 s0 = splat4(a * cutoff) - splat4(determinant) * top * top, s1 = splat4(a * cutoff) - splat4(determinant) * bottom * bottom;
+    s0 = s0 > zero ? s0 : zero, s1 = s1 > zero ? s1 : zero;
+    for (int r = 0; r < 4; ++r) s0[r] = __builtin_sqrtf(s0[r]), s1[r] = __builtin_sqrtf(s1[r]);
+    const V4 at_top = splat4(-b) * top, at_bottom = splat4(-b) * bottom;
+    V4 right = at_top + s0 > at_bottom + s1 ? at_top + s0 : at_bottom + s1;
+    V4 left = at_top - s0 < at_bottom - s1 ? at_top - s0 : at_bottom - s1;
+    right = (top <= splat4(y_at_right)) & (splat4(y_at_right) <= bottom) ? splat4(rx) : right * splat4(inverse_a);
+    left = (top <= splat4(-y_at_right)) & (splat4(-y_at_right) <= bottom) ? splat4(-rx) : left * splat4(inverse_a);
     // A hair of slack (1/64 px) absorbs rounding: a block too many costs time, a block too few an error.
-    V16 first = (splat(mx - 3.5f - 0.015625f) + left) * splat(0.25f), last = (splat(mx - 0.5f + 0.015625f) + right) * splat(0.25f);
-    alignas(64) float first_block[16], last_block[16];
-    store(first_block, clamp(first, splat(-1.0f), splat(static_cast<float>(blocks_x))));
-    store(last_block, clamp(last, splat(-2.0f), splat(static_cast<float>(blocks_x - 1))));
-    const int rows = std::min(16, row1 + 1 - base);
-    for (int group = 0; group < rows; group += 4) {
-      int low[4], high[4], least = blocks_x, most = -1;
-      for (int r = 0; r < 4; ++r) {
-        const int row = base + group + r;
-        if (row < row0 || row > row1) {
-          low[r] = 1, high[r] = 0;
-          continue;
-        }
-        low[r] = std::max(0, static_cast<int>(std::ceil(first_block[group + r])));
-        high[r] = static_cast<int>(std::floor(last_block[group + r]));
-        if (high[r] < low[r]) continue;
-        least = std::min(least, low[r]), most = std::max(most, high[r]);
-      }
-      if (most < least) continue;
-      const int tile_row = (base + group) >> 2;
-      for (int tx = least >> 2; tx <= most >> 2; ++tx) {
-        uint32_t mask = 0;
-        for (int r = 0; r < 4; ++r) {
-          const int from = std::max(low[r] - 4 * tx, 0), to = std::min(high[r] - 4 * tx, 3);
-          if (from <= to) mask |= ((2u << to) - (1u << from)) << (4 * r);
-        }
-        if (mask) emit(static_cast<uint32_t>(tile_row * tiles_x + tx), mask);
-      }
+    V4 first = (splat4(mx - 3.5f - 0.015625f) + left) * splat4(0.25f), last = (splat4(mx - 0.5f + 0.015625f) + right) * splat4(0.25f);
+    const V4 end = splat4(static_cast<float>(blocks_x));
+    first = first > splat4(-1.0f) ? first : splat4(-1.0f), last = last < end - splat4(1.0f) ? last : end - splat4(1.0f);
+    first = first < end ? first : end, last = last > splat4(-2.0f) ? last : splat4(-2.0f);
+    // ceil and floor by truncation of positive numbers
+    I4 low = __builtin_convertvector(first + splat4(0.99999994f + 2.0f), I4) - splat4i(2);
+    I4 high = __builtin_convertvector(last + splat4(3.0f), I4) - splat4i(3);
+    low = low > splat4i(0) ? low : splat4i(0);
+    const I4 row = splat4i(base) + I4{0, 1, 2, 3};
+    const I4 used = (row >= splat4i(row0)) & (row <= splat4i(row1)) & (low <= high);
+    low = used ? low : splat4i(1 << 24), high = used ? high : splat4i(-1);
+    const int least = std::min(std::min(low[0], low[1]), std::min(low[2], low[3]));
+    const int most = std::max(std::max(high[0], high[1]), std::max(high[2], high[3]));
+    for (int tx = least >> 2; tx <= most >> 2; ++tx) {
+      const I4 four = splat4i(4 * tx), three = splat4i(3);
+      I4 from = low - four, to = high - four;
+      from = from > splat4i(0) ? from : splat4i(0), to = to < three ? to : three;
+      const I4 bits = (from <= to) & ((splat4i(2) << (to & three)) - (splat4i(1) << (from & three)));
+      const uint32_t mask = static_cast<uint32_t>(bits[0] | bits[1] << 4 | bits[2] << 8 | bits[3] << 12);
+      if (mask) emit(static_cast<uint32_t>((base >> 2) * tiles_x + tx), mask);
     }
   }
 }
