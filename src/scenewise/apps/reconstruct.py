@@ -166,7 +166,7 @@ class _Reconstruction:
         evaluation = self._write(capture, trainer, data_hash)
         peak = peak_resident_bytes()
         self.journal.write("end", seconds=trainer.seconds, peak_memory_bytes=peak)
-        with self._stage("report"):
+        with self._timed("report"):
             write_report(self.folder, capture=capture, progress=self.progress)
         rows = len(trainer.field.store)
         return ReconstructSummary(
@@ -305,7 +305,7 @@ class _Reconstruction:
             write_scene(self.folder, scene)
         if not capture.test_frames:
             return None
-        with self._stage("evaluate"):
+        with self._timed("evaluate"):
             card = evaluate_scene(
                 self.folder,
                 capture=capture,
@@ -319,9 +319,14 @@ class _Reconstruction:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        with self.progress.stage(name):
+        with self._timed(name), self.progress.stage(name):
             yield
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        """A stage of the diary; for work that shows its own progress."""
+        started = time.monotonic()
+        yield
         self.journal.write("stage", name=name, seconds=time.monotonic() - started)
 
 
