@@ -245,6 +245,33 @@ def test_a_feature_off_its_epipolar_line_is_not_matched() -> None:
     assert matched([-150, 0]) == 0  # the rays would meet behind the cameras
 
 
+def test_matches_are_mutual() -> None:
+    """Two features of the first view on one ray of descent: the second view's only feature takes the more similar one."""
+    poses = arc(2)
+    centers = np.stack([-pose[:3, :3].T @ pose[:3, 3] for pose in poses])
+    point = np.array([0.1, 0.2, -0.1])
+    beside = point + 0.2 * (centers[1] - centers[0])  # in the same epipolar plane
+    rays = np.stack([point - centers[0], beside - centers[0]])
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    other = (point - centers[1])[None] / np.linalg.norm(point - centers[1])
+    descriptor = np.zeros((1, 128))
+    descriptor[0, 0] = 1
+    similar = np.zeros((2, 128))
+    similar[:, 0], similar[:, 1] = [1.0, 0.9], [0.0, np.sqrt(1 - 0.81)]
+    for order in ([0, 1], [1, 0]):
+        matched = match_along_epipolar_planes(
+            rays[order],
+            other,
+            similar[order].astype(np.float16),
+            descriptor.astype(np.float16),
+            project(poses[1], point[None]),
+            baseline=centers[1] - centers[0],
+            focal_px=FOCAL,
+            settings=TriangulationSettings(max_angle_deg=60),
+        )
+        assert matched.tolist() == [[order.index(0), 0]]
+
+
 def test_views_that_see_nothing_in_common_are_not_paired() -> None:
     poses = np.stack(
         [looking_at(np.array([0.0, -4, 0]), np.zeros(3)), looking_at(np.array([0.0, -4, 0.5]), np.array([0, -40.0, 0]))]
