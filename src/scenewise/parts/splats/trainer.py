@@ -30,12 +30,13 @@ from scenewise.rendering import Backend, RenderOutput, render
 
 MEASURED_STEPS = 50
 """Steps that are timed before ``--minutes`` fixes the length of the run."""
-GAUSSIAN_SHARE = 0.6
-"""Part of a step's time that grows with the number of Gaussians (measured at 47k Gaussians and 129k pixels); the rest goes
-with pixels.
+PIXEL_COST, GAUSSIAN_COST, SH_DEGREE_COST = 0.07, 0.29, 0.09
+"""What a pixel, a Gaussian, and each further degree of its colour add to a step, in µs on the machine of the benchmarks.  Only
+their ratios are used, to carry measured times over to other numbers."""
+EXPECTED_FILL = 0.85
+"""Mean number of Gaussians over a run, as a fraction of the way from the first ones to the cap; densification reaches it
+early.
 """
-SH_DEGREE_COST = 0.13
-"""Relative cost of each further degree of view-dependent colour (measured: degree 3 takes 1.4 × the time of degree 0)."""
 MOST_FAILURES = 3
 _CHEAP_COLUMNS = 4  # gradients of parameters this narrow are checked every step; wider ones show in the next picture
 
@@ -221,8 +222,9 @@ class SplatTrainer:
         """How many steps fit into this time: the first 50 are timed, then undone, so that the run equals one given that number.
 
         The mean step takes longer (more Gaussians, more colour) or shorter (coarse images) than the first ones.  The estimate
-        is the measured time × [(1 − g)·pixels + g·N̄/N₀] × (1 + 0.13·degree), with g = 0.6 and N̄ the mean of the initial
-        number N₀ and the cap (without a cap 3·N₀).  The time measuring takes is deducted.
+        is the measured time × C(mean) / C(first), with C = 0.07·pixels + (0.29 + 0.09·degree)·Gaussians, and 0.85 of the way
+        from the first number of Gaussians to the cap as their mean (without a cap: twice the first number).  Measuring is
+        deducted.
         """
         self._start()
         begin = _copy(self.checkpoint())
@@ -270,17 +272,15 @@ class SplatTrainer:
     def _slowdown(self, rows: int) -> float:
         """Time of the mean step over that of the first ones; see :meth:`measure`."""
         caps = [cap for strategy in self.strategies if (cap := getattr(strategy, "max_gaussians", None)) is not None]
-        final_rows = max(rows, min(min(caps), 3 * rows)) if caps else 3 * rows
-        growth = 0.5 * (rows + final_rows) / rows
-        resolution, pixels, before = self.settings.resolution, 0.0, 0.0
-        for factor, until in zip(resolution.factors, resolution.until):
-            pixels += (until - before) / factor**2
-            before = until
-        pixels += 1.0 - before
-        first_pixels = 1.0 / resolution.factor(0.0) ** 2
-        share = (1.0 - GAUSSIAN_SHARE) * pixels + GAUSSIAN_SHARE * growth
-        first_share = (1.0 - GAUSSIAN_SHARE) * first_pixels + GAUSSIAN_SHARE
-        return share / first_share * (1.0 + SH_DEGREE_COST * self.settings.sh.highest)
+        mean_rows = rows + EXPECTED_FILL * max(0, min(caps) - rows) if caps else 2.0 * rows
+        cameras = self.views.cameras
+        pixels = sum(camera.width * camera.height for camera in cameras) / len(cameras)
+        at = [(i + 0.5) / 100 for i in range(100)]
+        mean_share = sum(self.settings.resolution.factor(progress) ** -2.0 for progress in at) / len(at)
+        degrees = [self.settings.sh.degree(int(progress * self.settings.steps), self.schedule) for progress in at]
+        mean = PIXEL_COST * pixels * mean_share + (GAUSSIAN_COST + SH_DEGREE_COST * sum(degrees) / len(degrees)) * mean_rows
+        first = PIXEL_COST * pixels * self.settings.resolution.factor(0.0) ** -2.0 + GAUSSIAN_COST * rows
+        return mean / first
 
     def _start(self) -> None:
         if self._started:

@@ -1,0 +1,143 @@
+"""Quality within a training time, on real captures and on the procedural room, through the ordinary commands.
+
+    python benchmarks/quality.py [ARM ...] [--seeds 0 1 2] [--json]
+
+Real captures are looked for in the folder named by SCENEWISE_DATA; arms whose capture is missing are left out and named.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from scenewise.apps.demo_capture import write_demo_capture
+from scenewise.apps.options import ReconstructOptions
+from scenewise.apps.reconstruct import reconstruct
+from scenewise.engine.experiments import Arm, Outcome
+from scenewise.engine.progress import NullProgress, console_progress
+
+MARGIN = 0.97
+"""Part of a time limit that training is planned to take: the estimate of the speed is not exact."""
+
+
+@dataclass(frozen=True)
+class QualityArm:
+    """One capture and the options it is reconstructed with.
+
+    Attributes:
+        capture: folder under the data root; "room" is the procedural one.
+        limit_seconds: training time, or None when ``options`` fixes the steps.
+        options: of ``scenewise reconstruct``.
+        seeds: how many.
+        why: what the arm is for.
+    """
+
+    capture: str
+    limit_seconds: float | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 3
+    why: str = ""
+
+
+ARMS: dict[str, QualityArm] = {
+    "fox_90s": QualityArm("fox", 90, {"downscale": 4}, why="held-out PSNR within 90 s"),
+    "fox_180s": QualityArm("fox", 180, {"downscale": 4}, why="the stretch goal"),
+    "fox_mcmc_90s": QualityArm("fox", 90, {"downscale": 4, "strategy": "mcmc"}, why="the other strategy"),
+    "lego_5min": QualityArm("lego_400", 300, {"preset": "nerf_synthetic"}, why="held-out PSNR within 5 minutes"),
+    "redkitchen": QualityArm("redkitchen_rgbd", 180, {"downscale": 2}, seeds=1, why="initialised from depth; depth error"),
+    "brighton": QualityArm("brighton_beach", 120, {"downscale": 2}, seeds=1, why="nadir flight with GPS"),
+    "room": QualityArm("room", None, {"steps": 600, "max_gaussians": 20_000}, why="needs no data"),
+    "room_mcmc": QualityArm("room", None, {"steps": 600, "max_gaussians": 20_000, "strategy": "mcmc"}, why="needs no data"),
+}
+
+
+def data_root() -> Path:
+    """Folder of the real captures."""
+    return Path(os.environ.get("SCENEWISE_DATA", "data"))
+
+
+def is_available(arm: QualityArm) -> bool:
+    """Whether the arm's capture is there."""
+    return arm.capture == "room" or (data_root() / arm.capture).is_dir()
+
+
+def run_quality_arm(arm: QualityArm, seed: int, *, show: bool = False) -> Outcome:
+    """Reconstructs the arm's capture once and returns what was measured on its held-out views."""
+    with tempfile.TemporaryDirectory() as temporary:
+        capture = data_root() / arm.capture
+        if arm.capture == "room":
+            capture = Path(temporary) / "room"
+            write_demo_capture(capture, frames=32, width=160, height=120)
+        out = Path(temporary) / "scene"
+        options = ReconstructOptions(capture=capture, out=out, seed=seed, checkpoint_every=10**9, **arm.options)
+        if arm.limit_seconds is not None:
+            options = replace(options, minutes=MARGIN * arm.limit_seconds / 60.0)
+        summary = reconstruct(options, console_progress() if show else NullProgress())
+        card = summary.evaluation
+        assert card is not None and card.psnr is not None and card.ssim is not None, "every arm's capture holds views out"
+        metrics = {
+            "psnr": card.psnr,
+            "ssim": card.ssim,
+            "psnr_color_corrected": card.more["color_corrected"]["psnr"],
+            "num_gaussians": float(card.num_gaussians),
+            "steps": float(summary.steps),
+            "setup_seconds": summary.setup_seconds,
+            "peak_memory_bytes": float(summary.peak_memory_bytes),
+        }
+        for name in ("abs_rel", "median_abs", "coverage"):
+            value = card.more.get("depth", {}).get(name)
+            if value is not None:
+                metrics[f"depth_{name}"] = value
+        degree = options.sh_degree
+        parameters = card.num_gaussians * (11 + 3 * (degree + 1) ** 2)
+        size = (out / "splats.spz").stat().st_size if (out / "splats.spz").exists() else (out / "splats.ply").stat().st_size
+        return Outcome(metrics, parameters, parameters, summary.seconds, size)
+
+
+def experiment_arm(name: str, arm: QualityArm) -> Arm:
+    """The arm for :func:`scenewise.engine.experiments.run_arm`, whose cache depends on the method's settings too."""
+    from dataclasses import asdict
+
+    from scenewise.methods.gaussian_splatting.config import PRESETS
+
+    preset = "fast_mcmc" if arm.options.get("strategy") == "mcmc" else "fast"
+    config = {"arm": asdict(arm) | {"why": "", "seeds": 0}, "preset": asdict(PRESETS[preset]), "margin": MARGIN}
+    return Arm(name, config, lambda seed: run_quality_arm(arm, seed))
+
+
+def main() -> int:
+    """Prints a line per run, or one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arms", nargs="*", metavar="ARM", help=", ".join(ARMS))
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    unknown = [name for name in options.arms if name not in ARMS]
+    if unknown:
+        parser.error(f"no arm called {unknown[0]}; there are {', '.join(ARMS)}")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in options.arms or ARMS:
+        arm = ARMS[name]
+        if not is_available(arm):
+            print(f"{name}: left out, no {arm.capture} in {data_root()}", file=sys.stderr)
+            continue
+        for seed in options.seeds or range(arm.seeds):
+            outcome = run_quality_arm(arm, seed, show=sys.stderr.isatty())
+            found.setdefault(name, []).append({"seed": seed, "train_seconds": outcome.train_seconds, **outcome.metrics})
+            if not options.json:
+                figures = outcome.metrics
+                quality = f"{figures['psnr']:.2f} dB, SSIM {figures['ssim']:.4f}, {figures['num_gaussians']:,.0f} Gaussians"
+                times = f"{figures['steps']:,.0f} steps in {outcome.train_seconds:.1f} s after {figures['setup_seconds']:.1f} s"
+                print(f"{name} seed {seed}: {quality}, {times}", flush=True)
+    if options.json:
+        print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
