@@ -267,7 +267,7 @@ def test_matches_are_mutual() -> None:
             project(poses[1], point[None]),
             baseline=centers[1] - centers[0],
             focal_px=FOCAL,
-            settings=TriangulationSettings(max_angle_deg=60),
+            settings=TriangulationSettings(max_angle_deg=60.0),
         )
         assert matched.tolist() == [[order.index(0), 0]]
 
