@@ -10,7 +10,7 @@ from scenewise.engine.randomness import RandomStreams
 from scenewise.errors import ConventionError
 from scenewise.parts.splats.fields import ExplicitGaussians
 from scenewise.parts.splats.schedules import LearningRates, Schedule
-from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy, StepContext, ViewResult, operations
+from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy, StepContext, ViewResult, mcmc, operations
 from scenewise.rendering import render
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import Gaussians
@@ -154,8 +154,8 @@ def test_a_short_run_densifies_and_does_not_reset_in_its_second_half() -> None:
     assert rounds == list(range(50, 750, 50))
     assert resets == [300, 600]
     paper = Schedule(30_000)
-    assert sum(strategy.refines(done, paper) for done in range(30_001)) == 144  # 600, 700 … 14,900
-    assert [done for done in range(1, 30_001) if strategy.resets(done, paper)] == [3000, 6000, 9000, 12000]
+    assert sum(strategy.refines(done, paper) for done in range(0, 30_001, 50)) == 144  # 600, 700 … 14,900
+    assert [done for done in range(50, 30_001, 50) if strategy.resets(done, paper)] == [3000, 6000, 9000, 12000]
 
 
 def _textbook_scale_factor(o: float, n: int) -> float:
@@ -274,3 +274,14 @@ def test_revised_opacity_keeps_what_a_clone_covers() -> None:
     o = field.gaussians().opacities.detach()
     assert 1 - (1 - o[1]) * (1 - o[3]) == pytest.approx(0.6, abs=1e-5)
     assert o[0] == pytest.approx(0.6, abs=1e-5)
+
+
+def test_covariance_times_a_vector_anchor() -> None:
+    # A quarter turn about z takes the Gaussian's x axis to the world's y: Σ = diag(4, 9, 1)² from scales (9, 4, 1) along its
+    # own axes.
+    quat = torch.tensor([[0.5**0.5, 0.0, 0.0, 0.5**0.5]])
+    product = mcmc.covariance_times(quat, torch.tensor([[9.0, 4.0, 1.0]]), torch.tensor([[1.0, 2.0, 3.0]]))
+    torch.testing.assert_close(product, torch.tensor([[16.0, 162.0, 3.0]]))
+    eighth = torch.tensor([[math.cos(math.pi / 8), 0.0, 0.0, math.sin(math.pi / 8)]])
+    product = mcmc.covariance_times(eighth, torch.tensor([[2.0, 1.0, 1.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(product, torch.tensor([[2.5, 1.5, 0.0]]))  # by hand: ½·[[5, 3], [3, 5]]

@@ -125,12 +125,12 @@ class McmcStrategy:
         # scales the noise.
         strength = store.learning_rate("means") * self.noise / context.scene_extent**2
         noise = torch.randn(index.numel(), 3, generator=context.random["mcmc.noise"]).to(store.device)
-        covariance_noise = _covariance_times(store["quats"].detach()[index], store["log_scales"].detach()[index].exp(), noise)
+        covariance_noise = covariance_times(store["quats"].detach()[index], store["log_scales"].detach()[index].exp(), noise)
         moved = store["means"].detach()[index] + covariance_noise * (gate[index] * strength)[:, None]
         store.replace(index, {"means": moved}, moments="keep")
 
 
-def _covariance_times(
+def covariance_times(
     quats: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"], vectors: Float[Tensor, "n 3"]
 ) -> Float[Tensor, "n 3"]:
     """R diag(s)² Rᵀ v without forming the matrix."""
