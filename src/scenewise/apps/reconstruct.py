@@ -160,6 +160,8 @@ class _Reconstruction:
             cache_bytes=cache_bytes,
             resume_from=found,
         )
+        with self._stage("decode the photographs"):
+            trainer.views.preload(self.threads)
         setup_seconds = time.monotonic() - started
         self._train(trainer)
         moved = self._refinement(trainer)

@@ -25,6 +25,7 @@ from scenewise.parts.splats.views import TrainingViews, ViewData, ViewOrder
 from scenewise.rendering import RenderOutput, render
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
+from scenewise.scenes.frames import Frame
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.point_clouds import PointCloud
 
@@ -154,6 +155,30 @@ def test_views_come_once_per_epoch_in_changing_order() -> None:
     epochs = [[order.next() for _ in range(5)] for _ in range(6)]
     assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_preloading_decodes_what_the_cache_holds_and_no_more() -> None:
+    capture = fabricated_capture(with_depth=True)
+    decoded: list[str] = []
+
+    def counted(frame: Frame) -> Frame:
+        load_image = frame.load_image
+        assert load_image is not None
+
+        def load() -> np.ndarray:
+            decoded.append(frame.name)
+            return load_image()
+
+        return replace(frame, load_image=load)
+
+    frames = [counted(frame) for frame in capture.train_frames]
+    size = 40 * 30 * (3 + 4)
+    views = TrainingViews(frames, cache_bytes=3 * size + size // 2)
+    assert views.preload(2) == 3 and sorted(decoded) == [frame.name for frame in frames[:3]]
+    views.load(1)
+    assert len(decoded) == 3
+    views.load(5)
+    assert len(decoded) == 4
 
 
 @dataclass(frozen=True)
