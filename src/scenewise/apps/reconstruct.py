@@ -183,7 +183,8 @@ class _Reconstruction:
         config = config_from_options(options, data_set=capture.preset)
         budget = options.budget_bytes
         frames = capture.train_frames
-        cache_bytes = min(_CACHE_BYTES if budget is None else int(_CACHE_SHARE * budget), max(1, decoded_bytes(frames)))
+        limit = _CACHE_BYTES if budget is None else int(_CACHE_SHARE * budget)
+        cache_bytes = min(limit, decoded_bytes(frames, config.resolution.factors))
         estimate = training_memory(frames, sh_degree=options.sh_degree, cache_bytes=cache_bytes)
         if options.max_gaussians is None:
             few_pixels = max(FEWEST_GAUSSIANS, _pixels(frames) // PIXELS_PER_GAUSSIAN)

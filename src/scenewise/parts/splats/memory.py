@@ -1,5 +1,6 @@
 """How much memory training splats will take, before it starts."""
 
+import math
 from collections.abc import Sequence
 
 from scenewise.engine.memory import MemoryEstimate
@@ -15,14 +16,16 @@ _PIXEL_BYTES = 220  # picture, photograph and their gradients; depth, alpha; the
 _DECODE_FACTOR = 3  # a photograph while it is decoded and undistorted
 
 
-def decoded_bytes(frames: Sequence[Frame]) -> int:
-    """All frames decoded: colour, and depth and masks where there are any."""
+def decoded_bytes(frames: Sequence[Frame], factors: Sequence[int] = ()) -> int:
+    """All frames decoded: colour, and depth and masks where there are any; also at the smaller sizes of a coarse-to-fine
+    schedule.
+    """
     total = 0
     for frame in frames:
         pixels = frame.camera.width * frame.camera.height
         each = 3 + (0 if frame.load_depth is None else _FLOAT) + (frame.load_mask is not None) + (frame.load_coverage is not None)
         total += pixels * each
-    return total
+    return math.ceil(total * (1.0 + sum(1.0 / factor**2 for factor in factors)))
 
 
 def training_memory(frames: Sequence[Frame], *, sh_degree: int, cache_bytes: int) -> MemoryEstimate:
@@ -31,14 +34,14 @@ def training_memory(frames: Sequence[Frame], *, sh_degree: int, cache_bytes: int
     Args:
         frames: the training frames.
         sh_degree: highest degree of view-dependent colour.
-        cache_bytes: limit of the decode cache.
+        cache_bytes: what the decode cache will hold.
     """
     pixels = max(frame.camera.width * frame.camera.height for frame in frames)
     floats = 3 + 3 + 4 + 1 + 3 * (sh_degree + 1) ** 2
     return MemoryEstimate(
         fixed={
             "program": PROCESS_BYTES,
-            "photographs": min(cache_bytes, decoded_bytes(frames)) + _DECODE_FACTOR * 3 * pixels,
+            "photographs": cache_bytes + _DECODE_FACTOR * 3 * pixels,
             "pictures": _PIXEL_BYTES * pixels,
         },
         per_gaussian={"parameters": _COPIES * _FLOAT * floats, "rasteriser": _RASTER_BYTES},
