@@ -15,11 +15,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
+
 from scenewise.apps.demo_capture import write_demo_capture
+from scenewise.apps.evaluate import capture_of_scene
 from scenewise.apps.options import ReconstructOptions
+from scenewise.apps.pictures import depth_picture, error_picture, image_u8_from_color, thumbnail
 from scenewise.apps.reconstruct import reconstruct
 from scenewise.engine.experiments import Arm, Outcome
 from scenewise.engine.progress import NullProgress, console_progress
+from scenewise.io.scene_folder import read_scene
+from scenewise.rendering import render
 
 MARGIN = 0.97
 """Part of a time limit that training is planned to take: the estimate of the speed is not exact."""
@@ -66,8 +74,25 @@ def is_available(arm: QualityArm) -> bool:
     return arm.capture == "room" or (data_root() / arm.capture).is_dir()
 
 
-def run_quality_arm(arm: QualityArm, seed: int, *, show: bool = False) -> Outcome:
-    """Reconstructs the arm's capture once and returns what was measured on its held-out views."""
+def write_picture(scene_folder: Path, capture_folder: Path, target: Path) -> None:
+    """Photograph | render | error | depth of the middle held-out view, as one small JPEG."""
+    scene = read_scene(scene_folder)
+    capture = capture_of_scene(scene, capture_folder)
+    frame = capture.test_frames[len(capture.test_frames) // 2]
+    assert frame.load_image is not None
+    truth = frame.load_image()
+    background = None if capture.background is None else torch.tensor(capture.background)
+    with torch.no_grad():
+        output = render(scene.gaussians, frame.camera, background=background)
+    picture = image_u8_from_color(output.color.numpy())
+    depth = (output.depth / output.alpha.clamp_min(1e-6) * (output.alpha > 0.5)).numpy()
+    strip = np.concatenate([truth, picture, error_picture(truth, picture), depth_picture(depth)], axis=1)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(thumbnail(np.ascontiguousarray(strip), 1200)).save(target, quality=82)
+
+
+def run_quality_arm(arm: QualityArm, seed: int, *, show: bool = False, picture: Path | None = None) -> Outcome:
+    """Reconstructs the arm's capture once and returns what was measured on its held-out views; writes a picture if asked."""
     with tempfile.TemporaryDirectory() as temporary:
         capture = data_root() / arm.capture
         if arm.capture == "room":
@@ -78,6 +103,8 @@ def run_quality_arm(arm: QualityArm, seed: int, *, show: bool = False) -> Outcom
         if arm.limit_seconds is not None:
             options = replace(options, minutes=MARGIN * arm.limit_seconds / 60.0)
         summary = reconstruct(options, console_progress() if show else NullProgress())
+        if picture is not None:
+            write_picture(out, capture, picture)
         card = summary.evaluation
         assert card is not None and card.psnr is not None and card.ssim is not None, "every arm's capture holds views out"
         metrics = {
@@ -99,7 +126,7 @@ def run_quality_arm(arm: QualityArm, seed: int, *, show: bool = False) -> Outcom
         return Outcome(metrics, parameters, parameters, summary.seconds, size)
 
 
-def experiment_arm(name: str, arm: QualityArm) -> Arm:
+def experiment_arm(name: str, arm: QualityArm, pictures: Path) -> Arm:
     """The arm for :func:`scenewise.engine.experiments.run_arm`, whose cache depends on the method's settings too."""
     from dataclasses import asdict
 
@@ -107,7 +134,8 @@ def experiment_arm(name: str, arm: QualityArm) -> Arm:
 
     preset = "fast_mcmc" if arm.options.get("strategy") == "mcmc" else "fast"
     config = {"arm": asdict(arm) | {"why": "", "seeds": 0}, "preset": asdict(PRESETS[preset]), "margin": MARGIN}
-    return Arm(name, config, lambda seed: run_quality_arm(arm, seed))
+    target = pictures / f"gaussian_splatting_{name}.jpg"
+    return Arm(name, config, lambda seed: run_quality_arm(arm, seed, picture=target if seed == 0 else None))
 
 
 def main() -> int:
@@ -116,6 +144,7 @@ def main() -> int:
     parser.add_argument("arms", nargs="*", metavar="ARM", help=", ".join(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--pictures", type=Path, help="folder for a picture of each arm's first seed")
     options = parser.parse_args()
     unknown = [name for name in options.arms if name not in ARMS]
     if unknown:
@@ -127,7 +156,8 @@ def main() -> int:
             print(f"{name}: left out, no {arm.capture} in {data_root()}", file=sys.stderr)
             continue
         for seed in options.seeds or range(arm.seeds):
-            outcome = run_quality_arm(arm, seed, show=sys.stderr.isatty())
+            picture = options.pictures / f"gaussian_splatting_{name}.jpg" if options.pictures and seed == 0 else None
+            outcome = run_quality_arm(arm, seed, show=sys.stderr.isatty(), picture=picture)
             found.setdefault(name, []).append({"seed": seed, "train_seconds": outcome.train_seconds, **outcome.metrics})
             if not options.json:
                 figures = outcome.metrics

@@ -96,7 +96,10 @@ def with_degree(parameters: dict[str, Tensor], degree: int) -> dict[str, Tensor]
 def splat_input(leaves: dict[str, Tensor], scene: Scene, degree: int, screen: Tensor | None) -> SplatInput:
     height, width, _ = scene.truth.shape
     return SplatInput(
-        means=leaves["means"], quats=leaves["quats"], sh0=leaves["sh0"], shN=leaves["shN"],
+        means=leaves["means"],
+        quats=leaves["quats"],
+        sh0=leaves["sh0"],
+        shN=leaves["shN"],
         scales=leaves["log_scales"],
         opacities=leaves["logit_opacities"],
         sh_degree=degree,

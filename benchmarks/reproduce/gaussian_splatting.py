@@ -80,13 +80,14 @@ def main() -> int:
         notes.append(f"no captures in {data_root().name}: {', '.join(missing)} left out")
     if options.quick:
         notes.append("quick: procedural room only, 150 steps, one seed, two kills")
+    pictures = options.cache if options.quick else ROOT / "docs" / "results" / "img"
     outcomes: dict[str, list[Outcome]] = {}
     seeds: dict[str, list[int]] = {}
     for name, arm in chosen.items():
         if options.quick:
             arm = replace(arm, options={**arm.options, "steps": 150})
         seeds[name] = list(range(1 if options.quick else arm.seeds))
-        outcomes[name] = run_arm(experiment_arm(name, arm), seeds[name], options.cache, report=say)
+        outcomes[name] = run_arm(experiment_arm(name, arm, pictures), seeds[name], options.cache, report=say)
     budget_seeds = [0] if options.quick else [0, 1, 2]
     caps = MCMC_CAPS[:1] if options.quick else MCMC_CAPS
     budgets = run_arm(
@@ -97,9 +98,9 @@ def main() -> int:
     resumed = run_arm(killed, [0], options.cache, report=say)
 
     claims = [
-        _timed_claim("fox_31db_90s", "fox_90s", 31.0, 90.0, outcomes),
-        _timed_claim("fox_32db_180s", "fox_180s", 32.0, 180.0, outcomes),
-        _timed_claim("lego_32db_5min", "lego_5min", 32.0, 300.0, outcomes),
+        _timed_claim("fox_31db_90s", "fox_90s", 31.0, 90.0, outcomes, preparation_limit=15.0),
+        _timed_claim("fox_32db_180s", "fox_180s", 32.0, 180.0, outcomes, preparation_limit=15.0),
+        _timed_claim("lego_32db_5min", "lego_5min", 32.0, 300.0, outcomes, preparation_limit=None),
         threshold_claim(
             "mcmc_exact_budget",
             f"MCMC ends with exactly the number of Gaussians asked for ({', '.join(f'{cap:,}' for _, cap in caps)})",
@@ -126,15 +127,28 @@ def main() -> int:
     return 0
 
 
-def _timed_claim(identifier: str, arm: str, threshold: float, limit: float, outcomes: dict[str, list[Outcome]]) -> Claim:
-    words = f"mean held-out PSNR of at least {threshold:g} dB within {limit:g} s of training, preparation within 15 s"
+def _timed_claim(
+    identifier: str,
+    arm: str,
+    threshold: float,
+    limit: float,
+    outcomes: dict[str, list[Outcome]],
+    *,
+    preparation_limit: float | None,
+) -> Claim:
+    """Quality within a time.  Without ``preparation_limit`` the time includes finding the initial points."""
+    extra = "preparation included" if preparation_limit is None else f"preparation within {preparation_limit:g} s"
+    words = f"mean held-out PSNR of at least {threshold:g} dB within {limit:g} s of training, {extra}"
     if arm not in outcomes:
         return Claim(identifier, words, False, [], 0.0, None, "not run: the capture is not there, or --quick")
     found = outcomes[arm]
-    longest = max(outcome.train_seconds for outcome in found)
-    preparation = max(outcome.metrics["setup_seconds"] for outcome in found)
-    in_time = longest <= limit and preparation <= 15.0
-    why = None if in_time else f"training took up to {longest:.0f} s and preparation up to {preparation:.0f} s"
+    trained = max(outcome.train_seconds for outcome in found)
+    prepared = max(outcome.metrics["setup_seconds"] for outcome in found)
+    if preparation_limit is None:
+        in_time = trained + prepared <= limit
+    else:
+        in_time = trained <= limit and prepared <= preparation_limit
+    why = None if in_time else f"training took up to {trained:.0f} s and preparation up to {prepared:.0f} s"
     return threshold_claim(identifier, words, [outcome.metrics["psnr"] for outcome in found], threshold, also=in_time, why=why)
 
 

@@ -20,7 +20,7 @@ from scenewise.methods.gaussian_splatting.config import preset
 from scenewise.methods.gaussian_splatting.train import DEFAULT_CACHE_BYTES
 from scenewise.parts.splats.initial_points.from_depth import points_from_depth
 from scenewise.parts.splats.initial_points.settings import spread_evenly
-from scenewise.parts.splats.memory import training_memory
+from scenewise.parts.splats.memory import decoded_bytes, training_memory
 from scenewise.scenes.captures import Capture
 
 Severity = Literal["error", "warning", "note"]
@@ -262,7 +262,6 @@ def predict(capture: Capture, threads: int) -> Prediction:
     frames = capture.train_frames
     config = preset("fast", data_set=capture.preset)
     gaussians = config.strategy.max_gaussians or 1_000_000
-    memory = training_memory(frames, sh_degree=config.sh.highest, cache_bytes=DEFAULT_CACHE_BYTES).total(gaussians)
     pixels = float(np.median([frame.camera.width * frame.camera.height for frame in frames]))
     step_ms = (
         _STEP_MS + _STEP_MS_PER_KILOPIXEL * pixels / 1000 + _STEP_MS_PER_KILOGAUSSIAN * _MEAN_SHARE_OF_CAP * gaussians / 1000
@@ -275,7 +274,10 @@ def predict(capture: Capture, threads: int) -> Prediction:
         source = "depth"
     else:
         seconds += _MATCH_SECONDS_PER_VIEW * min(len(frames), 400) / threads
-    floats = 14 + 3 * (config.sh.highest + 1) ** 2
+    cache_bytes = min(DEFAULT_CACHE_BYTES, decoded_bytes(frames, config.resolution.factors))
+    estimate = training_memory(frames, sh_degree=config.sh.highest, cache_bytes=cache_bytes, matches=source == "matches")
+    memory = estimate.total(gaussians)
+    floats = 11 + 3 * (config.sh.highest + 1) ** 2
     return Prediction(config.steps, gaussians, source, memory, seconds, threads, gaussians * floats * 4 / 1e6)
 
 

@@ -185,7 +185,9 @@ class _Reconstruction:
         frames = capture.train_frames
         limit = _CACHE_BYTES if budget is None else int(_CACHE_SHARE * budget)
         cache_bytes = min(limit, decoded_bytes(frames, config.resolution.factors))
-        estimate = training_memory(frames, sh_degree=options.sh_degree, cache_bytes=cache_bytes)
+        has_points = capture.points is not None and len(capture.points) > 0
+        matches = not has_points and all(frame.load_depth is None for frame in frames)
+        estimate = training_memory(frames, sh_degree=options.sh_degree, cache_bytes=cache_bytes, matches=matches)
         if options.max_gaussians is None:
             few_pixels = max(FEWEST_GAUSSIANS, _pixels(frames) // PIXELS_PER_GAUSSIAN)
             config = with_cap(config, min(config.strategy.max_gaussians or _NO_CAP, few_pixels))

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scenewise.errors import ShapeError
-from scenewise.kernels.ssim import ssim_map
+from scenewise.kernels.ssim import mean_ssim, ssim_map
 
 
 def ssim(
@@ -33,7 +33,8 @@ def ssim(
     """
     if image.shape != truth.shape:
         raise ShapeError("truth", expected=f"{tuple(image.shape)}", got=f"{tuple(truth.shape)}")
-    similarity = ssim_map(image.detach().clamp(0, 1), truth)
-    if mask is not None:
-        similarity = similarity[mask]
+    image = image.detach().clamp(0, 1)
+    if mask is None:
+        return mean_ssim(image, truth) if image.numel() else math.nan
+    similarity = ssim_map(image, truth)[mask]
     return float(torch.mean(similarity.double())) if similarity.numel() else math.nan

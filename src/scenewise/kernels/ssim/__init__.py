@@ -7,7 +7,7 @@ from torch import Tensor
 from scenewise.errors import ShapeError
 from scenewise.kernels.ssim import native, reference
 
-__all__ = ["l1_dssim", "ssim_map"]
+__all__ = ["l1_dssim", "mean_ssim", "ssim_map"]
 
 
 def ssim_map(image: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> Float[Tensor, "height width 3"]:
@@ -17,6 +17,12 @@ def ssim_map(image: Float[Tensor, "height width 3"], truth: Float[Tensor, "heigh
     Source: Wang et al. 2004, Eq. 13, with the window that the splatting literature uses.
     """
     return reference.ssim_map(image, truth)
+
+
+def mean_ssim(image: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> float:
+    """Mean of :func:`ssim_map`, without a gradient and in little memory."""
+    with torch.no_grad():
+        return 1.0 - float(l1_dssim(image, truth, 1.0)) if native.can_run(image, truth) else float(ssim_map(image, truth).mean())
 
 
 def l1_dssim(

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from scenewise.engine.memory import MemoryEstimate
 from scenewise.scenes.frames import Frame
 
-PROCESS_BYTES = 450_000_000
+PROCESS_BYTES = 400_000_000
 """Interpreter, torch, SciPy and OpenCV loaded and used (resident size measured before the first step; a constant, so that the
 cap that follows from a budget is the same in every run)."""
+MATCHING_BYTES = 450_000_000
+"""Descriptors and similarity blocks while initial points are triangulated.  The number of features is bounded by the number of
+points wanted, so this hardly depends on the number of photographs.  Half of it stays with the process afterwards."""
 _FLOAT = 4
 _COPIES = 8  # value, gradient, two moments; three of them again in the state to fall back on; one in flight when rows are edited
 _RASTER_BYTES = 420  # projected Gaussian, its gradients, its entries in the tile lists, screen gradients, statistics
@@ -28,13 +31,14 @@ def decoded_bytes(frames: Sequence[Frame], factors: Sequence[int] = ()) -> int:
     return math.ceil(total * (1.0 + sum(1.0 / factor**2 for factor in factors)))
 
 
-def training_memory(frames: Sequence[Frame], *, sh_degree: int, cache_bytes: int) -> MemoryEstimate:
+def training_memory(frames: Sequence[Frame], *, sh_degree: int, cache_bytes: int, matches: bool = False) -> MemoryEstimate:
     """Estimate for training on these frames.
 
     Args:
         frames: the training frames.
         sh_degree: highest degree of view-dependent colour.
         cache_bytes: what the decode cache will hold.
+        matches: whether initial points are triangulated from feature matches.
     """
     pixels = max(frame.camera.width * frame.camera.height for frame in frames)
     floats = 3 + 3 + 4 + 1 + 3 * (sh_degree + 1) ** 2
@@ -43,6 +47,7 @@ def training_memory(frames: Sequence[Frame], *, sh_degree: int, cache_bytes: int
             "program": PROCESS_BYTES,
             "photographs": cache_bytes + _DECODE_FACTOR * 3 * pixels,
             "pictures": _PIXEL_BYTES * pixels,
+            **({"feature matching": MATCHING_BYTES} if matches else {}),
         },
         per_gaussian={"parameters": _COPIES * _FLOAT * floats, "rasteriser": _RASTER_BYTES},
     )
