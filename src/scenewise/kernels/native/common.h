@@ -32,8 +32,13 @@ SW_INLINE void store(float* p, V16 v) { *reinterpret_cast<V16u*>(p) = v; }
 SW_INLINE V16 vmin(V16 a, V16 b) { return reinterpret_cast<V16>(_mm512_min_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b))); }
 SW_INLINE V16 vmax(V16 a, V16 b) { return reinterpret_cast<V16>(_mm512_max_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b))); }
 SW_INLINE V16 vsqrt(V16 a) { return reinterpret_cast<V16>(_mm512_sqrt_ps(reinterpret_cast<__m512>(a))); }
-SW_INLINE bool any_positive(V16 a) {
-  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), _mm512_setzero_ps(), _CMP_GT_OQ) != 0;
+// 1 / a for normal a; relative error below 2^-27 (one Newton step on the hardware's 14-bit estimate).
+SW_INLINE V16 reciprocal(V16 a) {
+  const V16 r = reinterpret_cast<V16>(_mm512_rcp14_ps(reinterpret_cast<__m512>(a)));
+  return r * (splat(2.0f) - a * r);
+}
+SW_INLINE bool any_above(V16 a, float bound) {
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), _mm512_set1_ps(bound), _CMP_GT_OQ) != 0;
 }
 #else
 SW_INLINE V16 vmin(V16 a, V16 b) { return a < b ? a : b; }  // b where a is NaN
@@ -43,8 +48,9 @@ SW_INLINE V16 vsqrt(V16 a) {
   for (int i = 0; i < 16; ++i) r[i] = __builtin_sqrtf(a[i]);
   return r;
 }
-SW_INLINE bool any_positive(V16 a) {
-  I16 m = a > splat(0.0f);
+SW_INLINE V16 reciprocal(V16 a) { return splat(1.0f) / a; }
+SW_INLINE bool any_above(V16 a, float bound) {
+  I16 m = a > splat(bound);
   int64_t halves[8], any = 0;
   std::memcpy(halves, &m, sizeof halves);
   for (int i = 0; i < 8; ++i) any |= halves[i];

@@ -608,19 +608,19 @@ void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int6
     const uint32_t* list = t.list[block];
     const uint32_t n = t.counts[block];
     uint32_t i = 0;
-    while (i < n && any_positive(T)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
+    while (i < n && any_above(T, kTransmittanceMin)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
       const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
       const V16 dx = px - splat(line[kX]), dy = py - splat(line[kY]);
       const V16 power =
           (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
       V16 alpha = vmin(exp2_raster(power), splat(kAlphaMax));
       alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
-      V16 weight = alpha * T;
-      const V16 after = T - weight;
+      // T only ever falls, so "still above the stop" needs no memory: one product per Gaussian is the whole dependency.
+      const V16 after = T * (splat(1.0f) - alpha);
       const I16 alive = after > splat(kTransmittanceMin);
-      weight = alive ? weight : zero;
+      const V16 weight = alive ? alpha * T : zero;
       T_final = alive ? after : T_final;
-      T = alive ? after : zero;
+      T = after;
       red += weight * splat(line[kRed]);
       green += weight * splat(line[kGreen]);
       blue += weight * splat(line[kBlue]);
@@ -765,11 +765,10 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
         const V16 raw = exp2_raster(power);
         V16 alpha = vmin(raw, splat(kAlphaMax));
         alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
-        V16 weight = alpha * T;
-        const V16 after = T - weight;
+        const V16 passed = one - alpha, after = T * passed;
         const I16 alive = after > splat(kTransmittanceMin);
-        weight = alive ? weight : zero;
-        T = alive ? after : zero;
+        const V16 weight = alive ? alpha * T : zero;
+        T = after;
         V16 slope = splat(line[kRed]) * up_red + splat(line[kGreen]) * up_green + splat(line[kBlue]) * up_blue +
                     splat(line[kDepth]) * up_depth;  // ∂L/∂w
         if (Extra) {
@@ -778,7 +777,7 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
         }
         const V16 own = weight * slope;
         S -= own;
-        V16 v = own - S * alpha / (one - alpha);  // α·∂L/∂α
+        V16 v = own - S * (alpha * reciprocal(passed));  // α·∂L/∂α
         v = alive & (raw <= splat(kAlphaMax)) ? v : zero;
         store_interleaved(products[k], v, weight);
         if (Absolute) {

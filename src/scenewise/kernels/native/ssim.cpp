@@ -43,18 +43,29 @@ SW_INLINE V16 blur_column(const float* const* rows, int64_t i) {
   return sum;
 }
 
+// Memory of a thread, kept between calls: asking the system for it anew costs more than the arithmetic.
+std::vector<float>& ring_storage() {
+  static thread_local std::vector<float> storage;
+  return storage;
+}
+
 template <int Fields>
 struct Ring {
   int64_t stride;
-  std::vector<float> storage, padded, zeros;
-  explicit Ring(int64_t length)
-      : stride((length + 31) / 16 * 16), storage(Fields * kTaps * stride), padded(Fields * (stride + 64)), zeros(stride) {}
-  float* row(int field, int64_t y) { return storage.data() + (field * kTaps + (y + 2 * kTaps) % kTaps) * stride; }
-  float* source(int field) { return padded.data() + field * (stride + 64) + 16; }
+  float *storage, *padded, *zeros;
+  explicit Ring(int64_t length) : stride((length + 31) / 16 * 16) {
+    const int64_t rings = Fields * kTaps * stride, sources = Fields * (stride + 64);
+    auto& memory = ring_storage();
+    if (static_cast<int64_t>(memory.size()) < rings + sources + stride) memory.resize(rings + sources + stride);
+    storage = memory.data(), padded = storage + rings, zeros = padded + sources;
+    std::memset(padded, 0, (sources + stride) * sizeof(float));  // margins of the source rows, and the row outside the picture
+  }
+  float* row(int field, int64_t y) { return storage + (field * kTaps + (y + 2 * kTaps) % kTaps) * stride; }
+  float* source(int field) { return padded + field * (stride + 64) + 16; }
   void window(int field, int64_t y, int64_t height, const float** rows) {
     for (int k = 0; k < kTaps; ++k) {
       const int64_t from = y + k - kReach;
-      rows[k] = from < 0 || from >= height ? zeros.data() : row(field, from);
+      rows[k] = from < 0 || from >= height ? zeros : row(field, from);
     }
   }
 };
@@ -122,12 +133,12 @@ SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, 
       V16 sum = splat(0.0f);
       float tail = 0;
       for (int64_t i = 0; i < length; i += 16) {
-        const V16 two = splat(2.0f), one = splat(1.0f);
+        const V16 two = splat(2.0f);
         const V16 mx = blur_column(rows[0], i), my = blur_column(rows[1], i), xx = blur_column(rows[2], i);
         const V16 yy = blur_column(rows[3], i), xy = blur_column(rows[4], i);
         const V16 A = two * mx * my + splat(kC1), B = two * (xy - mx * my) + splat(kC2);
         const V16 C = mx * mx + my * my + splat(kC1), D = xx - mx * mx + yy - my * my + splat(kC2);
-        const V16 iC = one / C, iD = one / D, iCD = iC * iD, S = A * B * iCD;
+        const V16 iC = reciprocal(C), iD = reciprocal(D), iCD = iC * iD, S = A * B * iCD;
         if (i + 16 <= length)
           sum += S;
         else
