@@ -72,6 +72,7 @@ lint: $(VENV)/.installed-dev
 check: lint test
 
 bench: $(VENV)/.installed-dev
+	$(BIN)/scenewise doctor
 	$(BIN)/python benchmarks/splat.py $(QUICK_FLAG)
 
 reproduce: $(VENV)/.installed-dev
