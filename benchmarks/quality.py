@@ -29,7 +29,7 @@ from scenewise.engine.progress import NullProgress, console_progress
 from scenewise.io.scene_folder import read_scene
 from scenewise.rendering import render
 
-MARGIN = 0.97
+MARGIN = 0.95
 """Part of a time limit that training is planned to take: the estimate of the speed is not exact."""
 
 

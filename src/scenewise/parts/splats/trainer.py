@@ -30,13 +30,9 @@ from scenewise.rendering import Backend, RenderOutput, render
 
 MEASURED_STEPS = 50
 """Steps that are timed before ``--minutes`` fixes the length of the run."""
-PIXEL_COST, GAUSSIAN_COST, SH_DEGREE_COST = 0.07, 0.29, 0.09
-"""What a pixel, a Gaussian, and each further degree of its colour add to a step, in µs on the machine of the benchmarks.  Only
-their ratios are used, to carry measured times over to other numbers."""
-EXPECTED_FILL = 0.85
-"""Mean number of Gaussians over a run, as a fraction of the way from the first ones to the cap; densification reaches it
-early.
-"""
+STEP_COST, PIXEL_COST, GAUSSIAN_COST, SH_DEGREE_COST = 1500.0, 0.039, 0.146, 0.035
+"""What a step, a pixel, a Gaussian, and each further degree of its colour cost, in µs on the machine of the benchmarks with two
+threads.  Only their ratios are used, to carry measured times over to other numbers."""
 MOST_FAILURES = 3
 _CHEAP_COLUMNS = 4  # gradients of parameters this narrow are checked every step; wider ones show in the next picture
 
@@ -222,9 +218,8 @@ class SplatTrainer:
         """How many steps fit into this time: the first 50 are timed, then undone, so that the run equals one given that number.
 
         The mean step takes longer (more Gaussians, more colour) or shorter (coarse images) than the first ones.  The estimate
-        is the measured time × C(mean) / C(first), with C = 0.07·pixels + (0.29 + 0.09·degree)·Gaussians, and 0.85 of the way
-        from the first number of Gaussians to the cap as their mean (without a cap: twice the first number).  Measuring is
-        deducted.
+        is the measured time × C(mean) / C(first), with C the sum of the costs above.  The mean number of Gaussians is taken to be
+        the cap (without a cap: twice the first number), which keeps the estimate on the safe side.  Measuring is deducted.
         """
         self._start()
         begin = _copy(self.checkpoint())
@@ -272,14 +267,18 @@ class SplatTrainer:
     def _slowdown(self, rows: int) -> float:
         """Time of the mean step over that of the first ones; see :meth:`measure`."""
         caps = [cap for strategy in self.strategies if (cap := getattr(strategy, "max_gaussians", None)) is not None]
-        mean_rows = rows + EXPECTED_FILL * max(0, min(caps) - rows) if caps else 2.0 * rows
+        mean_rows = max(rows, min(caps)) if caps else 2.0 * rows
         cameras = self.views.cameras
         pixels = sum(camera.width * camera.height for camera in cameras) / len(cameras)
         at = [(i + 0.5) / 100 for i in range(100)]
         mean_share = sum(self.settings.resolution.factor(progress) ** -2.0 for progress in at) / len(at)
         degrees = [self.settings.sh.degree(int(progress * self.settings.steps), self.schedule) for progress in at]
-        mean = PIXEL_COST * pixels * mean_share + (GAUSSIAN_COST + SH_DEGREE_COST * sum(degrees) / len(degrees)) * mean_rows
-        first = PIXEL_COST * pixels * self.settings.resolution.factor(0.0) ** -2.0 + GAUSSIAN_COST * rows
+        mean = (
+            STEP_COST
+            + PIXEL_COST * pixels * mean_share
+            + (GAUSSIAN_COST + SH_DEGREE_COST * sum(degrees) / len(degrees)) * mean_rows
+        )
+        first = STEP_COST + PIXEL_COST * pixels * self.settings.resolution.factor(0.0) ** -2.0 + GAUSSIAN_COST * rows
         return mean / first
 
     def _start(self) -> None:
