@@ -99,7 +99,7 @@ def main() -> int:
 
     claims = [
         _timed_claim("fox_31db_90s", "fox_90s", 31.0, 90.0, outcomes, preparation_limit=15.0),
-        _timed_claim("fox_32db_180s", "fox_90s", 32.0, 180.0, outcomes, preparation_limit=15.0),
+        _timed_claim("fox_32db_180s", "fox_mcmc_180s", 32.0, 180.0, outcomes, preparation_limit=15.0),
         _timed_claim("lego_32db_5min", "lego_5min", 32.0, 300.0, outcomes, preparation_limit=None),
         threshold_claim(
             "mcmc_exact_budget",
