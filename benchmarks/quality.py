@@ -59,7 +59,7 @@ ARMS: dict[str, QualityArm] = {
         "lego_400", 200, {"preset": "nerf_synthetic"}, why="held-out PSNR within 5 minutes, preparation included"
     ),
     "redkitchen": QualityArm("redkitchen_rgbd", 120, {"downscale": 2}, seeds=1, why="initialised from depth; depth error"),
-    "brighton": QualityArm("brighton_beach", 120, {"downscale": 2}, seeds=1, why="nadir flight with GPS"),
+    "brighton": QualityArm("brighton_beach", None, {"downscale": 2}, seeds=1, why="nadir flight with GPS"),
     "room": QualityArm("room", None, {"steps": 600, "max_gaussians": 20_000}, why="needs no data"),
     "room_mcmc": QualityArm("room", None, {"steps": 600, "max_gaussians": 20_000, "strategy": "mcmc"}, why="needs no data"),
 }
