@@ -75,11 +75,11 @@ def is_available(arm: QualityArm) -> bool:
     return arm.capture == "room" or (data_root() / arm.capture).is_dir()
 
 
-def write_picture(scene_folder: Path, capture_folder: Path, target: Path) -> None:
-    """Photograph | render | error | depth of the middle held-out view, as one small JPEG."""
+def write_picture(scene_folder: Path, capture_folder: Path, target: Path, view: int | None = None) -> None:
+    """Photograph | render | error | depth of one held-out view (default: the middle one), as one small JPEG."""
     scene = read_scene(scene_folder)
     capture = capture_of_scene(scene, capture_folder)
-    frame = capture.test_frames[len(capture.test_frames) // 2]
+    frame = capture.test_frames[len(capture.test_frames) // 2 if view is None else view]
     assert frame.load_image is not None
     truth = frame.load_image()
     background = None if capture.background is None else torch.tensor(capture.background)

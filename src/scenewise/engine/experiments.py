@@ -226,6 +226,35 @@ def _arm_json(metric: str, seeds: Sequence[int], outcomes: Sequence[Outcome]) ->
     }
 
 
+def results_table(content: Mapping[str, Any]) -> str:
+    """The arms and claims of a results file as Markdown, for the method's README."""
+    metric = content["metric"]
+    lines = [f"| arm | {metric} | seeds | training | size on disk |", "|---|---|---|---|---|"]
+    for name, arm in content["arms"].items():
+        size = "–" if not arm["bytes_on_disk"] else f"{arm['bytes_on_disk'] / 1e6:.2f} MB"
+        spread = f" ± {arm['std']:.2f}" if len(arm["seeds"]) > 1 else ""
+        lines.append(f"| {name} | {arm['mean']:.2f}{spread} | {len(arm['seeds'])} | {arm['train_seconds']:.0f} s | {size} |")
+    lines += ["", "| claim | holds |", "|---|---|"]
+    for claim in content["claims"]:
+        lines.append(f"| `{claim['id']}`: {claim['claim']} | {'yes' if claim['holds'] else 'no: ' + str(claim['why'])} |")
+    return "\n".join(lines)
+
+
+def with_generated_section(text: str, body: str) -> str:
+    """``text`` with what stands between its two ``results`` markers replaced by ``body``.
+
+    Raises:
+        ConventionError: the markers are missing.
+    """
+    begin, end = "<!-- results:begin -->", "<!-- results:end -->"
+    if begin not in text or end not in text:
+        raise ConventionError(
+            "README", expected=f"the lines {begin} and {end}", got="none", fix="add them where the table belongs"
+        )
+    before, after = text.split(begin)[0], text.split(end)[1]
+    return f"{before}{begin}\n{body}\n{end}{after}"
+
+
 def environment() -> dict[str, Any]:
     """Machine and versions that figures belong to."""
     native = library.describe()

@@ -13,7 +13,18 @@ import torch
 
 from fabricated_capture import fabricated_capture
 from scenewise.engine.checkpoints import Checkpointer
-from scenewise.engine.experiments import Arm, Outcome, Results, paired_claim, results_json, run_arm, t_interval, threshold_claim
+from scenewise.engine.experiments import (
+    Arm,
+    Outcome,
+    Results,
+    paired_claim,
+    results_json,
+    results_table,
+    run_arm,
+    t_interval,
+    threshold_claim,
+    with_generated_section,
+)
 from scenewise.errors import ConventionError
 from scenewise.methods.gaussian_splatting.config import (
     FAST,
@@ -159,3 +170,10 @@ def test_reproduce_quick(tmp_path: Path) -> None:
     assert results["arms"]["room"]["mean"] > 15
     again = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert "kept from before" in again.stdout
+
+
+def test_readme_table_is_the_results_file() -> None:
+    root = Path(__file__).resolve().parents[3]
+    content = json.loads((root / "docs" / "results" / "gaussian_splatting.json").read_text(encoding="utf-8"))
+    readme = (root / "src" / "scenewise" / "methods" / "gaussian_splatting" / "README.md").read_text(encoding="utf-8")
+    assert with_generated_section(readme, results_table(content)) == readme, "run make reproduce METHOD=gaussian_splatting"
