@@ -54,6 +54,7 @@ class QualityArm:
 
 ARMS: dict[str, QualityArm] = {
     "fox_90s": QualityArm("fox", None, {"downscale": 4, "steps": 3500}, why="held-out PSNR within 90 s"),
+    "fox_4500": QualityArm("fox", None, {"downscale": 4, "steps": 4500}, why="as many steps as the MCMC arm, to compare with it"),
     "fox_mcmc_180s": QualityArm("fox", None, {"downscale": 4, "steps": 4500, "strategy": "mcmc"}, why="the stretch goal"),
     "lego_5min": QualityArm(
         "lego_400", 200, {"preset": "nerf_synthetic"}, why="held-out PSNR within 5 minutes, preparation included"
