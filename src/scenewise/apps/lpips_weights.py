@@ -14,7 +14,7 @@ _HEAD_NAMES = "lin{level}.model.1.weight"
 
 
 def convert_lpips_weights(backbone: Backbone, backbone_path: str | Path, heads_path: str | Path, out: str | Path) -> Path:
-    """Writes a safetensors file for ``--lpips-weights`` from torchvision's backbone and LPIPS's heads.
+    """Writes a safetensors file for ``--lpips-weights`` out of a published backbone (torchvision's names) and LPIPS's heads.
 
     A ``.pth`` file is a pickle, which can run code when it is opened.  It is read by torch's restricted unpickler
     (``weights_only=True``), never by anything less; still, convert only files from a source you trust.  No command calls this.

@@ -209,8 +209,8 @@ class _Rasterize(torch.autograd.Function):
         out = [torch.empty_like(tensor) for tensor in arrays]
         d_extra = None if extra is None else torch.empty_like(extra)
         screen = None if ctx.screen_columns is None else torch.empty(len(arrays[0]), ctx.screen_columns)
-        d_pose = torch.zeros(3, 4, dtype=torch.float64) if ctx.needs_input_grad[9] else None
-        pose_sums = None if d_pose is None else torch.zeros(12, dtype=torch.float64)
+        pose_sums = torch.zeros(12, dtype=torch.float64) if ctx.needs_input_grad[9] else None
+        d_pose = None
         gradients = _Gradients(
             *(_pointer(tensor) for tensor in (d_color, d_depth, d_alpha, d_blended, *out, d_extra, screen)),
             ctx.screen_columns or 0,
