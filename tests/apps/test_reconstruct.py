@@ -132,8 +132,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(room: Path, scene: 
         time.sleep(generator.random() * 0.05)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert seen <= 2
+        assert seen <= 3  # a kill between the new checkpoint's rename and the oldest one's removal leaves one more
     reconstruct(_options(room, out, resume=True, checkpoint_every=5))
+    assert len(Checkpointer(out / "checkpoints").paths()) == 2
     assert (out / "splats.ply").read_bytes() == (scene / "splats.ply").read_bytes()
 
 
