@@ -1,0 +1,1 @@
+"""What the label-free methods share: lifting, partitions, votes, classification."""

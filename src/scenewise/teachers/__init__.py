@@ -1,0 +1,1 @@
+"""2D foundation models as sources of features and regions."""

@@ -1,0 +1,50 @@
+"""What every 2D teacher offers."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float32
+
+from scenewise.scenes.dense_fields import DenseField
+from scenewise.scenes.frames import ImageU8
+from scenewise.scenes.vocabularies import Vocabulary
+
+
+class Teacher(Protocol):
+    """A source of dense 2D features or class probabilities."""
+
+    @property
+    def name(self) -> str:
+        """What a person called it: a Hugging Face id, "small-clip", "files:DIR"."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when weights, read-out or any setting that changes the output does: the key under which outputs are cached."""
+        ...
+
+    @property
+    def logit_scale(self) -> float:
+        """What inner products are multiplied by before the softmax over queries."""
+        ...
+
+    def dense(self, image: ImageU8, frame_name: str) -> DenseField | None:
+        """Features or probabilities of an image; None when the teacher has nothing for this frame (a missing file)."""
+        ...
+
+    def embed_text(self, phrases: Sequence[str], templates: Sequence[str]) -> Float32[np.ndarray, "phrases dim"]:
+        """Unit embedding per phrase: every prompt normalised, averaged over the templates, normalised again.
+
+        Raises:
+            ConventionError: the teacher knows none of the words of a phrase.
+        """
+        ...
+
+    def default_templates(self) -> tuple[str, ...]:
+        """The prompts this teacher was made for."""
+        ...
+
+    def vocabulary(self) -> Vocabulary | None:
+        """The classes the teacher was made for, where it has a fixed list; None for an open vocabulary."""
+        ...
