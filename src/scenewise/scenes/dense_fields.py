@@ -19,7 +19,7 @@ class DenseField:
 
     Attributes:
         values: "features": a weighted mean of unit vectors in the teacher's text space, not normalised again, so that their
-            inner product with unit text embeddings is the mean of cosines.  "probabilities": one column per class, each in [0, 1].
+            inner product with unit text embeddings is the mean of cosines.  "probabilities": a column per class, each in [0, 1].
         height: of the image in pixels.
         width: of the image in pixels.
         kind: what the columns are.

@@ -87,7 +87,7 @@ class VisionTower(Protocol):
     def last_block(self) -> LastBlock: ...
 
     def tokens(self, images: Float[Tensor, "batch 3 height width"]) -> TokenPass:
-        """All blocks but the last, on normalised images whose sides are multiples of the patch size; positions are interpolated."""
+        """All blocks but the last, on normalised images; sides are multiples of the patch, positions interpolated."""
         ...
 
     def head(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens dim"]:
