@@ -1,5 +1,6 @@
 """What the read-outs need from a vision transformer of the CLIP kind."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,4 +97,17 @@ class VisionTower(Protocol):
 
     def embed_images(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         """The ordinary image-level embedding, unit norm, on normalised images of any size that is a multiple of the patch."""
+        ...
+
+
+class TransparentTower(VisionTower, Protocol):
+    """A tower that also shows its other blocks, so that attention can be measured layer by layer.
+
+    Optional: no read-out needs it, only :func:`scenewise.teachers.read_outs.diagnostics.diagnose`, which reports the last block
+    alone for towers without it.
+    """
+
+    @property
+    def blocks(self) -> Sequence[LastBlock]:
+        """All blocks in order; ``blocks[i]`` takes ``hidden[i]`` and ``blocks[-1]`` is ``last_block``."""
         ...
