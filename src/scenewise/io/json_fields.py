@@ -142,6 +142,13 @@ class JsonFields:
             raise self.wrong(key, "a list […]", _brief(value))
         return [JsonFields(self.path, f"{self._at(key)}[{index}]", item) for index, item in enumerate(value)]
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings."""
+        value = self._take(key, _REQUIRED)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.wrong(key, "a list of texts", _brief(value))
+        return tuple(value)
+
     def mapping(self, key: str) -> dict[str, Any]:
         """A nested object with free content; an absent one is empty."""
         value = self._take(key, {})
