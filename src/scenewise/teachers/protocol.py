@@ -1,7 +1,7 @@
 """What every 2D teacher offers."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -11,6 +11,7 @@ from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.vocabularies import Vocabulary
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """A source of dense 2D features or class probabilities."""
 

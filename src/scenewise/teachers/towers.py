@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +24,7 @@ class TokenPass:
     columns: int
 
 
+@runtime_checkable
 class LastBlock(Protocol):
     """The parts of the last residual block (or of the pooling head of a tower that pools by attention)."""
 
@@ -47,6 +48,7 @@ class LastBlock(Protocol):
         ...
 
 
+@runtime_checkable
 class VisionTower(Protocol):
     """A vision transformer whose last block can be taken apart."""
 
@@ -100,6 +102,7 @@ class VisionTower(Protocol):
         ...
 
 
+@runtime_checkable
 class TransparentTower(VisionTower, Protocol):
     """A tower that also shows its other blocks, so that attention can be measured layer by layer.
 
