@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from scenewise.kernels import ray_casting
 from scenewise.scenes.cameras import Cameras
+from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.layout import boxes_of
 from scenewise.worlds.rooms import Room
 
@@ -183,3 +184,39 @@ def close_up(
         if float((room.instance_ids(maps.primitive_ids) == instance).mean()) >= least_share:
             return pose
     return None
+
+
+def surface_view(
+    room: Room, surface: str, rng: np.random.Generator, fov_deg: float, tries: int = 12, least_share: float = 0.6
+) -> Matrix4:
+    """world_from_camera of a picture of nothing but floor, ceiling or wall, as far as the furniture allows.
+
+    Args:
+        room: where.
+        surface: "floor", "ceiling" or "wall".
+        rng: source of the choice.
+        fov_deg: horizontal field of view of the camera that will be used.
+        tries: viewpoints tested.
+        least_share: share of the picture at which the search ends; else the viewpoint that shows most of the surface is taken.
+    """
+    width, length, height = room.size
+    wanted = CLASS_NAMES.index(surface)
+    best, best_share = None, -1.0
+    for _ in range(tries):
+        eye = np.array([rng.uniform(0.3, width - 0.3), rng.uniform(0.3, length - 0.3), rng.uniform(1.0, height - 0.5)])
+        azimuth = rng.uniform(-math.pi, math.pi)
+        heading = np.array([math.cos(azimuth), math.sin(azimuth)])
+        if surface == "wall":
+            target = np.array([*(eye[:2] + 3.0 * heading), eye[2] + rng.uniform(-0.6, 0.4)])
+        else:
+            target = np.array([*(eye[:2] + rng.uniform(0.4, 2.0) * heading), 0.0 if surface == "floor" else height])
+        if clearance(room, eye[None])[0] < 0.1:
+            continue
+        pose = looking_at(eye, target)
+        maps = ray_casting.surface_maps(room.scene.primitives, pinhole(pose, 24, 24, fov_deg))
+        share = float((room.class_ids(maps.primitive_ids) == wanted).mean())
+        if share > best_share:
+            best, best_share = pose, share
+        if share >= least_share:
+            break
+    return tour(room, 1)[0] if best is None else best

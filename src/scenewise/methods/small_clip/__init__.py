@@ -1,0 +1,1 @@
+"""How the embedded small CLIP is trained: captions of procedural rooms, and nothing else."""
