@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float16, Float32, Int32
 from torch import Tensor
 
 from scenewise.errors import ConventionError, ShapeError
@@ -77,7 +77,7 @@ def classify_probabilities(
 
 
 def relevancy(
-    features: Float32[np.ndarray, "n dim"],
+    features: Float32[np.ndarray, "n dim"] | Float16[np.ndarray, "n dim"],
     text: Float32[np.ndarray, "phrases dim"],
     canonical: Float32[np.ndarray, "others dim"],
     logit_scale: float,
@@ -106,10 +106,10 @@ def relevancy(
     answer = np.empty(len(features), dtype=np.float32)
     chunk = max(1, _CHUNK_NUMBERS // (both.shape[1] + features.shape[1]))
     for start in range(0, len(features), chunk):
-        rows = torch.from_numpy(features[start : start + chunk])
-        scores = rows @ both
+        part = torch.from_numpy(features[start : start + chunk]).float()
+        scores = part @ both
         margin = scores[:, : len(text)].amax(dim=1) - scores[:, len(text) :].amax(dim=1)
-        seen = rows.square().sum(dim=1) > 0
+        seen = part.square().sum(dim=1) > 0
         answer[start : start + chunk] = torch.where(seen, torch.sigmoid(logit_scale * margin), 0.0).numpy()
     return answer
 

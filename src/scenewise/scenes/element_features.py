@@ -1,0 +1,42 @@
+"""What a 2D teacher says about every element of a scene, so that later questions need no images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float16, Float32
+
+from scenewise.errors import ConventionError, ShapeError
+from scenewise.scenes.dense_fields import FieldKind
+
+
+@dataclass(frozen=True)
+class ElementFeatures:
+    """Lifted teacher outputs; row i belongs to element i (a splat or a point).
+
+    Attributes:
+        values: "features": unit vectors in the teacher's text space.  "probabilities": a column per class.  A row of zeros was
+            never seen.
+        weight: how much was seen of the element: views for points, Σα·T for splats.
+        kind: what the columns are.
+        teacher: the name it is opened by.
+        read_out: of the teacher, or None where it has no choice.
+        fingerprint: of the teacher that made them; text from another one does not fit.
+        classes: names of the columns of "probabilities"; empty for "features".
+    """
+
+    values: Float16[np.ndarray, "n dim"]
+    weight: Float32[np.ndarray, "n"]
+    kind: FieldKind
+    teacher: str
+    read_out: str | None
+    fingerprint: str
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.weight) != len(self.values):
+            raise ShapeError("weight", expected=f"{len(self.values)} numbers, one per element", got=len(self.weight))
+        if self.kind == "probabilities" and len(self.classes) != self.values.shape[1]:
+            raise ConventionError("classes", expected=f"{self.values.shape[1]} names, one per column", got=len(self.classes))
+
+    def __len__(self) -> int:
+        return len(self.values)
