@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, UInt8, UInt16
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.distortion import LensCamera, PinholeImage, sampling_map, undistorted_camera
@@ -266,6 +266,39 @@ def read_codes_u16(path: Path) -> np.ndarray:
     def decode(image: "Image.Image") -> np.ndarray:
         if image.mode not in {"I;16", "I;16B", "I;16L", "I"}:
             raise DataFormatError(path, "pixel format", expected="one 16-bit channel", got=image.mode, fix="write a 16-bit PNG")
+        return np.asarray(image)
+
+    codes = _opened(path, decode)
+    if codes.size and (int(codes.min()) < 0 or int(codes.max()) > 65535):
+        raise DataFormatError(path, "pixels", expected="0 … 65535", got=f"{int(codes.min())} … {int(codes.max())}")
+    return codes.astype(np.uint16)
+
+
+def read_image(path: Path) -> ImageU8:
+    """sRGB pixels of a picture file without any camera; transparent pixels over white.
+
+    Raises:
+        DataFormatError: missing, truncated or not an image.
+    """
+    return _opened(path, lambda image: _rgb(image, None))
+
+
+def read_class_codes(path: Path) -> UInt16[np.ndarray, "height width"]:
+    """Codes of a label map as stored: indices of a palette picture, values of an 8- or 16-bit grey one.
+
+    Raises:
+        DataFormatError: missing, truncated, or a colour picture, whose colours would first have to be turned into codes.
+    """
+
+    def decode(image: "Image.Image") -> np.ndarray:
+        if image.mode not in {"P", "L", "I;16", "I;16B", "I;16L", "I"}:
+            raise DataFormatError(
+                path,
+                "pixel format",
+                expected="class codes: one grey channel or a palette",
+                got=f"{image.mode}, a picture of colours",
+                fix="use the label maps as published, before any tool drew or converted them",
+            )
         return np.asarray(image)
 
     codes = _opened(path, decode)
