@@ -263,6 +263,116 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
+class SegmentOptions:
+    """Name every point, splat or pixel with words, without training and without labels.
+
+    Attributes:
+        target: scene folder, captured folder (photographs with poses, RGB-D, nuScenes, ScanNet), point cloud or mesh file, or
+            plain images: a folder of them or several files.
+        out: folder to write; default the scene folder itself, needed for everything else.
+        classes: names separated by commas, synonyms by bars ("wall, floor, sofa|couch"), or a file with a class per line; default
+            the teacher's own list where it has one.
+        teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
+        read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
+        vote: majority over the views of a point ("view"), also over the points of a smooth segment ("set"), or neither ("none":
+            the class of the mean feature).
+        partition: how points are cut into segments: along smooth surfaces, or into compact pieces.
+        segments: file with a segment id per point to vote in instead: ScanNet *.segs.json, or .npy, .txt or .safetensors.
+        min_agreement: a segment keeps its points' own classes unless one of them gets this share of the votes.
+        min_confidence: whatever is less probable stays unknown.
+        capture: photographs for a scene whose capture has moved, or for a point cloud.
+        frames: use at most this many views, evenly spread.
+        downscale: use the images at 1/N of their size.
+        max_points: of a cloud that is fused from depth maps.
+        cache_limit: disk space for the teacher's answers, such as 4GB; the oldest settings' go first.
+        no_cache: keep none of the teacher's answers; an interrupted run then starts over.
+        resume: continue an interrupted run with the same settings.
+        overwrite: replace labels that exist.
+        seed: random seed, where points have to be found by matching.
+        threads: worker threads; default all cores this process may use.
+    """
+
+    target: Positional[tuple[Path, ...]]
+    out: _Path = None
+    classes: _Text = None
+    teacher: str = "small-clip"
+    read_out: _Text = None
+    vote: Literal["none", "view", "set"] = "set"
+    partition: Literal["smooth", "compact"] = "smooth"
+    segments: _Path = None
+    min_agreement: float = 0.0
+    min_confidence: float = 0.0
+    capture: _Path = None
+    frames: _Count = None
+    downscale: _Count = None
+    max_points: int = 300_000
+    cache_limit: str = "4GB"
+    no_cache: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    seed: int = 0
+    threads: _Count = None
+
+    def __post_init__(self) -> None:
+        _require(len(self.target) > 0, "TARGET", "a folder or a file", "none")
+        for option, value in (
+            ("--frames", self.frames),
+            ("--downscale", self.downscale),
+            ("--max-points", self.max_points),
+            ("--threads", self.threads),
+        ):
+            _require_at_least(option, value, 1)
+        for option, share in (("--min-agreement", self.min_agreement), ("--min-confidence", self.min_confidence)):
+            _require(0.0 <= share <= 1.0, option, "a number in [0, 1]", share)
+        _require(
+            self.segments is None or self.vote == "set",
+            "--segments",
+            "--vote set",
+            f"--vote {self.vote}",
+            "leave one of them out",
+        )
+        _require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
+        bytes_from_text(self.cache_limit)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Disk space for the teacher's answers in bytes; 0 for none."""
+        return 0 if self.no_cache else bytes_from_text(self.cache_limit)
+
+
+@dataclass(frozen=True)
+class QueryOptions:
+    """Ask a segmented scene where something is: ranked segments with boxes, and heat maps.  Needs no images.
+
+    Attributes:
+        scene: folder that scenewise segment wrote.
+        text: words or a sentence, such as "where can I sit".
+        out: folder for the answer; default SCENE/query/<the text>.
+        segments: at most this many segments, the best first.
+        threshold: relevancy from which an element belongs to the answer; default found from the answer itself.
+        views: number of heat-map pictures.
+        capture: photographs to draw the heat over where there are no splats, when they have moved.
+        threads: worker threads; default all cores this process may use.
+    """
+
+    scene: Positional[Path]
+    text: Positional[str]
+    out: _Path = None
+    segments: int = 10
+    threshold: _Number = None
+    views: int = 4
+    capture: _Path = None
+    threads: _Count = None
+
+    def __post_init__(self) -> None:
+        _require(bool(self.text.strip()), "TEXT", "a word or a sentence", repr(self.text))
+        _require_at_least("--segments", self.segments, 1)
+        _require_at_least("--views", self.views, 0)
+        _require_at_least("--threads", self.threads, 1)
+        _require(self.threshold is None or 0.0 <= self.threshold <= 1.0, "--threshold", "a number in [0, 1]", self.threshold)
+
+
+@dataclass(frozen=True)
 class DoctorOptions:
     """Report what this machine can do: versions, threads, instruction sets, which backend runs each kernel and why."""
 

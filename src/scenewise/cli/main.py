@@ -27,8 +27,10 @@ from scenewise.apps.options import (
     DoctorOptions,
     EvalOptions,
     ExportOptions,
+    QueryOptions,
     ReconstructOptions,
     RenderOptions,
+    SegmentOptions,
 )
 from scenewise.engine.journal import json_ready
 from scenewise.engine.progress import Progress, console_progress
@@ -111,6 +113,28 @@ def export(options: _Flat[ExportOptions], *, json: _Json = False) -> Invocation:
     return Invocation(run, json)
 
 
+def segment(options: _Flat[SegmentOptions], *, json: _Json = False) -> Invocation:
+    """Name every point, splat or pixel with words, without training and without labels."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.segment import segment
+
+        return segment(options, progress)
+
+    return Invocation(run, json, resumable=True)
+
+
+def query(options: _Flat[QueryOptions], *, json: _Json = False) -> Invocation:
+    """Ask a segmented scene where something is: ranked segments with boxes, and heat maps."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.query import query
+
+        return query(options, progress)
+
+    return Invocation(run, json)
+
+
 def doctor(options: _Flat[DoctorOptions], *, json: _Json = False) -> Invocation:
     """Report what this machine can do and which backend runs each kernel, and why."""
 
@@ -139,6 +163,8 @@ COMMANDS: Mapping[str, Callable[..., Invocation]] = {
     "render": render,
     "eval": evaluate,
     "export": export,
+    "segment": segment,
+    "query": query,
     "doctor": doctor,
     "demo": demo,
 }
