@@ -1,0 +1,147 @@
+"""Self-calibrated CLIP: anomalies repaired, features and attention adjusted by the tower's own middle layers, two passes fused.
+
+Source: Bai et al. 2024, arXiv 2411.15869, and its released code.  Adds no parameter, loads no second network, and works on
+copies: the tower's ordinary forward pass is untouched.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from scenewise.errors import ConventionError
+from scenewise.teachers.read_outs.aggregation import aggregation_weights, similarity_map
+from scenewise.teachers.read_outs.anomalies import find_anomalies, neighbour_mean_fill
+from scenewise.teachers.read_outs.attention import attend, finish_block, patch_tokens, weighted_class_token
+from scenewise.teachers.read_outs.settings import ScClipSettings
+from scenewise.teachers.towers import LastBlock, TokenPass, VisionTower
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Which outputs of the blocks before the last are used, counted from 0 = output of the first block.
+
+    Attributes:
+        pre: similarity of features and attention.
+        post: similarity of outputs.
+        multi: summed for the second pass.
+    """
+
+    pre: int
+    post: int
+    multi: range
+
+
+def layers_of(settings: ScClipSettings, outputs: int) -> Layers:
+    """Fractions of the depth as layers, rounded down.
+
+    Args:
+        settings: fractions.
+        outputs: number of blocks before the last: 11 for B/16.
+
+    Raises:
+        ConventionError: the tower has a single block, so there is no middle layer.
+    """
+    if outputs < 1:
+        raise ConventionError("read-out sc_clip", expected="a tower of at least two blocks", got=f"{outputs + 1}")
+
+    def at(fraction: float) -> int:
+        return int(fraction * outputs + 1e-9)  # 0.29 · 100 is 28.999…
+
+    first = at(settings.multi_start)
+    return Layers(at(settings.pre), at(settings.post), range(first, max(at(settings.multi_end), first + 1)))
+
+
+def similarity_attention(
+    similarity: Float[Tensor, "batch patches patches"], gain: float
+) -> Float[Tensor, "batch patches patches"]:
+    """softmax_j(gain · (S_ij − mean S)) over the j where S_ij is at least the image's mean.
+
+    A patch always attends to itself: rounding alone could empty the rows of an image whose patches are all alike.
+    """
+    scores = gain * (similarity - similarity.mean(dim=(1, 2), keepdim=True))
+    allowed = scores >= 0
+    allowed.diagonal(dim1=1, dim2=2).fill_(True)
+    return scores.masked_fill(~allowed, -torch.inf).softmax(-1)
+
+
+def self_adjusted_attention(
+    block: LastBlock,
+    tokens: Float[Tensor, "batch patches width"],
+    by_similarity: Float[Tensor, "batch patches patches"] | None,
+    settings: ScClipSettings,
+) -> Float[Tensor, "batch patches width"]:
+    """O(concat_h A_h V_h) with A_h = ½ (similarity attention + softmax(K_h K_hᵀ / √d_h)).
+
+    Args:
+        block: the last block.
+        tokens: patches, not yet normalised.
+        by_similarity: from :func:`similarity_attention`, shared by heads; None for the second term alone.
+        settings: ``own_attention`` "value" replaces the second term by the identity.
+    """
+    normed = block.norm1(tokens)
+    value = block.value(normed)
+    if settings.own_attention == "key":
+        key = block.key(normed)
+        mixed = attend(key, key, value, block.num_heads)
+    else:
+        mixed = value
+    if by_similarity is not None:
+        # One matrix serves all heads, so it multiplies the values before they are split.
+        mixed = (by_similarity @ value + mixed) / 2
+    return block.out(mixed)
+
+
+def anomalies_of(tower_pass: TokenPass, settings: ScClipSettings) -> Bool[Tensor, "batch patches"]:
+    """Anomalous patches, found among the tokens that enter the last block."""
+    x = patch_tokens(tower_pass.hidden[-1], tower_pass)
+    return find_anomalies(x, settings.detector, settings.neighbours, settings.contamination)
+
+
+def sc_clip_tokens(tower: VisionTower, tower_pass: TokenPass, settings: ScClipSettings) -> Float[Tensor, "batch patches width"]:
+    """The patches that go into the head: X + Y of the two passes.
+
+    With x the tokens entering the last block, F_l the outputs of block l, c the class token, S and R as below:
+    (repair) anomalous x and F_pre become the mean of their neighbours; S = cosines of F_pre; (a) X = rownorm(S·[S ≥ β]) x;
+    (b) X ← A(X; S) + w·c; (c) X ← R X with R = rownorm(S_post·[S_post ≥ β]); (d) Y = R (A(ΣF; S) + w·Σc).
+
+    Raises:
+        ConventionError: the tower has a single block.
+    """
+    block, hidden = tower.last_block, tower_pass.hidden
+    layers = layers_of(settings, len(hidden) - 1)
+    flagged = anomalies_of(tower_pass, settings) if settings.repair else None
+
+    def patches(tokens: Float[Tensor, "batch tokens width"], repaired: bool) -> Float[Tensor, "batch patches width"]:
+        kept = patch_tokens(tokens, tower_pass)
+        if flagged is None or not repaired:
+            return kept
+        return neighbour_mean_fill(kept, flagged, tower_pass.rows, tower_pass.columns)
+
+    def through_last_block(
+        kept: Float[Tensor, "batch patches width"], whole: Float[Tensor, "batch tokens width"]
+    ) -> Float[Tensor, "batch patches width"]:
+        attended = self_adjusted_attention(block, kept, by_similarity, settings)
+        class_term = weighted_class_token(whole, tower_pass, settings.class_residual)
+        out = finish_block(block, attended, residual=None, class_term=class_term, keep_ffn=settings.keep_ffn)
+        return out if for_outputs is None else for_outputs @ out
+
+    by_similarity = for_outputs = None
+    x = patches(hidden[-1], repaired=True)
+    if settings.feature_adjust or settings.attention_adjust:
+        similarity = similarity_map(patches(hidden[layers.pre + 1], repaired=True), centred=settings.centred)
+        if settings.feature_adjust:
+            x = aggregation_weights(similarity, settings.beta) @ x
+        if settings.attention_adjust:
+            by_similarity = similarity_attention(similarity, settings.gain)
+    if settings.output_adjust:
+        early = patches(hidden[layers.post + 1], repaired=settings.repair_levels)
+        beta = settings.beta if settings.output_beta is None else settings.output_beta
+        for_outputs = aggregation_weights(similarity_map(early, centred=settings.centred), beta)
+
+    out = through_last_block(x, hidden[-1])
+    if settings.two_pass:
+        levels = torch.stack([hidden[index + 1] for index in layers.multi]).sum(0)
+        out = out + through_last_block(patches(levels, repaired=settings.repair_levels), levels)
+    return out
