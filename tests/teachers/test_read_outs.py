@@ -280,7 +280,6 @@ def test_every_switch_does_something(tower, switch, base):
         (replace(ScClipSettings(), output_adjust=False), {"post": 0.9, "output_beta": 0.9}),
         (replace(ScClipSettings(), feature_adjust=False, attention_adjust=False), {"pre": 0.1}),
         (replace(ScClipSettings(), feature_adjust=False, output_adjust=False), {"beta": 0.9}),
-        (replace(ScClipSettings(), repair=False), {"repair_levels": True}),
     ],
 )
 def test_a_switch_that_is_off_silences_its_settings(tower, settings, idle):
@@ -294,7 +293,6 @@ def test_a_switch_that_is_off_silences_its_settings(tower, settings, idle):
         {"output_beta": 0.9},
         {"keep_ffn": True},
         {"centred": True},
-        {"repair_levels": True},
         {"own_attention": "value"},
         {"class_residual": 1.0},
         {"detector": "norm_topk"},

@@ -113,11 +113,9 @@ def sc_clip_tokens(tower: VisionTower, tower_pass: TokenPass, settings: ScClipSe
     layers = layers_of(settings, len(hidden) - 1)
     flagged = anomalies_of(tower_pass, settings) if settings.repair else None
 
-    def patches(tokens: Float[Tensor, "batch tokens width"], repaired: bool) -> Float[Tensor, "batch patches width"]:
+    def repaired(tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch patches width"]:
         kept = patch_tokens(tokens, tower_pass)
-        if flagged is None or not repaired:
-            return kept
-        return neighbour_mean_fill(kept, flagged, tower_pass.rows, tower_pass.columns)
+        return kept if flagged is None else neighbour_mean_fill(kept, flagged, tower_pass.rows, tower_pass.columns)
 
     def through_last_block(
         kept: Float[Tensor, "batch patches width"], whole: Float[Tensor, "batch tokens width"]
@@ -128,20 +126,20 @@ def sc_clip_tokens(tower: VisionTower, tower_pass: TokenPass, settings: ScClipSe
         return out if for_outputs is None else for_outputs @ out
 
     by_similarity = for_outputs = None
-    x = patches(hidden[-1], repaired=True)
+    x = repaired(hidden[-1])
     if settings.feature_adjust or settings.attention_adjust:
-        similarity = similarity_map(patches(hidden[layers.pre + 1], repaired=True), centred=settings.centred)
+        similarity = similarity_map(repaired(hidden[layers.pre + 1]), centred=settings.centred)
         if settings.feature_adjust:
             x = aggregation_weights(similarity, settings.beta) @ x
         if settings.attention_adjust:
             by_similarity = similarity_attention(similarity, settings.gain)
     if settings.output_adjust:
-        early = patches(hidden[layers.post + 1], repaired=settings.repair_levels)
+        early = patch_tokens(hidden[layers.post + 1], tower_pass)
         beta = settings.beta if settings.output_beta is None else settings.output_beta
         for_outputs = aggregation_weights(similarity_map(early, centred=settings.centred), beta)
 
     out = through_last_block(x, hidden[-1])
     if settings.two_pass:
         levels = torch.stack([hidden[index + 1] for index in layers.multi]).sum(0)
-        out = out + through_last_block(patches(levels, repaired=settings.repair_levels), levels)
+        out = out + through_last_block(patch_tokens(levels, tower_pass), levels)
     return out

@@ -115,7 +115,6 @@ class ScClipSettings:
         own_attention: "key" as published, K·Kᵀ of the last block; "value" no mixing, which suits small models.
         keep_ffn: False as published; True suits small models.
         centred: subtract the image's mean token before cosines.  Not in the paper.
-        repair_levels: repair the summed layers of the second pass and the early layer too.  Not in the paper.
     """
 
     repair: bool = True
@@ -137,7 +136,6 @@ class ScClipSettings:
     own_attention: OwnAttention = "key"
     keep_ffn: bool = False
     centred: bool = False
-    repair_levels: bool = False
 
     def __post_init__(self) -> None:
         _require(self.neighbours >= 1, "ScClipSettings.neighbours", "1 or more", self.neighbours)
