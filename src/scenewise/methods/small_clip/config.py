@@ -74,6 +74,8 @@ class SmallClipConfig:
         visible_weight: of the question "is it visible?" inside the noun loss.
         seed: of everything random.
         save_every: steps between checkpoints.
+        is_mixed_precision: whether matrices are multiplied in bfloat16.
+        threads: of the processor; part of the recipe, because sums depend on how they are split.
     """
 
     pictures: PictureSettings = field(default_factory=PictureSettings)
@@ -88,6 +90,8 @@ class SmallClipConfig:
     visible_weight: float = 3.0
     seed: int = 0
     save_every: int = 200
+    is_mixed_precision: bool = True
+    threads: int = 1
 
     @property
     def steps(self) -> int:
