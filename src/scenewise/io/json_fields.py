@@ -142,9 +142,18 @@ class JsonFields:
             raise self.wrong(key, "a list […]", _brief(value))
         return [JsonFields(self.path, f"{self._at(key)}[{index}]", item) for index, item in enumerate(value)]
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings."""
-        value = self._take(key, _REQUIRED)
+    def flag(self, key: str, default: Any = _REQUIRED) -> bool:
+        """true or false."""
+        value = self._take(key, default)
+        if not isinstance(value, bool):
+            raise self.wrong(key, "true or false", _brief(value))
+        return value
+
+    def texts(self, key: str, default: Any = _REQUIRED) -> Any:
+        """A list of strings; ``default=None`` also allows null."""
+        value = self._take(key, default)
+        if value is None and default is None:
+            return None
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.wrong(key, "a list of texts", _brief(value))
         return tuple(value)
