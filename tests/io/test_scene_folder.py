@@ -19,6 +19,7 @@ from scenewise.errors import ConventionError, DataFormatError, ResourceError, Sh
 from scenewise.io import scene_folder
 from scenewise.io.ply import write_points_ply
 from scenewise.io.scene_folder import (
+    no_gaussians,
     prepare_output,
     read_scene,
     read_scene_labels,
@@ -378,3 +379,13 @@ def test_kill_at_any_moment(tmp_path):
         assert scene.evaluation is None or scene.evaluation.num_gaussians == n
         if (tmp_path / "scene" / "splats.spz").exists():
             assert len(read_spz(tmp_path / "scene" / "splats.spz")) == n
+
+
+def test_a_scene_may_have_points_only(tmp_path: Path):
+    scene = _scene(no_gaussians())
+    folder = prepare_output(tmp_path / "cloud")
+    write_scene_description(folder, scene)
+    read = read_scene(folder)
+    assert read.num_gaussians == 0 and len(read.gaussians) == 0
+    assert [entry.name for entry in read.cameras] == [entry.name for entry in scene.cameras]
+    assert read_scene_labels(folder, "splats") is None

@@ -23,6 +23,7 @@ from scenewise.io.labels import read_labels, write_labels
 from scenewise.io.ply import gaussians_ply_size, read_gaussians_ply, read_ply_table, write_gaussians_ply
 from scenewise.io.spz import write_spz
 from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.georeference import Georeference
 from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.scenes import EvaluationCard, Provenance, Scene, SceneCamera
@@ -31,6 +32,7 @@ SCENE_FILE = "scene.json"
 SPLATS_FILE = "splats.ply"
 COMPACT_FILE = "splats.spz"
 POINTS_FILE = "points.ply"
+CLASS_SPLATS_FILE = "splats_classes.ply"
 MARKER_FILE = ".scenewise.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 
@@ -43,6 +45,9 @@ _DERIVED = (
     POINTS_FILE,
     "labels_splats.safetensors",
     "labels_points.safetensors",
+    "features/teacher_splats.safetensors",
+    "features/teacher_points.safetensors",
+    CLASS_SPLATS_FILE,
     "classes.json",
     "graph.json",
     "report.html",
@@ -163,7 +168,9 @@ def _scene_json(scene: Scene) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "version": _VERSION,
-        "splats": {"file": SPLATS_FILE, "count": scene.num_gaussians, "sh_degree": scene.sh_degree},
+        "splats": {"file": SPLATS_FILE, "count": scene.num_gaussians, "sh_degree": scene.sh_degree}
+        if scene.num_gaussians
+        else None,
         "world": {
             "scale": scene.scale,
             "up_in_world": None if scene.up_in_world is None else scene.up_in_world.tolist(),
@@ -225,11 +232,12 @@ def read_scene(folder: str | Path) -> Scene:
         raise top.wrong("format", repr(_FORMAT), "another")
     if top.integer("version") > _VERSION:
         raise top.wrong("version", f"at most {_VERSION}", "a later one", "use a newer Scenewise")
-    splats = top.object("splats")
-    splats.choice("file", [SPLATS_FILE])
-    splats.integer("count")
-    splats.integer("sh_degree", maximum=3)
-    splats.finish()
+    splats = top.object("splats", None)
+    if splats is not None:
+        splats.choice("file", [SPLATS_FILE])
+        splats.integer("count")
+        splats.integer("sh_degree", maximum=3)
+        splats.finish()
     world = top.object("world")
     background = world.array("background", (3,), None)
     reference = world.object("georeference", None)
@@ -237,9 +245,10 @@ def read_scene(folder: str | Path) -> Scene:
     licences = top.mapping("licences")
     if not all(isinstance(value, str | None) for value in licences.values()):
         raise top.wrong("licences", "texts or null", "others")
-    count, sh_degree = gaussians_ply_size(folder / SPLATS_FILE)  # the file counts, should scene.json be one write behind
+    # The file counts, should scene.json be one write behind; a labelled cloud has no splats at all.
+    count, sh_degree = (0, 0) if splats is None else gaussians_ply_size(folder / SPLATS_FILE)
     fields: dict[str, Any] = {
-        "load_gaussians": lambda: read_gaussians_ply(folder / SPLATS_FILE),
+        "load_gaussians": no_gaussians if splats is None else lambda: read_gaussians_ply(folder / SPLATS_FILE),
         "num_gaussians": count,
         "sh_degree": sh_degree,
         "cameras": tuple(_read_camera(entry) for entry in top.objects("cameras")),
@@ -258,6 +267,12 @@ def read_scene(folder: str | Path) -> Scene:
         return Scene(**fields)
     except (ConventionError, ShapeError) as error:
         raise DataFormatError(path, got=str(error)) from error
+
+
+def no_gaussians() -> Gaussians:
+    """The Gaussians of a scene that has points only."""
+    empty = {name: torch.zeros(0, width) for name, width in (("means", 3), ("log_scales", 3), ("quats", 4))}
+    return Gaussians(**empty, logit_opacities=torch.zeros(0), sh0=torch.zeros(0, 1, 3), shN=torch.zeros(0, 0, 3))
 
 
 def _read_camera(entry: JsonFields) -> SceneCamera:
@@ -327,19 +342,22 @@ def _read_card(entry: JsonFields) -> EvaluationCard:
     return card
 
 
-def _labels_path(folder: str | Path, of: Literal["splats", "points"]) -> tuple[Path, int]:
+def labels_path(folder: str | Path, of: Literal["splats", "points"]) -> Path:
+    """Where a scene folder keeps the labels of its splats or points."""
+    return Path(folder) / f"labels_{of}.safetensors"
+
+
+def _rows(folder: str | Path, of: Literal["splats", "points"]) -> int:
     table = Path(folder) / (SPLATS_FILE if of == "splats" else POINTS_FILE)
-    count = gaussians_ply_size(table)[0] if of == "splats" else read_ply_table(table).count
-    return Path(folder) / f"labels_{of}.safetensors", count
+    return gaussians_ply_size(table)[0] if of == "splats" else read_ply_table(table).count
 
 
 def write_scene_labels(folder: str | Path, of: Literal["splats", "points"], labels: ElementLabels) -> None:
     """Labels of the scene's splats or points; ShapeError unless there is one row per row of the PLY file."""
-    path, count = _labels_path(folder, of)
-    write_labels(path, labels, count=count)
+    write_labels(labels_path(folder, of), labels, count=_rows(folder, of))
 
 
 def read_scene_labels(folder: str | Path, of: Literal["splats", "points"]) -> ElementLabels | None:
     """Labels of the scene's splats or points, or None where there are none; errors as in :func:`read_labels`."""
-    path, count = _labels_path(folder, of)
-    return read_labels(path, count=count) if path.exists() else None
+    path = labels_path(folder, of)
+    return read_labels(path, count=_rows(folder, of)) if path.exists() else None

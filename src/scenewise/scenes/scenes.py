@@ -93,7 +93,7 @@ class Scene:
 
     Attributes:
         load_gaussians: reads the Gaussians; nothing is read before it is called, and nothing is kept after.
-        num_gaussians: their number.
+        num_gaussians: their number; 0 for a labelled cloud.
         sh_degree: their degree of view-dependent colour.
         cameras: where the photographs were taken, in file-name order.
         provenance: how the scene was made.
