@@ -82,7 +82,7 @@ class SmallClipConfig:
     shape: SmallClipShape = field(default_factory=SmallClipShape)
     phases: tuple[Phase, ...] = (Phase(5600, 48), Phase(1600, 96), Phase(1600, 144))
     batch_size: int = 128
-    learning_rate: float = 1.2e-3
+    learning_rate: float = 1e-3
     temperature_rate: float = 10.0
     weight_decay: float = 0.05
     warm_up: int = 200
