@@ -33,7 +33,7 @@ class PublishedFigure:
     Attributes:
         method: and variant.
         backbone: image encoder.
-        miou: per cent.
+        miou: share of 1.
         source: publication or repository.
         checked: whether the figure was read at its source; where not, it is from memory of the paper and may be off.
     """
@@ -142,7 +142,9 @@ _REPORTED = (
 
 def _published(name: str) -> tuple[PublishedFigure, ...]:
     return tuple(
-        PublishedFigure(reported.method, reported.backbone, reported.miou[name], reported.source, reported.checked)
+        PublishedFigure(
+            reported.method, reported.backbone, round(reported.miou[name] / 100.0, 4), reported.source, reported.checked
+        )
         for reported in _REPORTED
         if name in reported.miou
     )
