@@ -14,6 +14,9 @@ from scenewise.errors import ConventionError
 
 Device = Literal["auto", "cpu", "cuda"]
 Color = tuple[float, float, float]
+SegmentationBenchmark = Literal[
+    "voc21", "voc20", "context60", "context59", "coco_object", "coco_stuff", "cityscapes", "ade20k"
+]
 
 # Optional values under the names the help shows for them.
 _Count = Annotated[int | None, arg(metavar="N")]
@@ -274,11 +277,12 @@ class SegmentOptions:
             the teacher's own list where it has one.
         teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
         read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
+        text_from: for "files:DIR" with features, the teacher whose text tower shares their space, so that any words can be asked.
         vote: majority over the views of a point ("view"), also over the points of a smooth segment ("set"), or neither ("none":
             the class of the mean feature).
         partition: how points are cut into segments: along smooth surfaces, or into compact pieces.
         segments: file with a segment id per point to vote in instead: ScanNet *.segs.json, or .npy, .txt or .safetensors.
-        min_agreement: a segment keeps its points' own classes unless one of them gets this share of the votes.
+        min_agreement: a segment whose leading class gets a smaller share of the votes stays unknown.
         min_confidence: whatever is less probable stays unknown.
         capture: photographs for a scene whose capture has moved, or for a point cloud.
         frames: use at most this many views, evenly spread.
@@ -297,6 +301,7 @@ class SegmentOptions:
     classes: _Text = None
     teacher: str = "small-clip"
     read_out: _Text = None
+    text_from: _Text = None
     vote: Literal["none", "view", "set"] = "set"
     partition: Literal["smooth", "compact"] = "smooth"
     segments: _Path = None
@@ -370,6 +375,80 @@ class QueryOptions:
         _require_at_least("--views", self.views, 0)
         _require_at_least("--threads", self.threads, 1)
         _require(self.threshold is None or 0.0 <= self.threshold <= 1.0, "--threshold", "a number in [0, 1]", self.threshold)
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """Look at a scene in the browser: splats and points, classes, confidence, and what answers a question.
+
+    Attributes:
+        scene: scene folder.
+        ask: a question to begin with, such as "something to sit on".
+        mode: what the colours show at first.
+        port: where to listen; default 8080, or a free one where that is taken; 0 takes a free one.
+        host: address to listen on; anything but this machine's own lets others see the scene.
+        no_open: do not open a browser window.
+        max_splats: show at most so many splats, the largest and most opaque.
+        screenshot: write a picture of the page (PNG) through a browser without a window, and end.
+        width: of that picture in pixels.
+        height: of that picture in pixels.
+    """
+
+    scene: Positional[Path]
+    ask: _Text = None
+    mode: Literal["color", "classes", "confidence", "heat"] | None = None
+    port: _Count = None
+    host: str = "127.0.0.1"
+    no_open: bool = False
+    max_splats: int = 1_000_000
+    screenshot: _Path = None
+    width: int = 1280
+    height: int = 800
+
+    def __post_init__(self) -> None:
+        _require_at_least("--max-splats", self.max_splats, 1)
+        _require(self.port is None or 0 <= self.port <= 65535, "--port", "a number from 0 to 65535", self.port)
+        for option, value in (("--width", self.width), ("--height", self.height)):
+            _require(64 <= value <= 8192, option, "64 to 8192", value)
+
+
+@dataclass(frozen=True)
+class Evaluate2dOptions:
+    """Measure a 2D teacher on a labelled data set: mIoU by the protocol of training-free open-vocabulary segmentation.
+
+    Attributes:
+        dataset: which data set; it decides folders, label codes, words, window size and thresholds.
+        root: its folder, as MMSegmentation's data preparation leaves it.
+        teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
+        read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
+        text_from: for files:DIR with features, the teacher whose text tower shares their space.
+        limit: only the first N images.
+        out: folder for the figures; the same command with the same folder goes on after an interruption.
+        logit_scale: factor before the softmax; default the published one of the data set.
+        overwrite: start over in a folder with figures of other settings.
+        threads: worker threads; default all cores this process may use.
+        device: where to compute.
+    """
+
+    dataset: Positional[SegmentationBenchmark]
+    root: Positional[Path]
+    teacher: str = "small-clip"
+    read_out: _Text = None
+    text_from: _Text = None
+    limit: _Count = None
+    out: _Path = None
+    logit_scale: _Number = None
+    overwrite: bool = False
+    threads: _Count = None
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        _require_at_least("--limit", self.limit, 1)
+        _require_at_least("--threads", self.threads, 1)
+        _require(self.logit_scale is None or 0.0 < self.logit_scale < float("inf"), "--logit-scale", "above 0", self.logit_scale)
+        _require(
+            self.text_from is None or self.teacher.startswith("files:"), "--text-from", "--teacher files:DIR", self.teacher
+        )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from scenewise.scenes.element_features import ElementFeatures
 
 FEATURES_FOLDER = "features"
 _TYPES = {"values": ("F16", 2), "weight": ("F32", 1)}
-_KEYS = {"kind", "teacher", "read_out", "fingerprint", "classes"}
+_KEYS = {"kind", "teacher", "read_out", "fingerprint", "text_from", "classes"}
 
 
 def features_path(folder: str | Path, of: Literal["splats", "points"]) -> Path:
@@ -39,6 +39,7 @@ def write_element_features(path: str | Path, features: ElementFeatures) -> None:
         "teacher": features.teacher,
         "read_out": json.dumps(features.read_out),
         "fingerprint": features.fingerprint,
+        "text_from": json.dumps(features.text_from),
         "classes": json.dumps(features.classes, ensure_ascii=False),
     }
     tensors = {"values": np.ascontiguousarray(features.values), "weight": np.ascontiguousarray(features.weight)}
@@ -90,14 +91,20 @@ def read_element_features(path: str | Path, *, count: int | None = None) -> Elem
             raise DataFormatError(path, name, expected="finite numbers", got="NaN or Inf", fix="run scenewise segment again")
     if about["kind"] not in ("features", "probabilities"):
         raise DataFormatError(path, "metadata kind", expected="features or probabilities", got=repr(about["kind"][:40]))
-    read_out, classes = _json(path, about, "read_out"), _json(path, about, "classes")
-    if not (read_out is None or isinstance(read_out, str)):
-        raise DataFormatError(path, "metadata read_out", expected="a text or null", got=repr(read_out)[:80])
+    read_out, text_from = _optional_text(path, about, "read_out"), _optional_text(path, about, "text_from")
+    classes = _json(path, about, "classes")
     if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise DataFormatError(path, "metadata classes", expected="a list of texts", got=repr(classes)[:80])
     try:
         return ElementFeatures(
-            values, weight, cast(FieldKind, about["kind"]), about["teacher"], read_out, about["fingerprint"], tuple(classes)
+            values=values,
+            weight=weight,
+            kind=cast(FieldKind, about["kind"]),
+            teacher=about["teacher"],
+            read_out=read_out,
+            fingerprint=about["fingerprint"],
+            text_from=text_from,
+            classes=tuple(classes),
         )
     except ScenewiseError as error:
         raise DataFormatError(path, got=str(error)) from error
@@ -108,3 +115,10 @@ def _json(path: Path, about: dict[str, str], key: str) -> object:
         return cast(object, json.loads(about[key]))
     except (ValueError, RecursionError) as error:
         raise DataFormatError(path, f"metadata {key}", expected="JSON", got=repr(about[key][:80])) from error
+
+
+def _optional_text(path: Path, about: dict[str, str], key: str) -> str | None:
+    value = _json(path, about, key)
+    if not (value is None or isinstance(value, str)):
+        raise DataFormatError(path, f"metadata {key}", expected="a text or null", got=repr(value)[:80])
+    return value

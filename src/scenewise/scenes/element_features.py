@@ -20,6 +20,7 @@ class ElementFeatures:
         kind: what the columns are.
         teacher: the name it is opened by.
         read_out: of the teacher, or None where it has no choice.
+        text_from: the teacher whose text tower understands the features, where theirs has none.
         fingerprint: of the teacher that made them; text from another one does not fit.
         classes: names of the columns of "probabilities"; empty for "features".
     """
@@ -30,6 +31,7 @@ class ElementFeatures:
     teacher: str
     read_out: str | None
     fingerprint: str
+    text_from: str | None = None
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from scenewise.errors import ConventionError, ShapeError
 from scenewise.parts.labelfree import classification
-from scenewise.parts.labelfree.classification import classify_probabilities, classify_scores, relevancy
+from scenewise.parts.labelfree.classification import class_probabilities, classify_probabilities, classify_scores, relevancy
 from scenewise.scenes.vocabularies import Vocabulary
 
 SEATS = Vocabulary(
@@ -41,6 +41,7 @@ def test_any_leading_shape_and_both_libraries(kind):
     grouped = np.stack([table[..., 0], table[..., 1:3].max(-1), table[..., 3]], axis=-1)
     np.testing.assert_array_equal(classes, grouped.argmax(-1))
     np.testing.assert_allclose(confidence, grouped.max(-1), atol=1e-6)
+    np.testing.assert_allclose(class_probabilities(scores, SEATS, 3.0), grouped, atol=1e-6)
 
 
 def test_chunks_do_not_change_the_answer(monkeypatch):

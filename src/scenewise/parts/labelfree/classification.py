@@ -76,6 +76,23 @@ def classify_probabilities(
     return _classified(probabilities, classes, unknown_where_empty, probability_threshold, area_threshold, background)
 
 
+def class_probabilities(
+    scores: Float32[np.ndarray, "*shape queries"], vocabulary: Vocabulary, logit_scale: float
+) -> Float32[np.ndarray, "*shape classes"]:
+    """The probability of every class, as :func:`classify_scores` compares them: they need not sum to 1 where there are synonyms.
+
+    Raises:
+        ShapeError: the last axis is not one score per query.
+    """
+    queries = len(vocabulary.queries)
+    if scores.shape[-1] != queries:
+        raise ShapeError("scores", expected=f"{queries} columns, one per phrase of the vocabulary", got=scores.shape[-1])
+    rows = torch.from_numpy(np.ascontiguousarray(scores)).reshape(-1, queries)
+    groups = torch.from_numpy(vocabulary.class_of_query)
+    found: np.ndarray = _largest_of_group(torch.softmax(rows * logit_scale, dim=1), groups, len(vocabulary)).numpy()
+    return found.reshape(*scores.shape[:-1], len(vocabulary))
+
+
 def relevancy(
     features: Float32[np.ndarray, "n dim"] | Float16[np.ndarray, "n dim"],
     text: Float32[np.ndarray, "phrases dim"],
