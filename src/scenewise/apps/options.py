@@ -14,9 +14,7 @@ from scenewise.errors import ConventionError
 
 Device = Literal["auto", "cpu", "cuda"]
 Color = tuple[float, float, float]
-SegmentationBenchmark = Literal[
-    "voc21", "voc20", "context60", "context59", "coco_object", "coco_stuff", "cityscapes", "ade20k"
-]
+SegmentationBenchmark = Literal["voc21", "voc20", "context60", "context59", "coco_object", "coco_stuff", "cityscapes", "ade20k"]
 
 # Optional values under the names the help shows for them.
 _Count = Annotated[int | None, arg(metavar="N")]
@@ -446,9 +444,7 @@ class Evaluate2dOptions:
         _require_at_least("--limit", self.limit, 1)
         _require_at_least("--threads", self.threads, 1)
         _require(self.logit_scale is None or 0.0 < self.logit_scale < float("inf"), "--logit-scale", "above 0", self.logit_scale)
-        _require(
-            self.text_from is None or self.teacher.startswith("files:"), "--text-from", "--teacher files:DIR", self.teacher
-        )
+        _require(self.text_from is None or self.teacher.startswith("files:"), "--text-from", "--teacher files:DIR", self.teacher)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from scenewise.apps.options import (
     DemoOptions,
     DoctorOptions,
     EvalOptions,
+    Evaluate2dOptions,
     ExportOptions,
     QueryOptions,
     ReconstructOptions,
@@ -102,6 +103,17 @@ def evaluate(options: _Flat[EvalOptions], *, json: _Json = False) -> Invocation:
     return Invocation(run, json)
 
 
+def evaluate_2d(options: _Flat[Evaluate2dOptions], *, json: _Json = False) -> Invocation:
+    """Measure a 2D teacher on a labelled data set: mIoU, accuracies and IoU per class."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.evaluate_2d import evaluate_2d
+
+        return evaluate_2d(options, progress)
+
+    return Invocation(run, json)
+
+
 def export(options: _Flat[ExportOptions], *, json: _Json = False) -> Invocation:
     """Write a scene as .ply, .spz or a coloured point cloud that other programs open."""
 
@@ -135,6 +147,17 @@ def query(options: _Flat[QueryOptions], *, json: _Json = False) -> Invocation:
     return Invocation(run, json)
 
 
+def view(options: _Flat[ViewOptions], *, json: _Json = False) -> Invocation:
+    """Look at a scene in the browser, and ask it where things are."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.viewer.command import view_scene
+
+        return view_scene(options, progress)
+
+    return Invocation(run, json)
+
+
 def doctor(options: _Flat[DoctorOptions], *, json: _Json = False) -> Invocation:
     """Report what this machine can do and which backend runs each kernel, and why."""
 
@@ -162,7 +185,9 @@ COMMANDS: Mapping[str, Callable[..., Invocation]] = {
     "reconstruct": reconstruct,
     "render": render,
     "eval": evaluate,
+    "eval-2d": evaluate_2d,
     "export": export,
+    "view": view,
     "segment": segment,
     "query": query,
     "doctor": doctor,

@@ -27,3 +27,19 @@ def compute_threads(threads: int | None) -> Iterator[int]:
     finally:
         torch.set_num_threads(before[0])
         library.set_threads(before[1])
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[int]:
+    """Within the block torch computes with ``threads`` threads (None: all processors): for networks, which leave our pool idle.
+
+    Yields:
+        The number of threads.
+    """
+    wanted = library.default_threads() if threads is None else max(1, threads)
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted)
+    try:
+        yield wanted
+    finally:
+        torch.set_num_threads(before)
