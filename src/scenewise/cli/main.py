@@ -32,6 +32,7 @@ from scenewise.apps.options import (
     ReconstructOptions,
     RenderOptions,
     SegmentOptions,
+    ViewOptions,
 )
 from scenewise.engine.journal import json_ready
 from scenewise.engine.progress import Progress, console_progress
