@@ -57,7 +57,7 @@ def words_of(text: str) -> list[str]:
 
 
 @final
-class _LastBlock:
+class _BlockParts:
     def __init__(self, block: Block) -> None:
         self._block = block
         self.num_heads = block.heads
@@ -84,7 +84,7 @@ class _LastBlock:
 
 @final
 class SmallClipTower:
-    """The vision tower as the read-outs want it; see :class:`scenewise.teachers.towers.VisionTower`."""
+    """The vision tower as the read-outs want it; see :class:`scenewise.teachers.towers.TransparentTower`."""
 
     def __init__(self, network: SmallClip) -> None:
         self._vision = network.vision
@@ -95,7 +95,8 @@ class SmallClipTower:
         self.native_size = network.shape.image_size
         self.mean, self.std = IMAGE_MEAN, IMAGE_STD
         self.has_class_token = True
-        self.last_block: LastBlock = _LastBlock(_block(network.vision.blocks[-1]))
+        self.blocks: tuple[LastBlock, ...] = tuple(_BlockParts(_block(block)) for block in network.vision.blocks)
+        self.last_block = self.blocks[-1]
 
     @torch.no_grad()
     def tokens(self, images: Float[Tensor, "batch 3 height width"]) -> TokenPass:
