@@ -5,11 +5,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scenewise.errors import ShapeError
+from scenewise.kernels import splats as splat_kernel
 from scenewise.kernels.splats import Backend, Contribution, SplatInput, SplatOutput, rasterize
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import Gaussians
 
-__all__ = ["Backend", "Contribution", "RenderOutput", "render"]
+__all__ = ["Backend", "Contribution", "RenderOutput", "gather", "render"]
 
 RenderOutput = SplatOutput
 
@@ -68,5 +69,50 @@ def render(
             screen_gradients=screen_gradients,
             contribution=contribution,
         ),
+        backend,
+    )
+
+
+def gather(
+    gaussians: Gaussians,
+    camera: Cameras,
+    field: Float[Tensor, "height width channels"],
+    *,
+    backend: Backend = "auto",
+) -> tuple[Float[Tensor, "n channels"], Float[Tensor, "n"]]:
+    """What each Gaussian sees of a picture: Σ over pixels of α·T·field, and Σ α·T; the transpose of rendering ``extra``.
+
+    Args:
+        gaussians: stored parameters; no gradients.
+        camera: one camera without batch axes.
+        field: values at the pixels, of the camera's size.
+        backend: "auto" picks the fastest that can run.
+
+    Raises:
+        ShapeError: the camera has batch axes, or the field another size.
+    """
+    if camera.camera_from_world.ndim != 2:
+        raise ShapeError("camera", expected="one camera", got=f"batch {tuple(camera.camera_from_world.shape[:-2])}")
+    means = gaussians.means
+    return splat_kernel.gather(
+        SplatInput(
+            means=means,
+            quats=gaussians.quats,
+            scales=gaussians.log_scales,
+            opacities=gaussians.logit_opacities,
+            sh0=gaussians.sh0,
+            shN=gaussians.shN,
+            sh_degree=0,  # colour is not asked for
+            extra=None,
+            camera_from_world=camera.camera_from_world.to(device=means.device, dtype=means.dtype),
+            K=camera.K.to(device=means.device, dtype=means.dtype),
+            width=camera.width,
+            height=camera.height,
+            background=torch.zeros(3, dtype=means.dtype, device=means.device),
+            stored=True,
+            screen_gradients=None,
+            contribution=False,
+        ),
+        field,
         backend,
     )

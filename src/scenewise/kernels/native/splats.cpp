@@ -1010,6 +1010,93 @@ void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, 
   }
 }
 
+// ---------------------------------------------------------------------------------------- what each Gaussian sees of a picture
+
+// The transpose of blending extra channels: Σ over pixels of w·F, with the weights of the forward pass.  Channels come in groups
+// of 16, up to kGatherGroups at a time, so that a weight is computed once for all of them.  Channel `channels` of the field is
+// the constant 1: it sums the weights themselves.
+constexpr int kGatherGroups = 5;
+
+struct FieldPart {
+  const float* field;  // [height, width, channels]
+  int32_t channels, first, count;
+};
+
+template <int Groups>
+void gather_field_tile(const SplatScene& s, Context& c, const FieldPart& part, int64_t tile) {
+  constexpr int kStride = Groups * kLine;
+  TileScratch& t = scratch();
+  t.gather_tile(c, tile);
+  const uint32_t begin = c.tile_offset[tile], count = c.tile_offset[tile + 1] - begin;
+  const TilePlace place(s, c, tile);
+  t.gradients = aligned(t.gradient_storage, static_cast<size_t>(count) * kStride);
+  std::memset(t.gradients, 0, static_cast<size_t>(count) * kStride * sizeof(float));
+  const int stored = std::max(0, std::min(part.count, part.channels - part.first));  // the rest is the channel of ones
+  alignas(64) float columns[16][kStride];
+  for (int block = 0; block < kBlocks; ++block) {
+    if (!place.covers(block)) continue;
+    const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
+    std::memset(columns, 0, sizeof columns);
+    for (int l = 0; l < 16; ++l) {
+      const int x = x0 + (l & 3), y = y0 + (l >> 2);
+      if (x >= s.width || y >= s.height) continue;
+      std::memcpy(columns[l], part.field + (static_cast<int64_t>(y) * s.width + x) * part.channels + part.first, stored * sizeof(float));
+      for (int k = stored; k < part.count; ++k) columns[l][k] = 1.0f;
+    }
+    const V16 px = block_x(block), py = block_y(block), zero = splat(0.0f);
+    V16 T = place.inside(px, py);
+    const uint32_t* list = t.list[block];
+    const uint32_t n = t.counts[block];
+    uint32_t i = 0;
+    while (i < n && any_above(T, kTransmittanceMin)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
+      const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
+      const V16 dx = px - splat(line[kX]), dy = py - splat(line[kY]);
+      const V16 power =
+          (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
+      V16 alpha = vmin(exp2_raster(power), splat(kAlphaMax));
+      alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
+      const V16 after = T * (splat(1.0f) - alpha);
+      alignas(64) float weight[16];
+      store(weight, after > splat(kTransmittanceMin) ? alpha * T : zero);
+      T = after;
+      float* target = t.gradients + static_cast<size_t>(list[i]) * kStride;
+      V16 sums[Groups];
+      for (int g = 0; g < Groups; ++g) sums[g] = load(target + g * kLine);
+      for (int l = 0; l < 16; ++l) {
+        const V16 w = splat(weight[l]);
+        for (int g = 0; g < Groups; ++g) sums[g] += w * load(columns[l] + g * kLine);
+      }
+      for (int g = 0; g < Groups; ++g) store(target + g * kLine, sums[g]);
+    }
+  }
+  for (uint32_t j = 0; j < count; ++j)
+    std::memcpy(c.pair_gradients + static_cast<int64_t>(c.pairs[begin + j].place) * kStride,
+                t.gradients + static_cast<size_t>(j) * kStride, kStride * sizeof(float));
+}
+
+template <int Groups>
+void gather_field(const SplatScene& s, Context& c, const FieldPart& part, float* sums, float* weights) {
+  constexpr int kStride = Groups * kLine;
+  const int64_t tiles = static_cast<int64_t>(c.tiles_x) * c.tiles_y;
+  c.pair_gradients = aligned(c.pair_storage, static_cast<size_t>(c.tile_offset[tiles]) * kStride);
+  parallel_for(tiles, [&](int64_t tile) { gather_field_tile<Groups>(s, c, part, tile); });
+  const int stored = std::max(0, std::min(part.count, part.channels - part.first));
+  parallel_ranges(c.visible, 1024, [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot) {
+      const float* row = c.pair_gradients + static_cast<int64_t>(c.first_pair[slot]) * kStride;
+      V16 total[Groups];
+      for (int g = 0; g < Groups; ++g) total[g] = splat(0.0f);
+      for (uint32_t k = 0; k < c.pair_count[slot]; ++k, row += kStride)
+        for (int g = 0; g < Groups; ++g) total[g] += load(row + g * kLine);
+      alignas(64) float values[kStride];
+      for (int g = 0; g < Groups; ++g) store(values + g * kLine, total[g]);
+      const int64_t gaussian = c.id[slot];
+      std::memcpy(sums + gaussian * part.channels + part.first, values, stored * sizeof(float));
+      if (stored < part.count) weights[gaussian] = values[stored];
+    }
+  });
+}
+
 double seconds_now() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -1071,4 +1158,26 @@ SW_EXPORT void sw_splats_counts(void* context, int64_t* counts) {
   const int64_t tiles = static_cast<int64_t>(c.tiles_x) * c.tiles_y;
   counts[0] = c.visible, counts[1] = c.tile_offset[tiles], counts[2] = 0;
   for (uint32_t r : c.reached) counts[2] += 16 * static_cast<int64_t>(r);
+}
+
+// Projects and bins, then writes Σ w·field [n, channels] and Σ w [n] of the Gaussians that are drawn; the caller clears both.
+SW_EXPORT void sw_splats_gather(void* context, const SplatScene* scene, const float* field, int32_t channels, float* radii, float* sums,
+                                float* weights) {
+  Context& c = *static_cast<Context*>(context);
+  const SplatScene& s = *scene;
+  c.n = s.n;
+  SplatPicture picture{};
+  picture.radii = radii;
+  project(s, c, picture);
+  bin(s, c);
+  c.reached.assign(static_cast<size_t>(c.tiles_x) * c.tiles_y * kBlocks, 0);
+  using Gather = void (*)(const SplatScene&, Context&, const FieldPart&, float*, float*);
+  static constexpr Gather kGather[kGatherGroups] = {gather_field<1>, gather_field<2>, gather_field<3>, gather_field<4>,
+                                                    gather_field<5>};
+  const int most = kGatherGroups * kLine, passes = (channels + 1 + most - 1) / most;
+  for (int pass = 0, first = 0; pass < passes; ++pass) {  // passes of equal size: the last one is not a stub
+    const int count = (channels + 1 - first + passes - pass - 1) / (passes - pass);
+    kGather[(count + kLine - 1) / kLine - 1](s, c, {field, channels, first, count}, sums, weights);
+    first += count;
+  }
 }

@@ -1,14 +1,17 @@
 """The Gaussian splat kernel: projection, binning and rasterisation, forward and backward."""
 
+from dataclasses import replace
 from typing import Literal, assert_never
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from scenewise.errors import MissingDependencyError, ResourceError, ShapeError
 from scenewise.kernels.splats import gsplat_backend, native, reference
 from scenewise.kernels.splats.interface import Contribution, SplatInput, SplatOutput
 
-__all__ = ["Backend", "Contribution", "SplatInput", "SplatOutput", "backend_for", "rasterize"]
+__all__ = ["Backend", "Contribution", "SplatInput", "SplatOutput", "backend_for", "gather", "rasterize"]
 
 Backend = Literal["auto", "reference", "native", "gsplat"]
 
@@ -74,6 +77,45 @@ def rasterize(splats: SplatInput, backend: Backend = "auto") -> SplatOutput:
             return reference.rasterize(splats)
         case _:
             assert_never(chosen)
+
+
+def gather(
+    splats: SplatInput, field: Float[Tensor, "height width channels"], backend: Backend = "auto"
+) -> tuple[Float[Tensor, "n channels"], Float[Tensor, "n"]]:
+    """What each Gaussian sees of a picture: Σ over pixels of w·field, and Σ w, with w = α·T as in :func:`rasterize`.
+
+    The transpose of blending extra channels, E(p) = Σᵢ wᵢ(p)·eᵢ: the gradient of Σ E·F with respect to eᵢ is Σₚ wᵢ(p)·F(p).
+    The compiled backend sums it directly; the others ask autograd for that gradient.  Nothing here is differentiable.
+
+    Args:
+        splats: Gaussians and camera; ``extra`` is not used.
+        field: values at the pixels, of the camera's size.
+        backend: "auto" picks the fastest that can run.
+
+    Returns:
+        Sums of weighted values and sums of weights; zeros for Gaussians that are not drawn.
+
+    Raises:
+        ShapeError: the field has another size than the picture.
+    """
+    if tuple(field.shape[:2]) != (splats.height, splats.width):
+        raise ShapeError("field", expected=f"{splats.height}×{splats.width} pixels", got=f"{tuple(field.shape[:2])}")
+    plain = replace(splats, extra=None, screen_gradients=None, contribution=False)
+    chosen, _ = backend_for(plain, backend)
+    if chosen == "native":
+        return native.gather(plain, field)
+    with torch.enable_grad():
+        # Zeros are what is blended: only how much of each arrives matters.  The last channel sums the weights.
+        extra = plain.means.new_zeros(len(plain.means), field.shape[2] + 1).requires_grad_()
+        fixed = {
+            name: getattr(plain, name).detach()
+            for name in ("means", "quats", "scales", "opacities", "sh0", "shN", "camera_from_world")
+        }
+        blended = rasterize(replace(plain, **fixed, extra=extra), chosen).extra
+        assert blended is not None
+        upstream = torch.cat([field.to(blended.dtype), torch.ones_like(blended[..., :1])], dim=-1)
+        (sums,) = torch.autograd.grad(blended, extra, upstream)
+    return sums[:, :-1].contiguous(), sums[:, -1].contiguous()
 
 
 def default_device() -> torch.device:

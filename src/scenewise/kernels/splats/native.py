@@ -54,7 +54,8 @@ def _library() -> Any:
     lib.sw_splats_forward.argtypes = [_POINTER] * 4
     lib.sw_splats_backward.argtypes = [_POINTER] * 5
     lib.sw_splats_counts.argtypes = [_POINTER] * 2
-    for name in ("sw_splats_delete", "sw_splats_forward", "sw_splats_backward", "sw_splats_counts"):
+    lib.sw_splats_gather.argtypes = [_POINTER] * 3 + [ctypes.c_int32] + [_POINTER] * 3
+    for name in ("sw_splats_delete", "sw_splats_forward", "sw_splats_backward", "sw_splats_counts", "sw_splats_gather"):
         getattr(lib, name).restype = None
     return lib
 
@@ -261,3 +262,27 @@ def rasterize(splats: SplatInput, times: StageTimes | None = None) -> SplatOutpu
         radii=radii,
         contribution=Contribution(weight_sum, pixel_count, argmax_count) if splats.contribution else None,
     )
+
+
+def gather(splats: SplatInput, field: Tensor) -> tuple[Tensor, Tensor]:
+    """See :func:`scenewise.kernels.splats.gather`."""
+    arrays = tuple(
+        tensor.detach().contiguous()
+        for tensor in (splats.means, splats.quats, splats.scales, splats.opacities, splats.sh0, splats.shN)
+    )
+    n, channels = len(splats.means), field.shape[2]
+    field = field.detach().to(torch.float32).contiguous()
+    scene = _scene(splats, arrays, None, splats.camera_from_world.detach())
+    radii, sums, weights = torch.empty(n), torch.zeros(n, channels), torch.zeros(n)
+    workspace = _Workspace.take()
+    _library().sw_splats_gather(
+        workspace.handle,
+        ctypes.byref(scene),
+        _pointer(field),
+        channels,
+        radii.data_ptr(),
+        sums.data_ptr(),
+        weights.data_ptr(),
+    )
+    workspace.give_back()
+    return sums, weights
