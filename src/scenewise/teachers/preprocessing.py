@@ -38,12 +38,12 @@ class ResizeSettings:
 
 def normalised_image(
     image_u8: ImageU8, size: tuple[int, int], mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> Float32[Tensor, "3 height width"]:
+) -> Float32[Tensor, "3 rows columns"]:
     """An image resized by Pillow's antialiased bicubic filter, as CLIP was trained with; (rgb / 255 − mean) / std.
 
     Args:
         image_u8: sRGB.
-        size: height and width of the result.
+        size: rows and columns of the result.
         mean: of each channel, subtracted from [0, 1].
         std: of each channel, divided by afterwards.
     """

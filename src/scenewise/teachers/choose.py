@@ -1,0 +1,157 @@
+"""One name, one teacher."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scenewise.errors import ConventionError, ResourceError
+from scenewise.teachers.protocol import Teacher
+from scenewise.teachers.read_outs.settings import ReadOutSettings, ScClipSettings, read_out_named
+
+if TYPE_CHECKING:
+    from scenewise.teachers.clip_teacher import ClipTeacher, ClipTeacherSettings
+    from scenewise.teachers.loaded_clip import LoadedClip
+    from scenewise.teachers.resnet_clip import ResNetClipTower
+    from scenewise.teachers.towers import VisionTower
+
+SMALL_CLIP = "small-clip"
+FILES_PREFIX = "files:"
+
+SMALL_CLIP_READ_OUT: ReadOutSettings = ScClipSettings(
+    repair=False,
+    feature_adjust=False,
+    attention_adjust=False,
+    two_pass=False,
+    output_beta=0.6,
+    class_residual=0.5,
+    own_attention="value",
+    keep_ffn=True,
+)
+"""What suits the embedded model: it has no anomalous tokens to repair, and a class token is worth more to it."""
+
+
+def open_teacher(
+    name: str,
+    *,
+    read_out: str | ReadOutSettings | None = None,
+    settings: "ClipTeacherSettings | None" = None,
+    text_from: str | None = None,
+    device: str | None = None,
+    local_files_only: bool = False,
+) -> Teacher:
+    """The teacher a person asked for.
+
+    Args:
+        name: ``small-clip`` (embedded), ``files:DIR`` (features, probabilities or labels from files), a folder with a CLIP or
+            SigLIP in Hugging Face layout or a ResNet CLIP in open_clip layout, or a Hugging Face id, perhaps with ``@revision``.
+        read_out: name of a read-out with its published settings, or settings; None takes what suits the model: SC-CLIP, MaskCLIP
+            for a ResNet.  Goes before the one in ``settings``.
+        settings: everything about a CLIP; None takes the published proportions at the size the tower was trained on.
+        text_from: for ``files:DIR``, the teacher whose text tower shares the space of the files' features, so that any words can
+            be asked for.
+        device: "cpu", "cuda", "cuda:1" …; None takes CUDA where there is a device, else the CPU.
+        local_files_only: never ask the network.
+
+    Raises:
+        ResourceError: the model cannot be reached, or the device is not there.
+        DataFormatError: files of the model are not what they should be.
+        ConventionError: the read-out does not fit the model, or files already are features and take none.
+        MissingDependencyError: transformers is not installed.
+    """
+    name = name.strip()
+    if name.startswith(FILES_PREFIX):
+        if read_out is not None or settings is not None:
+            raise ConventionError(
+                "read-out", expected="none for a teacher from files: they hold finished features", got=repr(read_out or settings)
+            )
+        from scenewise.teachers.from_files import FilesTeacher
+
+        words = None if text_from is None else open_teacher(text_from, device=device, local_files_only=local_files_only)
+        return FilesTeacher(Path(name.removeprefix(FILES_PREFIX)).expanduser(), words)
+    if text_from is not None:
+        raise ConventionError("text_from", expected="only with files:DIR; a CLIP has its own text tower", got=repr(text_from))
+    chosen = read_out_named(read_out) if isinstance(read_out, str) else read_out
+    return _open_clip(name, chosen, settings, chosen_device(device), local_files_only)
+
+
+def chosen_device(device: str | None) -> str:
+    """The device to compute on: what was asked for, or CUDA where there is one, or the CPU.
+
+    Raises:
+        ResourceError: CUDA was asked for and is not there.
+        ConventionError: torch knows no such device.
+    """
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device)
+    except RuntimeError as error:
+        raise ConventionError("device", expected='"cpu", "cuda" or "cuda:N"', got=repr(device)) from error
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        raise ResourceError("device", expected="a CUDA device", got=f"{torch.cuda.device_count()} of them", fix='use "cpu"')
+    return device
+
+
+def _open_clip(
+    name: str, read_out: ReadOutSettings | None, settings: "ClipTeacherSettings | None", device: str, local_files_only: bool
+) -> "ClipTeacher":
+    from scenewise.teachers.clip_teacher import ClipTeacher, ClipTeacherSettings, settings_for_native_size
+    from scenewise.teachers.resnet_clip import ResNetClipTower
+
+    clip: LoadedClip[VisionTower] | LoadedClip[ResNetClipTower]
+    suited = ClipTeacherSettings()
+    if name == SMALL_CLIP:
+        clip, suited = _small_clip(device)
+    else:
+        clip = _load(name, device, local_files_only)
+        if isinstance(clip.tower, ResNetClipTower):
+            suited = replace(suited, read_out=read_out_named("maskclip"))
+        suited = settings_for_native_size(clip.tower.native_size, clip.tower.patch_size, suited)
+    if settings is None:
+        settings = suited
+    if read_out is not None:
+        settings = replace(settings, read_out=read_out)
+    return ClipTeacher(clip, settings)
+
+
+def _load(name: str, device: str, local_files_only: bool) -> "LoadedClip[VisionTower] | LoadedClip[ResNetClipTower]":
+    from scenewise.teachers.hugging_face import MODEL_TYPES, load_hugging_face_folder
+    from scenewise.teachers.model_folders import find_model_folder
+    from scenewise.teachers.resnet_clip import load_resnet_clip_folder
+
+    plain, _, revision = (name, "", "") if Path(name).expanduser().exists() else name.partition("@")
+    folder = find_model_folder(plain, MODEL_TYPES, revision=revision or None, local_files_only=local_files_only)
+    if folder.layout == "open_clip":
+        return load_resnet_clip_folder(name, folder, device=device)
+    return load_hugging_face_folder(name, folder, device=device)
+
+
+def _small_clip(device: str) -> "tuple[LoadedClip[VisionTower], ClipTeacherSettings]":
+    """The embedded model; windows of its native size on an image 2.5 times as high."""
+    import hashlib
+
+    from scenewise.teachers.clip_teacher import ClipTeacherSettings
+    from scenewise.teachers.loaded_clip import LoadedClip
+    from scenewise.teachers.preprocessing import ResizeSettings
+    from scenewise.teachers.small_clip import WEIGHTS, load_small_clip
+    from scenewise.teachers.windows import WindowSettings
+
+    model = load_small_clip()
+    model.network.to(device)
+    size, patch = model.tower.native_size, model.tower.patch_size
+    clip: LoadedClip[VisionTower] = LoadedClip(
+        name=SMALL_CLIP,
+        tower=model.tower,
+        text=model,
+        logit_scale=model.logit_scale,
+        fingerprint=hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
+        device=device,
+    )
+    return clip, ClipTeacherSettings(
+        read_out=SMALL_CLIP_READ_OUT,
+        resize=ResizeSettings(short_side=size * 5 // 2),
+        windows=WindowSettings(crop=size, stride=size * 3 // 4, cell=patch // 2, batch=16),
+        templates=model.language.templates,
+    )
