@@ -15,13 +15,15 @@ from scenewise.teachers.read_outs import (
     NaclipSettings,
     ScClipSettings,
     SclipSettings,
+    aggregation,
     dense_tokens,
     dense_tokens_from_pass,
     name_of,
     read_out_named,
 )
+from scenewise.teachers.read_outs.aggregation import mean_similarity, similarity_attention, similarity_map, unit_tokens
 from scenewise.teachers.read_outs.attention import attend, attention_weights, merge_heads, projected_keys, split_heads
-from scenewise.teachers.read_outs.sc_clip import layers_of, self_adjusted_attention, similarity_attention
+from scenewise.teachers.read_outs.sc_clip import layers_of, self_adjusted_attention
 from scenewise.teachers.read_outs.surgery import neighbourhood_bonus
 from scenewise.teachers.towers import TokenPass, TransparentTower, VisionTower
 from teachers.tiny_tower import TinyTower
@@ -316,22 +318,46 @@ def test_the_class_residual_means_nothing_without_a_class_token():
 
 def test_self_adjusted_attention_is_half_similarity_half_keys(tower):
     generator = torch.Generator().manual_seed(3)
-    tokens = torch.randn(2, 9, tower.width, generator=generator, dtype=torch.float64)
-    similarity = torch.stack([naive_cosines(image + 0.5) for image in tokens])
-    shared = similarity_attention(similarity, 3.0)
-    torch.testing.assert_close(shared.sum(-1), torch.ones(2, 9, dtype=torch.float64))
-    batched = self_adjusted_attention(tower.last_block, tokens, shared, ScClipSettings())
-    for index in range(2):  # the mean is the image's own, not the batch's
-        expected = naive_adjusted_attention(tower.last_block, tokens[index], similarity[index], 3.0)
-        torch.testing.assert_close(batched[index], expected, **TOLERANCE)
+    first, second, middle = torch.randn(3, 2, 9, tower.width, generator=generator, dtype=torch.float64)
+    unit = unit_tokens(middle + 0.5)
+    both = self_adjusted_attention(tower.last_block, [first, second], unit, ScClipSettings())
+    for tokens, adjusted in zip((first, second), both, strict=True):
+        for index in range(2):  # the mean is the image's own, not the batch's
+            similarity = naive_cosines(middle[index] + 0.5)
+            expected = naive_adjusted_attention(tower.last_block, tokens[index], similarity, 3.0)
+            torch.testing.assert_close(adjusted[index], expected, **TOLERANCE)
 
 
 def test_similarity_attention_of_a_hand_computed_case():
     """Mean of S is 0.5; row 0 keeps itself and patch 1, row 2 itself alone; g = 3·(S − 0.5)."""
     similarity = torch.tensor([[[1.0, 0.6, 0.1], [0.6, 1.0, 0.05], [0.1, 0.05, 1.0]]], dtype=torch.float64)
-    assert float(similarity.mean()) == pytest.approx(0.5)
     expected = torch.tensor([[[0.7685248, 0.2314752, 0.0], [0.2314752, 0.7685248, 0.0], [0.0, 0.0, 1.0]]], dtype=torch.float64)
-    torch.testing.assert_close(similarity_attention(similarity, 3.0), expected, rtol=0, atol=1e-7)
+    mean = similarity.mean(dim=(1, 2))
+    assert float(mean) == pytest.approx(0.5)
+    torch.testing.assert_close(similarity_attention(similarity, mean, 3.0), expected, rtol=0, atol=1e-7)
+    # A mean that rounding has put above every entry must not leave a row empty.
+    torch.testing.assert_close(
+        similarity_attention(torch.ones(1, 2, 2), torch.tensor([1.0 + 1e-6]), 3.0), torch.full((1, 2, 2), 0.5)
+    )
+
+
+def test_rows_of_similarity_attention_add_to_one_and_the_mean_needs_no_matrix():
+    tokens = torch.randn(3, 20, 5, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    similarity = similarity_map(tokens)
+    mean = mean_similarity(unit_tokens(tokens))
+    torch.testing.assert_close(mean, similarity.mean(dim=(1, 2)))
+    torch.testing.assert_close(similarity_attention(similarity, mean, 3.0).sum(-1), torch.ones(3, 20, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("detector", ["lof", "lof_fast"])
+def test_rows_in_blocks_give_what_all_rows_give(tower, monkeypatch, detector):
+    images = images_of(2, 6, 8)
+    settings = ScClipSettings(detector=detector)
+    whole = dense_tokens(tower, images, settings)
+    monkeypatch.setattr(aggregation, "_CPU_ELEMENTS", 7 * 2 * 48)
+    blocks = list(aggregation.row_blocks(torch.zeros(2, 48, 3)))
+    assert [(rows.start, rows.stop) for rows in blocks] == [(i, min(i + 7, 48)) for i in range(0, 48, 7)]
+    torch.testing.assert_close(dense_tokens(tower, images, settings), whole, **TOLERANCE)
 
 
 def test_a_uniform_image_has_uniform_tokens():

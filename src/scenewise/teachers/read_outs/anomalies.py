@@ -11,31 +11,42 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from scenewise.teachers.read_outs.aggregation import row_blocks
 from scenewise.teachers.read_outs.attention import as_computed
 from scenewise.teachers.read_outs.settings import Detector
 
 _TINY = 1e-10  # keeps densities of exact duplicates finite, as in scikit-learn
 
 
-def squared_distances(tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens tokens"]:
-    """‖a − b‖² between the tokens of an image in float32 or better: never negative, exactly 0 on the diagonal."""
+def squared_distances(
+    tokens: Float[Tensor, "batch patches width"], rows: slice | None = None
+) -> Float[Tensor, "batch rows patches"]:
+    """‖a − b‖² between the tokens of an image in float32 or better: never negative, exactly 0 on the diagonal.
+
+    Args:
+        tokens: patches.
+        rows: which a; None for all.
+    """
+    rows = slice(0, tokens.shape[1]) if rows is None else rows
     tokens = as_computed(tokens)
     tokens = tokens - tokens.mean(dim=1, keepdim=True)  # the common offset would cost digits below
     squares = tokens.square().sum(-1)
-    distances = squares[:, :, None] + squares[:, None, :] - 2.0 * tokens @ tokens.transpose(1, 2)
-    distances = distances.clamp(min=0.0)
-    distances.diagonal(dim1=1, dim2=2).zero_()
+    distances = (tokens[:, rows] @ tokens.transpose(1, 2)).mul_(-2.0)
+    distances.add_(squares[:, rows, None]).add_(squares[:, None, :]).clamp_(min=0.0)
+    distances[:, :, rows].diagonal(dim1=1, dim2=2).zero_()
     return distances
 
 
 def _nearest(
-    tokens: Float[Tensor, "batch tokens width"], neighbours: int
-) -> tuple[Float[Tensor, "batch tokens k"], Int64[Tensor, "batch tokens k"]]:
-    """Squared distances to the nearest other tokens, ascending, and which they are; k ≤ tokens − 1."""
-    distances = squared_distances(tokens)
-    distances.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-    found = distances.topk(min(neighbours, tokens.shape[1] - 1), dim=-1, largest=False)
-    return found.values, found.indices
+    tokens: Float[Tensor, "batch patches width"], neighbours: int
+) -> tuple[Float[Tensor, "batch patches k"], Int64[Tensor, "batch patches k"]]:
+    """Squared distances to the nearest other tokens, in no order, and which they are; k ≤ patches − 1."""
+    found = []
+    for rows in row_blocks(tokens):
+        distances = squared_distances(tokens, rows)
+        distances[:, :, rows].diagonal(dim1=1, dim2=2).fill_(torch.inf)
+        found.append(distances.topk(min(neighbours, tokens.shape[1] - 1), dim=-1, largest=False, sorted=False))
+    return torch.cat([part.values for part in found], dim=1), torch.cat([part.indices for part in found], dim=1)
 
 
 def _of_neighbours(
@@ -48,7 +59,7 @@ def local_outlier_factor(tokens: Float[Tensor, "batch tokens width"], neighbours
     """LOF_i = mean_j lrd_j / lrd_i over the k nearest j; lrd_i = 1 / mean_j max(kdist_j, ‖i − j‖).  About 1 for inliers."""
     squared, index = _nearest(tokens, neighbours)
     distances = squared.sqrt()
-    reach = torch.maximum(_of_neighbours(distances[:, :, -1], index), distances)
+    reach = torch.maximum(_of_neighbours(distances.amax(-1), index), distances)
     density = 1.0 / (reach.mean(-1) + _TINY)
     return _of_neighbours(density, index).mean(-1) / density
 
@@ -60,7 +71,7 @@ def local_outlier_factor_fast(tokens: Float[Tensor, "batch tokens width"], neigh
     that the density is 1 / kdist²_i.
     """
     squared, index = _nearest(tokens, neighbours)
-    farthest = squared[:, :, -1] + _TINY
+    farthest = squared.amax(-1) + _TINY
     return farthest * _of_neighbours(1.0 / farthest, index).mean(-1)
 
 

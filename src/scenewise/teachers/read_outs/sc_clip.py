@@ -4,6 +4,7 @@ Source: Bai et al. 2024, arXiv 2411.15869, and its released code.  Adds no param
 copies: the tower's ordinary forward pass is untouched.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scenewise.errors import ConventionError
-from scenewise.teachers.read_outs.aggregation import aggregation_weights, similarity_map
+from scenewise.teachers.read_outs.aggregation import aggregate, attend_by_similarity, unit_tokens
 from scenewise.teachers.read_outs.anomalies import find_anomalies, neighbour_mean_fill
 from scenewise.teachers.read_outs.attention import attend, finish_block, patch_tokens, weighted_class_token
 from scenewise.teachers.read_outs.settings import ScClipSettings
@@ -53,44 +54,32 @@ def layers_of(settings: ScClipSettings, outputs: int) -> Layers:
     return Layers(at(settings.pre), at(settings.post), range(first, max(at(settings.multi_end), first + 1)))
 
 
-def similarity_attention(
-    similarity: Float[Tensor, "batch patches patches"], gain: float
-) -> Float[Tensor, "batch patches patches"]:
-    """softmax_j(gain · (S_ij − mean S)) over the j where S_ij is at least the image's mean.
-
-    A patch always attends to itself: rounding alone could empty the rows of an image whose patches are all alike.
-    """
-    scores = gain * (similarity - similarity.mean(dim=(1, 2), keepdim=True))
-    allowed = scores >= 0
-    allowed.diagonal(dim1=1, dim2=2).fill_(True)
-    return scores.masked_fill(~allowed, -torch.inf).softmax(-1)
-
-
 def self_adjusted_attention(
     block: LastBlock,
-    tokens: Float[Tensor, "batch patches width"],
-    by_similarity: Float[Tensor, "batch patches patches"] | None,
+    passes: Sequence[Float[Tensor, "batch patches width"]],
+    unit: Float[Tensor, "batch patches channels"] | None,
     settings: ScClipSettings,
-) -> Float[Tensor, "batch patches width"]:
-    """O(concat_h A_h V_h) with A_h = ½ (similarity attention + softmax(K_h K_hᵀ / √d_h)).
+) -> list[Float[Tensor, "batch patches width"]]:
+    """O(concat_h A_h V_h) with A_h = ½ (similarity attention + softmax(K_h K_hᵀ / √d_h)), for each of the passes.
 
     Args:
         block: the last block.
-        tokens: patches, not yet normalised.
-        by_similarity: from :func:`similarity_attention`, shared by heads; None for the second term alone.
+        passes: patches, not yet normalised; all share the similarity attention.
+        unit: unit tokens whose cosines are the similarity, shared by heads; None for the second term alone.
         settings: ``own_attention`` "value" replaces the second term by the identity.
     """
-    normed = block.norm1(tokens)
-    value = block.value(normed)
+    normed = [block.norm1(tokens) for tokens in passes]
+    values = [block.value(tokens) for tokens in normed]
     if settings.own_attention == "key":
-        key = block.key(normed)
-        mixed = attend(key, key, value, block.num_heads)
+        keys = [block.key(tokens) for tokens in normed]
+        mixed = [attend(key, key, value, block.num_heads) for key, value in zip(keys, values, strict=True)]
     else:
-        mixed = value
-    if by_similarity is not None:
-        # One matrix serves all heads, so it multiplies the values before they are split.
-        mixed = (by_similarity @ value + mixed) / 2
-    return block.out(mixed)
+        mixed = values
+    if unit is not None:
+        # One matrix serves all heads and passes, so it multiplies their values side by side.
+        by_similarity = attend_by_similarity(unit, settings.gain, torch.cat(values, dim=-1)).chunk(len(values), dim=-1)
+        mixed = [(shared + own) / 2 for shared, own in zip(by_similarity, mixed, strict=True)]
+    return [block.out(tokens) for tokens in mixed]
 
 
 def anomalies_of(tower_pass: TokenPass, settings: ScClipSettings) -> Bool[Tensor, "batch patches"]:
@@ -104,7 +93,8 @@ def sc_clip_tokens(tower: VisionTower, tower_pass: TokenPass, settings: ScClipSe
 
     With x the tokens entering the last block, F_l the outputs of block l, c the class token, S and R as below:
     (repair) anomalous x and F_pre become the mean of their neighbours; S = cosines of F_pre; (a) X = rownorm(S·[S ≥ β]) x;
-    (b) X ← A(X; S) + w·c; (c) X ← R X with R = rownorm(S_post·[S_post ≥ β]); (d) Y = R (A(ΣF; S) + w·Σc).
+    (b) X ← A(X; S) + w·c; (c) X ← R X with R = rownorm(S_post·[S_post ≥ β]); (d) Y = R (A(ΣF; S) + w·Σc).  As R is linear, it is
+    applied once, to the sum of both passes.
 
     Raises:
         ConventionError: the tower has a single block.
@@ -117,29 +107,25 @@ def sc_clip_tokens(tower: VisionTower, tower_pass: TokenPass, settings: ScClipSe
         kept = patch_tokens(tokens, tower_pass)
         return kept if flagged is None else neighbour_mean_fill(kept, flagged, tower_pass.rows, tower_pass.columns)
 
-    def through_last_block(
-        kept: Float[Tensor, "batch patches width"], whole: Float[Tensor, "batch tokens width"]
-    ) -> Float[Tensor, "batch patches width"]:
-        attended = self_adjusted_attention(block, kept, by_similarity, settings)
-        class_term = weighted_class_token(whole, tower_pass, settings.class_residual)
-        out = finish_block(block, attended, residual=None, class_term=class_term, keep_ffn=settings.keep_ffn)
-        return out if for_outputs is None else for_outputs @ out
-
-    by_similarity = for_outputs = None
     x = repaired(hidden[-1])
+    unit = None
     if settings.feature_adjust or settings.attention_adjust:
-        similarity = similarity_map(repaired(hidden[layers.pre + 1]), centred=settings.centred)
-        if settings.feature_adjust:
-            x = aggregation_weights(similarity, settings.beta) @ x
-        if settings.attention_adjust:
-            by_similarity = similarity_attention(similarity, settings.gain)
-    if settings.output_adjust:
-        early = patch_tokens(hidden[layers.post + 1], tower_pass)
-        beta = settings.beta if settings.output_beta is None else settings.output_beta
-        for_outputs = aggregation_weights(similarity_map(early, centred=settings.centred), beta)
+        unit = unit_tokens(repaired(hidden[layers.pre + 1]), centred=settings.centred)
+    if unit is not None and settings.feature_adjust:
+        x = aggregate(unit, settings.beta, x)
 
-    out = through_last_block(x, hidden[-1])
+    passes, with_class = [x], [hidden[-1]]
     if settings.two_pass:
         levels = torch.stack([hidden[index + 1] for index in layers.multi]).sum(0)
-        out = out + through_last_block(patch_tokens(levels, tower_pass), levels)
+        passes.append(patch_tokens(levels, tower_pass))
+        with_class.append(levels)
+    attended = self_adjusted_attention(block, passes, unit if settings.attention_adjust else None, settings)
+    out = torch.zeros_like(x)
+    for tokens, whole in zip(attended, with_class, strict=True):
+        class_term = weighted_class_token(whole, tower_pass, settings.class_residual)
+        out = out + finish_block(block, tokens, residual=None, class_term=class_term, keep_ffn=settings.keep_ffn)
+
+    if settings.output_adjust:
+        early = unit_tokens(patch_tokens(hidden[layers.post + 1], tower_pass), centred=settings.centred)
+        out = aggregate(early, settings.beta if settings.output_beta is None else settings.output_beta, out)
     return out
