@@ -130,6 +130,8 @@ def test_resumed_training_equals_an_unbroken_run(tmp_path: Path, pictures: Pictu
     assert weights[0].read_bytes() == weights[1].read_bytes()
     with pytest.raises(ConventionError, match="batch_size"):
         training.train(replace(CONFIG, batch_size=4), pictures, tmp_path / "slices")
+    with pytest.raises(ConventionError, match="phases"):
+        training.train(replace(CONFIG, phases=(Phase(5, 8), Phase(3, 16))), pictures, tmp_path / "slices")
     model = read_small_clip(weights[0])
     assert model.embed_text(("chair", "couch"), ("a {}",)).shape == (2, 16)
 
@@ -158,3 +160,18 @@ def test_dropping_no_patch_changes_nothing_and_heads_agree() -> None:
 def test_visibility_scale_is_an_affine_map() -> None:
     scale = VisibilityScale()
     assert float(scale(torch.tensor(0.5)).detach()) == pytest.approx(0.5 * 20 - 5, rel=1e-5)
+
+
+def test_a_run_may_be_lengthened_while_its_rate_is_stable(
+    tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = replace(CONFIG, phases=(Phase(7, 8), Phase(2, 16)))
+    clock = iter(range(10_000))
+    with monkeypatch.context() as patched:
+        patched.setattr(training.time, "monotonic", lambda: float(next(clock)))
+        stopped = training.train(CONFIG, pictures, tmp_path / "lengthened", minutes=0.1)
+    assert 0 < stopped.step <= 6
+    training.train(longer, pictures, tmp_path / "lengthened")
+    training.train(longer, pictures, tmp_path / "whole")
+    weights = [training.export(longer, tmp_path / name, tmp_path / f"{name}.st").read_bytes() for name in ("lengthened", "whole")]
+    assert weights[0] == weights[1]

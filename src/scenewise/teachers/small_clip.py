@@ -30,6 +30,7 @@ from scenewise.networks.small_clip import (
 from scenewise.teachers.towers import LastBlock, TokenPass
 
 FORMAT = "scenewise small clip 1"
+_METADATA = "scenewise"  # one entry only: safetensors writes several in no fixed order
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "small_clip.safetensors"
 NAME = "small-clip"
 
@@ -186,13 +187,14 @@ def save_small_clip(path: Path, network: SmallClip, language: Language) -> None:
 
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in network.state_dict().items()}
     description = {
+        "format": FORMAT,
         "shape": asdict(network.shape),
         "words": list(language.words),
         "nouns": {name: list(group) for name, group in language.nouns.items()},
         "content": sorted(language.content),
         "templates": list(language.templates),
     }
-    atomic_write_bytes(path, save(tensors, metadata={"format": FORMAT, "description": json.dumps(description)}))
+    atomic_write_bytes(path, save(tensors, metadata={_METADATA: json.dumps(description)}))
 
 
 def read_small_clip(path: Path) -> SmallClipModel:
@@ -205,10 +207,9 @@ def read_small_clip(path: Path) -> SmallClipModel:
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise DataFormatError(path, "format", expected=FORMAT, got=metadata.get("format"))
-            description: dict[str, Any] = json.loads(metadata["description"])
+            description: dict[str, Any] = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+            if description.get("format") != FORMAT:
+                raise DataFormatError(path, "format", expected=FORMAT, got=description.get("format"))
             network = SmallClip(SmallClipShape(**description["shape"]))
             network.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118 - not a dict
             language = Language(

@@ -127,16 +127,20 @@ def write_shard(
             advance()
     pictures = Pictures.joined(parts)
     tensors = {"images": pictures.images, **{name: getattr(pictures.records, name) for name in _RECORD_FIELDS}}
-    atomic_write_bytes(path, save(tensors, metadata={"settings": settings.fingerprint(), "seeds": f"{seeds.start}:{seeds.stop}"}))
+    atomic_write_bytes(path, save(tensors, metadata={"made_with": _made_with(settings, seeds)}))
     return path
+
+
+def _made_with(settings: PictureSettings, seeds: range) -> str:
+    return f"{settings.fingerprint()} {seeds.start}:{seeds.stop}"
 
 
 def _require_settings(path: Path, settings: PictureSettings, seeds: range) -> None:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        found = file.metadata() or {}
-    if found.get("settings") != settings.fingerprint() or found.get("seeds") != f"{seeds.start}:{seeds.stop}":
+        found = (file.metadata() or {}).get("made_with")
+    if found != _made_with(settings, seeds):
         raise ConventionError(
             f"{path}", expected="pictures of these settings and rooms", got="others", fix="remove the folder or choose another"
         )

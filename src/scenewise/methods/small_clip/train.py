@@ -20,8 +20,9 @@ from scenewise.engine.checkpoints import Checkpoint, Checkpointer, require_same_
 from scenewise.engine.journal import Journal
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
+from scenewise.errors import ConventionError
 from scenewise.methods.small_clip.batches import Words, batch_at
-from scenewise.methods.small_clip.config import PictureSettings, SmallClipConfig
+from scenewise.methods.small_clip.config import Phase, PictureSettings, SmallClipConfig
 from scenewise.methods.small_clip.objective import VisibilityScale, losses_of
 from scenewise.methods.small_clip.pictures import Pictures, pictures_of_room, read_shards, write_shard
 from scenewise.networks.small_clip import SmallClip, normalised
@@ -146,7 +147,7 @@ def train(
     step, seconds_before = 0, 0.0
     found = checkpoints.latest()
     if found is not None:
-        require_same_run(found, config=described, data_hash=data_hash)
+        _require_same_steps(found, config, described, data_hash)
         both.load_state_dict(dict(found.parameters))
         _load_moments(optimizer, names, found.optimizer, found.step)
         step, seconds_before = found.step, float(found.details["seconds"])
@@ -182,6 +183,28 @@ def train(
     if step % config.save_every and step < config.steps:
         _save(checkpoints, both, optimizer, names, step, described, data_hash, seconds_before + time.monotonic() - began)
     return _report(network, language, validation, step, config, seconds_before + time.monotonic() - began)
+
+
+def _require_same_steps(found: Checkpoint, config: SmallClipConfig, described: Mapping[str, Any], data_hash: str) -> None:
+    """Refuses to go on with another recipe; a longer or shorter one that agrees on all steps taken so far is the same.
+
+    Raises:
+        ConventionError: naming what differs.
+    """
+    taken = dict(found.config)
+    try:
+        earlier = replace(config, phases=tuple(Phase(**phase) for phase in taken["phases"]))
+    except (KeyError, TypeError) as error:
+        raise ConventionError("resume: the checkpoint", expected="a recipe with phases", got=str(error)) from error
+    steps = range(found.step)
+    if [(config.rate_at(i), config.patches_at(i)) for i in steps] != [(earlier.rate_at(i), earlier.patches_at(i)) for i in steps]:
+        raise ConventionError(
+            "resume: option phases",
+            expected="the same learning rate and patches in all steps taken",
+            got="others",
+            fix="use the phases the run was started with, or start anew in another folder",
+        )
+    require_same_run(replace(found, config={**taken, "phases": described["phases"]}), config=described, data_hash=data_hash)
 
 
 @contextmanager
