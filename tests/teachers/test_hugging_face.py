@@ -221,6 +221,24 @@ def test_an_unreachable_id_is_one_clear_error_at_once(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_in_the_cache_needs_no_network(models, tmp_path, monkeypatch):
+    """By id from a cache as any Hugging Face program leaves it: files behind links, branch names in refs."""
+    from huggingface_hub import constants
+
+    _, ours, folder = models["clip"]
+    snapshot = tmp_path / "models--someone--tiny" / "snapshots" / ("a" * 40)
+    (tmp_path / "models--someone--tiny" / "refs").mkdir(parents=True)
+    (tmp_path / "models--someone--tiny" / "refs" / "main").write_text("a" * 40)
+    snapshot.mkdir(parents=True)
+    for file in folder.iterdir():
+        (snapshot / file.name).symlink_to(file)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert load_hugging_face_clip("someone/tiny").fingerprint == ours.fingerprint
+    (snapshot / "model.safetensors").unlink()  # the rest of an unfinished download
+    with pytest.raises(ResourceError, match="the network is switched off"):
+        load_hugging_face_clip("someone/tiny")
+
+
 def test_a_silent_network_is_found_out_in_seconds(monkeypatch):
     """A server that takes the connection and never answers."""
     from huggingface_hub import constants

@@ -261,8 +261,9 @@ def load_hugging_face_folder(name: str, folder: ModelFolder, *, device: str = "c
         "siglip2": ("Siglip2Config", "Siglip2Model"),
     }
     config_class, model_class = (getattr(transformers, each) for each in names[folder.model_type])
-    was_showing = logging.is_progress_bar_enabled()
+    was_showing, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # a second of loading needs none, and progress is told in one place
+    logging.set_verbosity_error()  # what is wrong with a model is checked here and told in one sentence
     try:
         config = config_class.from_pretrained(path, local_files_only=True)
         _check_weights(path, folder, config, model_class)
@@ -274,6 +275,7 @@ def load_hugging_face_folder(name: str, folder: ModelFolder, *, device: str = "c
     except Exception as error:  # transformers promises no closed set of errors for a damaged model
         raise _not_loadable(path, "a model that transformers can load", error) from error
     finally:
+        logging.set_verbosity(verbosity)
         if was_showing:
             logging.enable_progress_bar()
     model = model.eval().requires_grad_(False).to(device)

@@ -163,8 +163,8 @@ def _from_hub(name: str, model_types: Sequence[str], revision: str | None, local
             "huggingface_hub", needed_for=f"the model {name} from Hugging Face", extra="foundation"
         ) from error
 
-    cached = _snapshot(name, (*_DESCRIPTIONS, *_HUB_WEIGHTS, OPEN_CLIP_WEIGHTS), revision, local_files_only=True)
-    if isinstance(cached, Path):
+    cached = _cached_folder(name, revision)
+    if cached is not None:
         try:
             return _inspect(cached, model_types, name)
         except DataFormatError:  # only a part of it is in the cache
@@ -173,11 +173,11 @@ def _from_hub(name: str, model_types: Sequence[str], revision: str | None, local
         return "nothing in the local cache, and the network is switched off (HF_HUB_OFFLINE)"
     if not _answers(constants.ENDPOINT):
         return f"nothing in the local cache, and {constants.ENDPOINT} does not answer"
-    described = _snapshot(name, _DESCRIPTIONS, revision, local_files_only=False)
+    described = _snapshot(name, _DESCRIPTIONS, revision)
     if isinstance(described, str):
         return described
     weights = _HUB_WEIGHTS if _model_type(described) in model_types else (OPEN_CLIP_WEIGHTS,)
-    folder = _snapshot(name, (*_DESCRIPTIONS, *weights), revision, local_files_only=False)
+    folder = _snapshot(name, (*_DESCRIPTIONS, *weights), revision)
     if isinstance(folder, str):
         return folder
     return _inspect(folder, model_types, name)
@@ -186,7 +186,18 @@ def _from_hub(name: str, model_types: Sequence[str], revision: str | None, local
 _NO = ("", "0", "false", "no", "off")
 
 
-def _snapshot(name: str, patterns: Iterable[str], revision: str | None, *, local_files_only: bool) -> Path | str:
+def _cached_folder(name: str, revision: str | None) -> Path | None:
+    """Where the cache keeps a model's files, whichever program put them there and how many of them."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    for file in ("config.json", OPEN_CLIP_CONFIG):
+        found = try_to_load_from_cache(name, file, cache_dir=constants.HF_HUB_CACHE, revision=revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
+def _snapshot(name: str, patterns: Iterable[str], revision: str | None) -> Path | str:
     """The folder of a model in the cache after the files were fetched, or why there is none."""
     from huggingface_hub import snapshot_download
 
@@ -195,7 +206,6 @@ def _snapshot(name: str, patterns: Iterable[str], revision: str | None, *, local
             name,
             revision=revision,
             allow_patterns=list(patterns),
-            local_files_only=local_files_only,
             etag_timeout=_PROBE_SECONDS,
         )
     except Exception as error:  # the client promises no closed set: its own, the HTTP library's, the system's
