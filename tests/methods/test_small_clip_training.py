@@ -153,8 +153,14 @@ def test_dropping_no_patch_changes_nothing_and_heads_agree() -> None:
     normed = block.norm1(tokens)
     q, k, v = (block.split_heads(part) for part in block.qkv(normed).chunk(3, dim=-1))
     for causal in (False, True):
-        fused = block.out(F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(-2))
-        assert torch.allclose(block.attend(normed, causal), fused, atol=1e-6)
+        logits = q @ k.transpose(-1, -2) / 4  # two heads of 16 channels
+        if causal:
+            logits = logits + torch.full((5, 5), -torch.inf).triu(1)
+        expected = block.out((logits.softmax(-1) @ v).transpose(1, 2).flatten(-2))
+        assert torch.allclose(block.attend(normed, causal), expected, atol=1e-6)
+        half = block.to(torch.bfloat16).attend(normed.to(torch.bfloat16), causal).float()
+        assert torch.allclose(half, expected, atol=0.02)
+        block.float()
 
 
 def test_visibility_scale_is_an_affine_map() -> None:
