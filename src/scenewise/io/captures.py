@@ -13,6 +13,7 @@ from scenewise.io.colmap import find_colmap_model, read_colmap
 from scenewise.io.datasets import DATASET_PRESETS
 from scenewise.io.georeference import georeference_capture
 from scenewise.io.images import IMAGE_SUFFIXES, Background
+from scenewise.io.nuscenes import find_nuscenes_tables, read_nuscenes_capture
 from scenewise.io.rgbd import find_rgbd_layout, read_rgbd
 from scenewise.io.transforms_json import TRANSFORMS_NAMES, read_transforms
 from scenewise.io.views import is_file
@@ -32,7 +33,7 @@ def open_capture(
     background: Background | None = None,
     images: str | Path | None = None,
 ) -> Capture:
-    """Reads the capture in a folder: COLMAP model, ``transforms.json``, or RGB-D frames.
+    """Reads the capture in a folder: COLMAP model, ``transforms.json``, RGB-D frames, or a nuScenes keyframe.
 
     The input's world frame is kept.  Where the files do not say which way is up, it is estimated from the cameras; where there
     are GPS positions, the capture is georeferenced.
@@ -77,6 +78,9 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
     if find_rgbd_layout(path) is not None:
         capture = read_rgbd(path, background=background)
         return capture if factor is None else capture.downscaled(factor)
+    if find_nuscenes_tables(path) is not None:
+        capture = read_nuscenes_capture(path, background=background)
+        return capture if factor is None else capture.downscaled(factor)
     model = find_colmap_model(path)
     has_transforms = any(is_file(path / name) for name in TRANSFORMS_NAMES)
     # nerfstudio keeps COLMAP's run under colmap/, in another frame than its transforms.json; elsewhere the model is the original.
@@ -91,11 +95,23 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
         path,
         expected="one of: a COLMAP model (cameras.bin, images.bin or .txt in the folder, sparse/0 or sparse); "
         + " or ".join(TRANSFORMS_NAMES)
-        + "; RGB-D frames (frame-000000.pose.txt … or rgb.txt with groundtruth.txt)",
+        + "; RGB-D frames (frame-000000.pose.txt … or rgb.txt with groundtruth.txt)"
+        + "; nuScenes tables (v1.0-…/sample_data.json)",
         got=f"{pictures} images without camera poses" if pictures else "none of them",
         fix="compute poses first, for example with COLMAP's automatic_reconstructor, then pass the folder that holds sparse/"
         if pictures
         else "pass the folder that holds the capture",
+    )
+
+
+def is_capture(path: Path) -> bool:
+    """Whether a folder holds files of a layout that :func:`open_capture` reads; they may still be damaged."""
+    has_transforms = any(is_file(path / name) for name in TRANSFORMS_NAMES)
+    return (
+        has_transforms
+        or find_rgbd_layout(path) is not None
+        or find_nuscenes_tables(path) is not None
+        or find_colmap_model(path) is not None
     )
 
 
