@@ -83,7 +83,6 @@ def test_teachers_of_classes_have_no_words(tmp_path: Path):
 @dataclass
 class OneHotText:
     dim: int = 2
-    fingerprint: str = "words"
 
     def embed_text(self, phrases: Sequence[str], templates: Sequence[str]) -> np.ndarray:
         return np.eye(self.dim, dtype=np.float32)[[len(phrase) % self.dim for phrase in phrases]]
@@ -93,7 +92,6 @@ def test_a_text_encoder_opens_the_vocabulary(tmp_path: Path):
     folder = make(tmp_path, FEATURES, TeacherAnswer(values=np.ones((1, 1, 2), dtype=np.float32)))
     teacher = FilesTeacher(folder, OneHotText())
     assert teacher.vocabulary() is None and teacher.embed_text(["abc"], ["{}"]).tolist() == [[0, 1]]
-    assert teacher.fingerprint != FilesTeacher(folder).fingerprint
     with pytest.raises(ConventionError, match=r"expected 2 numbers per phrase, got 3\. Fix: .*some/clip"):
         FilesTeacher(folder, OneHotText(dim=3)).embed_text(["abc"], ["{}"])
 

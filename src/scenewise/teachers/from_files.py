@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, final, runtime_checkable
+from typing import final
 
 import numpy as np
 from jaxtyping import Float32
@@ -30,20 +30,10 @@ from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.protocol import Teacher
+from scenewise.teachers.text_encoders import TextEncoder
 
-FILES_PREFIX = "files:"
 _MARK_FILE = "export.json"
 _MAX_FIELD_BYTES = 4 << 30  # of labels turned into a column per class
-
-
-@runtime_checkable
-class TextEncoder(Protocol):
-    """The half of a teacher that understands words."""
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def embed_text(self, phrases: Sequence[str], templates: Sequence[str]) -> Float32[np.ndarray, "phrases dim"]: ...
 
 
 @final
@@ -71,14 +61,16 @@ class FilesTeacher:
     @property
     def name(self) -> str:
         """``files:`` and the folder."""
-        return f"{FILES_PREFIX}{self.folder}"
+        return f"files:{self.folder}"
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over ``teacher.json`` and the names, sizes and times of all files; reading them whole would take too long."""
+        """SHA-256 over ``teacher.json`` and the names, sizes and times of all files; reading them whole would take too long.
+
+        Words do not enter, because they do not change the answers.
+        """
         if self._fingerprint is None:
             digest = hashlib.sha256((self.folder / TEACHER_FILE).read_bytes())
-            digest.update((self._encoder.fingerprint if self._encoder is not None else "").encode())
             for path in sorted(self.folder.rglob("*.safetensors")):
                 state = path.stat()
                 digest.update(f"{path.relative_to(self.folder).as_posix()}|{state.st_size}|{state.st_mtime_ns}\n".encode())
