@@ -80,7 +80,7 @@ class SmallClipConfig:
 
     pictures: PictureSettings = field(default_factory=PictureSettings)
     shape: SmallClipShape = field(default_factory=SmallClipShape)
-    phases: tuple[Phase, ...] = (Phase(9000, 48), Phase(2400, 96), Phase(1500, 144))
+    phases: tuple[Phase, ...] = (Phase(7400, 48), Phase(1800, 96), Phase(1200, 144))
     batch_size: int = 128
     learning_rate: float = 1e-3
     temperature_rate: float = 10.0
