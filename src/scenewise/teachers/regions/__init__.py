@@ -1,0 +1,1 @@
+"""Sources of regions in images: superpixels that need no model, and SAM."""
