@@ -28,6 +28,7 @@ from label_free_rooms import (  # noqa: E402
     WIDTH,
     ReplayedPasses,
     View,
+    color_classifier_confusion,
     confusion_of_views,
     dense_field,
     question_for,
@@ -75,7 +76,7 @@ from scenewise.teachers.read_outs import (  # noqa: E402
 from scenewise.teachers.read_outs.injection import Anomalies, TowerWithAnomalies, random_direction  # noqa: E402
 from scenewise.teachers.small_clip import WEIGHTS, load_small_clip  # noqa: E402
 from scenewise.worlds.classes import CLASS_NAMES, class_id  # noqa: E402
-from scenewise.worlds.seeds import BENCHMARK_SEEDS, VALIDATION_SEEDS  # noqa: E402
+from scenewise.worlds.seeds import BENCHMARK_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS  # noqa: E402
 
 ROOT = HERE.parents[1]
 INJECTED = Anomalies(fraction=0.03, scale=8.0)
@@ -280,6 +281,18 @@ class Bench:
 
         return Arm("window_cls_control", self.described(control=True), run)
 
+    def colors(self) -> Arm:
+        """Colour alone, with labels and true regions: how much of the world can be named without shape."""
+        rooms = 12 if self.sizes.rooms < 8 else 240
+
+        def run(seed: int) -> Outcome:
+            started = time.monotonic()
+            training = [TRAINING_SEEDS[-1 - seed * rooms - i] for i in range(rooms)]
+            matrix = color_classifier_confusion(training, self.rooms(seed), self.sizes.views, seed)
+            return self.outcome(matrix, started, 0)
+
+        return Arm("color_with_labels", self.described(rooms_with_labels=rooms), run)
+
     def guess(self, name: str) -> Arm:
         """Uniform random classes, or wall everywhere."""
 
@@ -412,7 +425,7 @@ def main() -> int:
     published = {name: options_[0] for name, options_ in grids().items()}
     segments = PointSegments(neighbours=12, k=0.01, min_size=20)
 
-    arms: list[Arm] = [bench.guess("chance"), bench.guess("most_frequent"), bench.control()]
+    arms: list[Arm] = [bench.guess("chance"), bench.guess("most_frequent"), bench.colors(), bench.control()]
     arms += [bench.pixels(f"{name}_published", settings) for name, settings in published.items() if name != "clip"]
     arms += [bench.pixels(name, settings) for name, (settings, _) in chosen.items()]
     arms += [bench.pixels(name, settings) for name, settings in steps_in_turn(tuned).items()]
@@ -455,6 +468,19 @@ def main() -> int:
             of("sc_clip"),
             of("window_cls_control"),
             at_least=6.0,
+        ),
+        threshold_claim(
+            "color_below_half_of_oracle",
+            "a classifier of region colours trained with labels on true regions stays below half of what the truth itself gets",
+            [50.0 - value for value in of("color_with_labels")],
+            0.0,
+        ),
+        threshold_claim("dense_25", "dense mIoU of the embedded model is at least 25 % over 15 classes", of("sc_clip"), 25.0),
+        threshold_claim(
+            "dense_14_without_windows",
+            "without sliding windows it is at least 14 %",
+            [max(pair) for pair in zip(of("sc_clip_no_windows"), of("maskclip_no_windows"))],
+            14.0,
         ),
     ]
     notes = [
