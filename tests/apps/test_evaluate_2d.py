@@ -231,3 +231,30 @@ def test_options_name_the_data_sets_that_exist_and_check_themselves():
     ):
         with pytest.raises(ConventionError, match=message):
             Evaluate2dOptions("voc21", Path(), **wrong)
+
+
+def test_a_hugging_face_clip_with_a_read_out(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("transformers")
+    from scenewise.teachers.text_encoders import PromptEnsembleEncoder
+    from teachers.tiny_models import save_tiny_clip
+
+    def embed_text(self: object, phrases: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+        return np.random.default_rng(0).normal(size=(len(phrases), 16)).astype(np.float32)  # thousands of prompts take long
+
+    monkeypatch.setattr(PromptEnsembleEncoder, "embed_text", embed_text)
+
+    save_tiny_clip(tmp_path / "clip")  # trained on 32 pixels: windows of 32 every 16 on images 48 high, 80 for Cityscapes
+    results = {}
+    for name, short_side in (("voc20", 48), ("cityscapes", 80)):
+        root = fabricate(name, tmp_path / name)
+        assert main(["eval-2d", name, str(root), "--teacher", str(tmp_path / "clip"), "--read-out", "maskclip", "--json"]) == 0
+        results[name] = result = json.loads(capsys.readouterr().out)
+        assert result["read_out"] == "maskclip" and len(result["prompts"]) == 80 and result["coverage"] == 1.0
+        shown = result["settings"]["teacher_settings"]
+        assert shown["resize"]["short_side"] == short_side and (shown["windows"]["crop"], shown["windows"]["stride"]) == (32, 16)
+    assert results["voc20"]["settings"]["fingerprint"] != results["cityscapes"]["settings"]["fingerprint"]
+
+
+def test_the_embedded_teacher_says_which_words_it_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["eval-2d", "voc20", str(fabricate("voc20", tmp_path))]) == 2
+    assert "aeroplane" in capsys.readouterr().err

@@ -128,7 +128,8 @@ def evaluate_2d(options: Evaluate2dOptions, progress: Progress | None = None, *,
     everything = dataset.open(options.root)  # before the teacher: a wrong path should not wait for a download
     images = everything if options.limit is None else everything.first(options.limit)
     with torch_threads(options.threads):
-        read_out, about_teacher = None, {}
+        read_out: str | None = None
+        about_teacher: dict[str, Any] = {}
         if teacher is None:
             teacher, read_out, about_teacher = _opened_teacher(options, dataset)
         question = ask_for_classes(teacher, images.vocabulary, _kind(teacher, images))

@@ -21,7 +21,7 @@ The grid covers the whole undistorted image; the centre of cell i lies at (i + Â
 [0, 1] says how sure a cell is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
@@ -183,7 +183,7 @@ def read_answer(path: str | Path, info: TeacherFilesInfo) -> TeacherAnswer:
         DataFormatError: not a safetensors file, without the kind's tensor, or with shapes, types or values that do not fit.
     """
     path = Path(path)
-    kinds = {info.kind: _INTEGERS if info.kind == "labels" else _FLOATS, "confidence": _FLOATS}
+    kinds: dict[str, Sequence[str]] = {info.kind: _INTEGERS if info.kind == "labels" else _FLOATS, "confidence": _FLOATS}
     tensors = _read(path, kinds, required=info.kind)
     main, confidence = tensors[info.kind], tensors.get("confidence")
     wanted = 2 if info.kind == "labels" else 3
@@ -280,7 +280,7 @@ def write_text_embeddings(folder: str | Path, info: TeacherFilesInfo, rows: Floa
     atomic_write_bytes(Path(folder) / TEXT_FILE, save({"text_embeddings": np.ascontiguousarray(rows, dtype=np.float32)}))
 
 
-def _read(path: Path, kinds: dict[str, Sequence[str]], *, required: str) -> dict[str, np.ndarray]:
+def _read(path: Path, kinds: Mapping[str, Sequence[str]], *, required: str) -> dict[str, np.ndarray]:
     """The tensors of a file that are asked for, their number types checked before they are loaded."""
     from safetensors import SafetensorError, safe_open
 

@@ -26,7 +26,7 @@ from scenewise.io.teacher_files import (
     write_text_embeddings,
 )
 from scenewise.scenes.class_colors import class_colors
-from scenewise.scenes.dense_fields import DenseField
+from scenewise.scenes.dense_fields import DenseField, FieldKind
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.protocol import Teacher
@@ -98,7 +98,7 @@ class FilesTeacher:
             return None
         answer = read_answer(path, self.info)
         values = self._one_hot(answer, path) if answer.labels is not None else self._scaled(answer)
-        kind = "features" if self.info.kind == "features" else "probabilities"
+        kind: FieldKind = "features" if self.info.kind == "features" else "probabilities"
         return DenseField(values, height=image.shape[0], width=image.shape[1], kind=kind)
 
     def _one_hot(self, answer: TeacherAnswer, path: Path) -> Float32[np.ndarray, "rows columns dim"]:
