@@ -128,6 +128,18 @@ class JsonFields:
             raise self.wrong(key, f"finite numbers in the shape {'×'.join(map(str, shape))}", _brief(value))
         return np.array(value, dtype=np.float64)
 
+    def integers(self, key: str, default: Any = _REQUIRED) -> Any:
+        """A list of whole numbers of 64 bits; ``default=None`` also allows null."""
+        value = self._take(key, default)
+        if value is None and default is None:
+            return None
+        if not isinstance(value, list):
+            raise self.wrong(key, "a list […]", _brief(value))
+        wrong = next((i for i, item in enumerate(value) if type(item) is not int or not -(2**63) <= item < 2**63), None)
+        if wrong is not None:
+            raise self.wrong(f"{key}[{wrong}]", "a whole number of 64 bits", _brief(value[wrong]))
+        return value
+
     def object(self, key: str, default: Any = _REQUIRED) -> Any:
         """A nested object as :class:`JsonFields`; ``default=None`` also allows null."""
         value = self._take(key, default)

@@ -223,7 +223,7 @@ class SamRegions:
     def _embedding(self, image: ImageU8) -> Float[Tensor, "1 channels rows columns"]:
         if min(image.shape[:2]) < 1:
             raise ConventionError("image", expected="at least one pixel", got=f"{image.shape[0]}×{image.shape[1]}")
-        key = hashlib.sha256(np.ascontiguousarray(image)).digest() + repr(image.shape).encode()
+        key = hashlib.sha256(image.tobytes()).digest() + repr(image.shape).encode()
         if self._last is None or self._last[0] != key:
             self._last = key, self._model.get_image_embeddings(self.pixel_values(image).to(self._device))
         return self._last[1]
