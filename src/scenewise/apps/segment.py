@@ -61,7 +61,7 @@ from scenewise.parts.labelfree.oversegmentation import (
     supervoxels,
 )
 from scenewise.parts.labelfree.oversegmentation import mesh_segments as segments_of_mesh
-from scenewise.parts.labelfree.pixel_classes import ClassQuestion, ask_for_classes
+from scenewise.parts.labelfree.pixel_classes import ClassQuestion, ask_for_classes, kind_of_answers
 from scenewise.parts.labelfree.point_normals import nearest_viewpoints
 from scenewise.parts.labelfree.votes import MajorityVote
 from scenewise.rendering import render
@@ -217,7 +217,7 @@ def segment(
     progress = NullProgress() if progress is None else progress
     with compute_threads(options.threads) as threads:
         asked = teacher_of(options) if teacher is None else teacher
-        question = ask_for_classes(asked, vocabulary_of(options, asked))
+        question = ask_for_classes(asked, vocabulary_of(options, asked), kind_of_answers(asked))
         if question.unknown_classes:
             names = ", ".join(question.unknown_classes)
             warnings.warn(f"{asked.name} never gives: {names}", CaptureWarning, stacklevel=2)

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scenewise.errors import ConventionError, ResourceError
+from scenewise.scenes.class_colors import class_colors
+from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.protocol import Teacher
 from scenewise.teachers.read_outs.settings import ReadOutSettings, ScClipSettings, read_out_named
 
@@ -140,6 +142,7 @@ def _small_clip(device: str) -> "tuple[LoadedClip[VisionTower], ClipTeacherSetti
 
     model = load_small_clip()
     model.network.to(device)
+    nouns = model.language.nouns
     size, patch = model.tower.native_size, model.tower.patch_size
     clip: LoadedClip[VisionTower] = LoadedClip(
         name=SMALL_CLIP,
@@ -148,6 +151,7 @@ def _small_clip(device: str) -> "tuple[LoadedClip[VisionTower], ClipTeacherSetti
         logit_scale=model.logit_scale,
         fingerprint=hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
         device=device,
+        vocabulary=Vocabulary(tuple(nouns), tuple(nouns.values()), model.language.templates, class_colors(len(nouns))),
     )
     return clip, ClipTeacherSettings(
         read_out=SMALL_CLIP_READ_OUT,

@@ -173,8 +173,8 @@ class ClipTeacher:
         return self.settings.templates
 
     def vocabulary(self) -> Vocabulary | None:
-        """None: any word can be asked for."""
-        return None
+        """The words the model was trained on, where these are few; None: any word can be asked for."""
+        return self.clip.vocabulary
 
 
 def _features_function(

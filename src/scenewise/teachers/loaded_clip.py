@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.text_encoders import TextEncoder
 
 Tower = TypeVar("Tower", covariant=True)
@@ -19,6 +20,7 @@ class LoadedClip(Generic[Tower]):
         logit_scale: inverse temperature the model was trained to.
         fingerprint: hash of weights and configuration.
         device: where the weights are.
+        vocabulary: the words it was trained on, where these are few; None = any word can be asked for.
     """
 
     name: str
@@ -27,3 +29,4 @@ class LoadedClip(Generic[Tower]):
     logit_scale: float
     fingerprint: str
     device: str
+    vocabulary: Vocabulary | None = None

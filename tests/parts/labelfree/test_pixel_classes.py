@@ -42,6 +42,8 @@ class Listed:
     def embed_text(self, phrases: Sequence[str], templates: Sequence[str]) -> np.ndarray:
         assert list(templates) == ["own {}"]
         known = ["wall", "floor", "screen", "chair"] if self.own is None else list(self.own.names)
+        if any(phrase not in known for phrase in phrases):
+            raise ConventionError("text", expected=", ".join(known), got="another word")
         return np.eye(len(known), dtype=np.float32)[[known.index(phrase) for phrase in phrases]]
 
     def default_templates(self) -> tuple[str, ...]:

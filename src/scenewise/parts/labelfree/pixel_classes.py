@@ -58,6 +58,18 @@ class ClassQuestion:
         return table
 
 
+def kind_of_answers(teacher: Teacher) -> FieldKind:
+    """What a teacher's fields hold, before the first of them: a teacher that has a list but no text gives probabilities."""
+    own = teacher.vocabulary()
+    if own is None:
+        return "features"
+    try:
+        teacher.embed_text(own.queries[:1], teacher.default_templates())
+    except ConventionError:
+        return "probabilities"
+    return "features"
+
+
 def ask_for_classes(teacher: Teacher, vocabulary: Vocabulary, kind: FieldKind = "features") -> ClassQuestion:
     """The question for the classes of a vocabulary, in the words and prompts that suit a teacher.
 
@@ -73,10 +85,14 @@ def ask_for_classes(teacher: Teacher, vocabulary: Vocabulary, kind: FieldKind = 
         ConventionError: a phrase without text; or a fixed list without any of the classes or, where it is of text, without one.
     """
     own = teacher.vocabulary()
-    if own is None and kind == "features":
-        templates = tuple(teacher.default_templates())
+    templates = tuple(teacher.default_templates())
+    if kind == "features":
         asked = replace(vocabulary, templates=templates)
-        return ClassQuestion(asked, text=teacher.embed_text(asked.queries, templates))
+        try:  # a teacher with a list may understand more than the names on it
+            return ClassQuestion(asked, text=teacher.embed_text(asked.queries, templates))
+        except ConventionError:
+            if own is None:
+                raise
     names = () if own is None else own.names
     position = {_folded(name): index for index, name in enumerate(names)}
     # Its own name first: "background" may stand for itself or for the words that describe it.
@@ -92,7 +108,6 @@ def ask_for_classes(teacher: Teacher, vocabulary: Vocabulary, kind: FieldKind = 
         )
     if kind == "probabilities":
         return ClassQuestion(vocabulary, columns=columns)
-    templates = tuple(teacher.default_templates())
     asked = replace(vocabulary, phrases=tuple(tuple(names[column] for column in found) for found in columns), templates=templates)
     return ClassQuestion(asked, text=teacher.embed_text(asked.queries, templates))
 
