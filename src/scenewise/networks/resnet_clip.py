@@ -92,7 +92,7 @@ class AttentionPool(nn.Module):
     def tokens(self, maps: Float[Tensor, "batch features rows columns"]) -> Float[Tensor, "batch tokens features"]:
         """Mean and cells, with positions (interpolated where the grid is not the trained one)."""
         cells = maps.flatten(2).transpose(1, 2)
-        positions = self.positional_embedding
+        positions: Tensor = self.positional_embedding
         if maps.shape[-2:] != (self.grid, self.grid):
             square = positions[1:].T.unflatten(1, (self.grid, self.grid))[None]
             spread = F.interpolate(square, maps.shape[-2:], mode="bicubic", align_corners=False)[0].flatten(1).T

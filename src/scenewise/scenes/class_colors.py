@@ -34,7 +34,6 @@ def _all_colors() -> tuple[Color, ...]:
         following = int(np.argmax(nearest))
         order.append(following)
         nearest = np.minimum(nearest, np.linalg.norm(lab - lab[following], axis=1))
-        nearest[order] = -1.0
     return tuple((int(r), int(g), int(b)) for r, g, b in lattice[order])
 
 
