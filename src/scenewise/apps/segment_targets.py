@@ -152,10 +152,10 @@ def _read_cloud(path: Path, capture: Capture) -> tuple[PointCloud, TriangleMesh 
         try:
             mesh = read_mesh(path)
         except ScenewiseError:  # no triangles: just points
-            return _with_own_colors(cloud, extra), None
+            return with_own_colors(cloud, extra), None
         if len(mesh.vertices_in_world) == len(cloud):
-            return _with_own_colors(cloud, extra), replace(mesh, vertices_in_world=cloud.points_in_world)
-        return _with_own_colors(cloud, extra), None
+            return with_own_colors(cloud, extra), replace(mesh, vertices_in_world=cloud.points_in_world)
+        return with_own_colors(cloud, extra), None
     mesh = read_mesh(path)
     return PointCloud(mesh.vertices_in_world, mesh.colors_u8), mesh
 
@@ -184,7 +184,7 @@ def _scene(folder: Path, options: SegmentOptions) -> SpatialTarget:
     if (folder / POINTS_FILE).exists():
         stored, extra = read_points_ply_with_extra(folder / POINTS_FILE)
         if len(stored):
-            cloud, source = _with_own_colors(stored, extra), f"{len(stored):,} points of {folder / POINTS_FILE}"
+            cloud, source = with_own_colors(stored, extra), f"{len(stored):,} points of {folder / POINTS_FILE}"
     return SpatialTarget(scene, _chosen(frames, options), cloud, source, folder=folder)
 
 
@@ -206,7 +206,7 @@ def _posed_as_in(scene: Scene, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     return tuple(found)
 
 
-def _with_own_colors(cloud: PointCloud, extra: dict[str, np.ndarray]) -> PointCloud:
+def with_own_colors(cloud: PointCloud, extra: dict[str, np.ndarray]) -> PointCloud:
     """The cloud with the colours of the photographs, which our own ``points.ply`` keeps in further columns."""
     if all(name in extra and extra[name].dtype == np.uint8 for name in PHOTO_COLUMNS):
         return replace(cloud, colors_u8=np.stack([extra[name] for name in PHOTO_COLUMNS], axis=1))
