@@ -15,6 +15,7 @@ from scenewise.io.georeference import georeference_capture
 from scenewise.io.images import IMAGE_SUFFIXES, Background
 from scenewise.io.nuscenes import find_nuscenes_tables, read_nuscenes_capture
 from scenewise.io.rgbd import find_rgbd_layout, read_rgbd
+from scenewise.io.scannet import find_scannet_layout, read_scannet
 from scenewise.io.transforms_json import TRANSFORMS_NAMES, read_transforms
 from scenewise.io.views import is_file
 from scenewise.scenes.captures import Capture
@@ -33,13 +34,14 @@ def open_capture(
     background: Background | None = None,
     images: str | Path | None = None,
 ) -> Capture:
-    """Reads the capture in a folder: COLMAP model, ``transforms.json``, RGB-D frames, or a nuScenes keyframe.
+    """Reads the capture in a folder: COLMAP model, ``transforms.json``, RGB-D frames, a ScanNet scene or a nuScenes
+    keyframe.
 
     The input's world frame is kept.  Where the files do not say which way is up, it is estimated from the cameras; where there
     are GPS positions, the capture is georeferenced.
 
     Args:
-        path: the folder, or a ``transforms.json``.
+        path: the folder, or a ``transforms.json`` or ``.sens`` file.
         preset: name of a data set whose protocol sets split and size (``DATASET_PRESETS``).
         factor: image folder ``images_<factor>`` where it exists, else images are downscaled by it on load.
         background: colour behind transparent pixels, in [0, 1].
@@ -71,6 +73,9 @@ def open_capture(
 
 
 def _detected(path: Path, factor: int | None, background: Background | None, images: str | Path | None) -> Capture:
+    if find_scannet_layout(path) is not None:  # also a .sens file
+        capture = read_scannet(path, background=background).capture
+        return capture if factor is None else capture.downscaled(factor)
     if path.is_file():
         if path.suffix.lower() != ".json":
             raise DataFormatError(path, expected="a folder or a transforms.json", got="another file", fix="pass the folder")
@@ -96,7 +101,7 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
         expected="one of: a COLMAP model (cameras.bin, images.bin or .txt in the folder, sparse/0 or sparse); "
         + " or ".join(TRANSFORMS_NAMES)
         + "; RGB-D frames (frame-000000.pose.txt … or rgb.txt with groundtruth.txt)"
-        + "; nuScenes tables (v1.0-…/sample_data.json)",
+        + "; ScanNet (color/, pose/ and intrinsic/, or a .sens stream); nuScenes tables (v1.0-…/sample_data.json)",
         got=f"{pictures} images without camera poses" if pictures else "none of them",
         fix="compute poses first, for example with COLMAP's automatic_reconstructor, then pass the folder that holds sparse/"
         if pictures
@@ -110,6 +115,7 @@ def is_capture(path: Path) -> bool:
     return (
         has_transforms
         or find_rgbd_layout(path) is not None
+        or find_scannet_layout(path) is not None
         or find_nuscenes_tables(path) is not None
         or find_colmap_model(path) is not None
     )
