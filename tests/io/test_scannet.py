@@ -24,13 +24,13 @@ from scenewise.io.scannet import (
     read_scannet,
     read_scannet_frame_labels,
     read_scannet_labels,
-    read_scannet_objects,
     scannet20_of_nyu40,
     write_scannet_scene,
 )
 from scenewise.io.sens import SensHeader, read_sens_header, stream_sens, write_sens
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.meshes import TriangleMesh
+from scenewise.scenes.partitions import Partition
 
 MESH = TriangleMesh(
     np.array([[0.0, 0, 0], [1, 0, 0], [1, 2, 0], [0, 2, 0.5], [0, 0, 3]]),
@@ -164,12 +164,18 @@ class TestExported:
         assert narrow()[0, 7] == 0.0  # outside the depth camera's view: no measurement
 
     def test_segments_and_objects(self, tmp_path: Path):
-        segments, owners = np.array([7, 7, 3, 3, 9], dtype=np.int32), np.array([1, 1, 0, 1, -1])
+        segments, owners = Partition.from_any_ids(np.array([7, 7, 3, 3, 9]), "file"), np.array([1, 1, 0, 1, -1])
         path = written(tmp_path / "s", mesh=MESH, segments=segments, instance_ids=owners, instance_names=["floor", "chair"])
         scene = read_scannet(path)
-        objects = read_scannet_objects(scene.aggregation_path)
-        assert [(one.object_id, one.label, one.segments) for one in objects] == [(0, "floor", (3,)), (1, "chair", (7,))]
-        assert '"segIndices": [7, 7, 3, 3, 9]' in scene.segments_path.read_text().replace(",7", ", 7").replace("  ", " ")
+        assert scene.segments().ids.tolist() == [1, 1, 0, 0, 2]
+        of_vertex, aggregation = scene.objects()
+        assert [(one.object_id, one.label, one.segments) for one in aggregation.groups] == [
+            (0, "floor", (0,)),
+            (1, "chair", (1,)),
+        ]
+        assert of_vertex.tolist() == [1, 1, 0, 0, -1]
+        with pytest.raises(DataFormatError, match=r"segs\.json"):
+            read_scannet(written(tmp_path / "t", mesh=MESH)).segments()
 
     def test_axis_alignment_is_offered(self, tmp_path: Path):
         path = written(tmp_path / "s", axis_alignment=np.array([[0.0, -1, 0, 2], [1, 0, 0, 3], [0, 0, 1, -1], [0, 0, 0, 1]]))
@@ -219,7 +225,7 @@ class TestExported:
             written(
                 tmp_path / "c",
                 mesh=MESH,
-                segments=np.zeros(5, np.int32),
+                segments=Partition.from_any_ids(np.zeros(5, np.int64), "file"),
                 instance_ids=np.array([0, 1, 2, 3, 4]),
                 instance_names=["x"],
             )

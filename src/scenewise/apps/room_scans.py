@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int64
 
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.io.rgbd import RgbdFrame
 from scenewise.io.scannet import NYU40_NAMES, write_scannet_scene
 from scenewise.scenes.meshes import TriangleMesh
+from scenewise.scenes.partitions import Partition
 from scenewise.worlds.captures import DEFAULT_FOV_DEG, photograph, room_cameras, truth
 from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.meshes import room_mesh
@@ -36,7 +37,7 @@ def write_room_scan(
     height: int = 480,
     fov_deg: float = DEFAULT_FOV_DEG,
     spacing: float = 0.025,
-    segment: Callable[[TriangleMesh], Int32[np.ndarray, "n"]] | None = None,
+    segment: Callable[[TriangleMesh], Partition] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """The room of a seed as a ScanNet scene: posed colour, depth and labels, and the fused mesh with labels.
@@ -49,7 +50,8 @@ def write_room_scan(
         height: image height in pixels.
         fov_deg: horizontal field of view.
         spacing: of the mesh's vertices, metres.
-        segment: an over-segmentation of the mesh, written as ``segs.json`` together with the objects; None leaves both out.
+        segment: an over-segmentation of the mesh (:func:`~scenewise.parts.labelfree.oversegmentation.mesh_segments`), written as
+            ``segs.json`` together with the objects; None leaves both out.
         progress: where to report.
     """
     room = furnished_room(seed)

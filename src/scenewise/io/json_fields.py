@@ -140,13 +140,6 @@ class JsonFields:
             raise self.wrong(f"{key}[{wrong}]", "a whole number of 64 bits", _brief(value[wrong]))
         return value
 
-    def list_of_integers(self, key: str) -> list[int]:
-        """A list of any length of whole numbers ≥ 0."""
-        value = self._take(key, _REQUIRED)
-        if not isinstance(value, list) or any(isinstance(item, bool) or not isinstance(item, int) or item < 0 for item in value):
-            raise self.wrong(key, "a list of whole numbers from 0", _brief(value))
-        return value
-
     def object(self, key: str, default: Any = _REQUIRED) -> Any:
         """A nested object as :class:`JsonFields`; ``default=None`` also allows null."""
         value = self._take(key, default)

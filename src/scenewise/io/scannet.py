@@ -32,15 +32,23 @@ from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, R
 from scenewise.io.atomic import atomic_folder, atomic_write_json, atomic_write_text
 from scenewise.io.bounded import open_bounded
 from scenewise.io.images import Background, camera_of, lens_camera_or_error, read_codes_u16, read_image_header
-from scenewise.io.json_fields import read_json_object
 from scenewise.io.meshes import read_mesh, write_mesh_ply
 from scenewise.io.ply import read_ply_table, read_points_ply
 from scenewise.io.rgbd import RgbdFrame
+from scenewise.io.segments import (
+    Aggregation,
+    objects_of_elements,
+    read_aggregation,
+    read_segment_ids,
+    read_segments,
+    write_segments,
+)
 from scenewise.io.sens import SensFrame, SensHeader, SensImageLoader, read_sens_depth_codes, read_sens_header, stream_sens
 from scenewise.io.views import ListedView, frames_of_views, is_file, rigid_inverse
 from scenewise.scenes.captures import Capture, every_nth_name
 from scenewise.scenes.frames import DepthMap, Frame
 from scenewise.scenes.meshes import TriangleMesh
+from scenewise.scenes.partitions import Partition
 
 NYU40_NAMES = (
     "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter", "blinds",
@@ -62,21 +70,6 @@ _CODES_PER_METRE = 1000.0
 _COLOR_SUFFIXES = (".jpg", ".png", ".jpeg")
 _MAX_TEXT_BYTES = 1 << 20
 _JPEG_QUALITY = 95
-
-
-@dataclass(frozen=True)
-class ScannetObject:
-    """An annotated object.
-
-    Attributes:
-        object_id: its number in the scene.
-        label: the annotator's word.
-        segments: ids of the segments it is made of.
-    """
-
-    object_id: int
-    label: str
-    segments: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -122,6 +115,33 @@ class ScannetScene:
         if self.labels_path is None:
             raise DataFormatError(self.capture.root, expected=f"{self.name}_vh_clean_2.labels.ply", got="no labels")
         return read_scannet_labels(self.labels_path)
+
+    def segments(self) -> Partition:
+        """The shipped segments of the mesh's vertices.  Annotators painted on these: they know the truth's boundaries.
+
+        Raises:
+            DataFormatError: there are none, or they belong to another mesh.
+        """
+        return read_segments(self._annotation(self.segments_path, "segs.json"), count=self._vertices)
+
+    def objects(self) -> tuple[Int32[np.ndarray, "n"], Aggregation]:
+        """The annotated object of each vertex (index into the groups, −1 = none), and the groups.
+
+        Raises:
+            DataFormatError: segments or objects are missing or damaged.
+        """
+        ids = read_segment_ids(self._annotation(self.segments_path, "segs.json"), count=self._vertices)
+        aggregation = read_aggregation(self._annotation(self.aggregation_path, "aggregation.json"))
+        return objects_of_elements(ids, aggregation), aggregation
+
+    @property
+    def _vertices(self) -> int:
+        return 0 if self.capture.points is None else len(self.capture.points)
+
+    def _annotation(self, path: Path | None, ending: str) -> Path:
+        if path is None:
+            raise DataFormatError(self.capture.root, expected=f"a file of {self.name} ending in {ending}", got="none")
+        return path
 
 
 def scannet20_of_nyu40(nyu40_ids: Int64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
@@ -231,19 +251,6 @@ def read_scannet_frame_labels(frame: Frame) -> Int64[np.ndarray, "height width"]
     rows = ((np.arange(frame.camera.height) + 0.5) * height / frame.camera.height).astype(np.int64)
     columns = ((np.arange(frame.camera.width) + 0.5) * width / frame.camera.width).astype(np.int64)
     return np.ascontiguousarray(codes[rows[:, None], columns[None, :]])
-
-
-def read_scannet_objects(path: Path) -> list[ScannetObject]:
-    """Objects of an ``aggregation.json``.
-
-    Raises:
-        DataFormatError: see :func:`~scenewise.io.json_fields.read_json_object`, or records of another form.
-    """
-    objects = []
-    for group in read_json_object(path).objects("segGroups"):
-        segments = group.list_of_integers("segments")
-        objects.append(ScannetObject(group.integer("objectId"), group.text("label"), tuple(segments)))
-    return objects
 
 
 def _only(root: Path, pattern: str) -> Path | None:
@@ -477,7 +484,7 @@ def write_scannet_scene(
     *,
     mesh: TriangleMesh | None = None,
     nyu40_ids: Int64[np.ndarray, "n"] | None = None,
-    segments: Int32[np.ndarray, "n"] | None = None,
+    segments: Partition | None = None,
     instance_ids: Int64[np.ndarray, "n"] | None = None,
     instance_names: Sequence[str] | None = None,
     axis_alignment: Float64[np.ndarray, "4 4"] | None = None,
@@ -493,7 +500,7 @@ def write_scannet_scene(
         height: image height in pixels.
         mesh: fused surface, +Z up, in the poses' frame.
         nyu40_ids: label per vertex, 0 = unlabelled.
-        segments: segment per vertex, 0 or more.
+        segments: sets of vertices; every vertex needs one.
         instance_ids: object per vertex, −1 = none; written as lists of segments, each with the object most of its vertices have.
         instance_names: label of each object.
         axis_alignment: aligned_from_world; the identity when None.
@@ -504,13 +511,17 @@ def write_scannet_scene(
         ResourceError: the disk is full or read-only.
     """
     count = 0 if mesh is None else len(mesh.vertices_in_world)
-    for what, values in (("nyu40_ids", nyu40_ids), ("segments", segments), ("instance_ids", instance_ids)):
+    for what, values in (
+        ("nyu40_ids", nyu40_ids),
+        ("segments", None if segments is None else segments.ids),
+        ("instance_ids", instance_ids),
+    ):
         if values is not None and values.shape != (count,):
             raise ShapeError(what, expected=f"({count},), one per vertex of the mesh", got=f"{values.shape}")
     if nyu40_ids is not None and count and not (int(nyu40_ids.min()) >= 0 and int(nyu40_ids.max()) <= len(NYU40_NAMES)):
         raise ConventionError("nyu40_ids", expected=f"0 … {len(NYU40_NAMES)}", got=f"{nyu40_ids.min()} … {nyu40_ids.max()}")
-    if segments is not None and count and int(segments.min()) < 0:
-        raise ConventionError("segments", expected="0 or more", got=int(segments.min()), fix="give every vertex a segment")
+    if segments is not None and (segments.ids < 0).any():
+        raise ConventionError("segments", expected="a segment for every vertex", got=f"{int((segments.ids < 0).sum())} without")
     if instance_ids is not None and (
         segments is None or instance_names is None or int(instance_ids.max(initial=-1)) >= len(instance_names)
     ):
@@ -539,10 +550,9 @@ def write_scannet_scene(
         if mesh is not None and nyu40_ids is not None:
             write_mesh_ply(folder / f"{name}_vh_clean_2.labels.ply", mesh, extra={"label": nyu40_ids.astype(np.uint16)})
         if segments is not None:
-            record = {"params": {"kThresh": "0.01", "segMinVerts": "20"}, "sceneId": name, "segIndices": segments.tolist()}
-            atomic_write_json(folder / f"{name}_vh_clean_2.0.010000.segs.json", record, indent=None)
+            write_segments(folder / f"{name}_vh_clean_2.0.010000.segs.json", segments, scene_id=name)
         if segments is not None and instance_ids is not None and instance_names is not None:
-            groups = _segment_groups(segments, instance_ids, instance_names)
+            groups = _segment_groups(segments.ids, instance_ids, instance_names)
             record = {
                 "sceneId": name,
                 "appId": "scenewise",
