@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from scenewise.apps.pictures import ImageU8
@@ -28,7 +28,9 @@ def overlay_picture(image_u8: ImageU8, class_ids: Int32[np.ndarray, "height widt
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
 
 
-def with_legend(picture: ImageU8, names: Sequence[str], colors: Sequence[Color], shares: Sequence[float]) -> ImageU8:
+def with_legend(
+    picture: ImageU8, names: Sequence[str], colors: Sequence[Color], shares: Sequence[float]
+) -> UInt8[np.ndarray, "taller width 3"]:
     """The picture with a strip below that names the classes in it, the largest first.
 
     Args:

@@ -6,18 +6,18 @@ or ``splats.ply``.
 
 import json
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 
 from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.bounded import open_bounded
-from scenewise.scenes.dense_fields import FieldKind
 from scenewise.scenes.element_features import ElementFeatures
 
 FEATURES_FOLDER = "features"
 _TYPES = {"values": ("F16", 2), "weight": ("F32", 1)}
+_ABOUT = "teacher"
 _KEYS = {"kind", "teacher", "read_out", "fingerprint", "text_from", "classes"}
 
 
@@ -37,13 +37,14 @@ def write_element_features(path: str | Path, features: ElementFeatures) -> None:
     about = {
         "kind": features.kind,
         "teacher": features.teacher,
-        "read_out": json.dumps(features.read_out),
+        "read_out": features.read_out,
         "fingerprint": features.fingerprint,
-        "text_from": json.dumps(features.text_from),
-        "classes": json.dumps(features.classes, ensure_ascii=False),
+        "text_from": features.text_from,
+        "classes": list(features.classes),
     }
     tensors = {"values": np.ascontiguousarray(features.values), "weight": np.ascontiguousarray(features.weight)}
-    atomic_write_bytes(path, save(tensors, metadata=about))
+    # One entry: the library writes several in an order that changes from run to run.
+    atomic_write_bytes(path, save(tensors, metadata={_ABOUT: json.dumps(about, ensure_ascii=False)}))
 
 
 def read_element_features(path: str | Path, *, count: int | None = None) -> ElementFeatures:
@@ -64,13 +65,10 @@ def read_element_features(path: str | Path, *, count: int | None = None) -> Elem
         pass
     try:
         with safe_open(path, framework="numpy") as file:
-            about = file.metadata() or {}
-            if set(file.keys()) != set(_TYPES) or set(about) != _KEYS:
-                raise DataFormatError(
-                    path,
-                    expected=f"the tensors {', '.join(_TYPES)} and the metadata {', '.join(sorted(_KEYS))}",
-                    got=f"{', '.join(sorted(file.keys()))} and {', '.join(sorted(about)) or 'none'}",
-                )
+            if set(file.keys()) != set(_TYPES):
+                names = ", ".join(sorted(file.keys()))[:120] or "none"
+                raise DataFormatError(path, expected=f"the tensors {', '.join(_TYPES)}", got=names)
+            about = _about(path, (file.metadata() or {}).get(_ABOUT))
             for name, (kind, axes) in _TYPES.items():
                 part = file.get_slice(name)
                 shape = part.get_shape()
@@ -89,36 +87,26 @@ def read_element_features(path: str | Path, *, count: int | None = None) -> Elem
     for name, numbers in (("values", values), ("weight", weight)):
         if not np.isfinite(numbers).all():
             raise DataFormatError(path, name, expected="finite numbers", got="NaN or Inf", fix="run scenewise segment again")
-    if about["kind"] not in ("features", "probabilities"):
-        raise DataFormatError(path, "metadata kind", expected="features or probabilities", got=repr(about["kind"][:40]))
-    read_out, text_from = _optional_text(path, about, "read_out"), _optional_text(path, about, "text_from")
-    classes = _json(path, about, "classes")
-    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
-        raise DataFormatError(path, "metadata classes", expected="a list of texts", got=repr(classes)[:80])
     try:
-        return ElementFeatures(
-            values=values,
-            weight=weight,
-            kind=cast(FieldKind, about["kind"]),
-            teacher=about["teacher"],
-            read_out=read_out,
-            fingerprint=about["fingerprint"],
-            text_from=text_from,
-            classes=tuple(classes),
-        )
+        return ElementFeatures(values=values, weight=weight, **about)
     except ScenewiseError as error:
         raise DataFormatError(path, got=str(error)) from error
 
 
-def _json(path: Path, about: dict[str, str], key: str) -> object:
+def _about(path: Path, text: str | None) -> dict[str, Any]:
+    """The checked description of the teacher."""
     try:
-        return cast(object, json.loads(about[key]))
+        about = json.loads(text or "")
     except (ValueError, RecursionError) as error:
-        raise DataFormatError(path, f"metadata {key}", expected="JSON", got=repr(about[key][:80])) from error
-
-
-def _optional_text(path: Path, about: dict[str, str], key: str) -> str | None:
-    value = _json(path, about, key)
-    if not (value is None or isinstance(value, str)):
-        raise DataFormatError(path, f"metadata {key}", expected="a text or null", got=repr(value)[:80])
-    return value
+        raise DataFormatError(path, f"metadata {_ABOUT}", expected="JSON", got=repr((text or "")[:80])) from error
+    if not isinstance(about, dict) or set(about) != _KEYS:
+        keys = ", ".join(sorted(about)) if isinstance(about, dict) else type(about).__name__
+        raise DataFormatError(path, f"metadata {_ABOUT}", expected=f"the keys {', '.join(sorted(_KEYS))}", got=keys[:200])
+    if about["kind"] not in ("features", "probabilities"):
+        raise DataFormatError(path, f"metadata {_ABOUT}.kind", expected="features or probabilities", got=repr(about["kind"])[:80])
+    for key, may_lack in (("teacher", False), ("fingerprint", False), ("read_out", True), ("text_from", True)):
+        if not isinstance(about[key], str) and not (may_lack and about[key] is None):
+            raise DataFormatError(path, f"metadata {_ABOUT}.{key}", expected="a text", got=repr(about[key])[:80])
+    if not (isinstance(about["classes"], list) and all(isinstance(name, str) for name in about["classes"])):
+        raise DataFormatError(path, f"metadata {_ABOUT}.classes", expected="a list of texts", got=repr(about["classes"])[:80])
+    return {**about, "classes": tuple(about["classes"])}
