@@ -16,7 +16,7 @@ from scenewise.errors import ConventionError
 from scenewise.methods.small_clip import train as training
 from scenewise.methods.small_clip.batches import Batch, Words, batch_at
 from scenewise.methods.small_clip.config import Phase, PictureSettings, SmallClipConfig
-from scenewise.methods.small_clip.objective import VisibilityScale, caption_loss, losses_of, subject_loss
+from scenewise.methods.small_clip.objective import VisibilityScale, caption_loss, losses_of, pooled, subject_loss
 from scenewise.methods.small_clip.pictures import Pictures, pictures_of_room, read_shards, write_shard
 from scenewise.networks.small_clip import SmallClip, SmallClipShape
 from scenewise.teachers.small_clip import read_small_clip
@@ -26,7 +26,7 @@ SETTINGS = PictureSettings(size=40, kinds=("any", "close-up", "stuff"), rooms_pe
 CONFIG = SmallClipConfig(
     pictures=SETTINGS,
     shape=SmallClipShape(image_size=32, vision_width=32, vision_depth=2, vision_heads=2, text_width=32, text_heads=2, dim=16),
-    phases=(Phase(6, 8), Phase(2, 16)),
+    phases=(Phase(6, 8, sizes=(32,)), Phase(2, 16, patch_weight=0.5, sizes=(32, 40))),
     batch_size=12,
     warm_up=2,
     save_every=4,
@@ -132,7 +132,9 @@ def test_resumed_training_equals_an_unbroken_run(tmp_path: Path, pictures: Pictu
     with pytest.raises(ConventionError, match="batch_size"):
         training.train(replace(CONFIG, batch_size=4), pictures, tmp_path / "slices")
     with pytest.raises(ConventionError, match="phases"):
-        training.train(replace(CONFIG, phases=(Phase(5, 8), Phase(3, 16))), pictures, tmp_path / "slices")
+        training.train(
+            replace(CONFIG, phases=(Phase(5, 8, sizes=(32,)), Phase(3, 16, sizes=(32,)))), pictures, tmp_path / "slices"
+        )
     model = read_small_clip(weights[0])
     assert model.embed_text(("chair", "couch"), ("a {}",)).shape == (2, 16)
 
@@ -171,7 +173,7 @@ def test_visibility_scale_is_an_affine_map() -> None:
 def test_a_run_may_be_lengthened_while_its_rate_is_stable(
     tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    longer = replace(CONFIG, phases=(Phase(7, 8), Phase(2, 16)))
+    longer = replace(CONFIG, phases=(Phase(7, 8, sizes=(32,)), Phase(2, 16, sizes=(32,))))
     clock = iter(range(10_000))
     with monkeypatch.context() as patched:
         patched.setattr(training.time, "monotonic", lambda: float(next(clock)))
@@ -181,3 +183,30 @@ def test_a_run_may_be_lengthened_while_its_rate_is_stable(
     training.train(longer, pictures, tmp_path / "whole")
     weights = [training.export(longer, tmp_path / name, tmp_path / f"{name}.st").read_bytes() for name in ("lengthened", "whole")]
     assert weights[0] == weights[1]
+
+
+def test_pooling_lies_between_mean_and_largest() -> None:
+    cosines = torch.tensor([[[0.1, -0.5], [0.4, -0.1], [0.1, -0.3]]], dtype=torch.float64)
+    assert torch.allclose(pooled(cosines, 1e-6), cosines.mean(1), atol=1e-5)
+    assert torch.allclose(pooled(cosines, 1e4), cosines.amax(1), atol=1e-3)
+    by_hand = np.log(np.mean(np.exp(30 * np.array([0.1, 0.4, 0.1])))) / 30
+    assert float(pooled(cosines, 30.0)[0, 0]) == pytest.approx(by_hand, abs=1e-9)
+
+
+def test_patches_answer_along_the_value_path_and_learn_only_when_asked(pictures: Pictures) -> None:
+    language = training.training_language()
+    network, visibility = training.build_network(CONFIG, len(language.words))
+    batch = batch_at(pictures, Words(language.words, CONFIG.shape.context), CONFIG, 6)
+    whole, patches = network.vision.with_patches(batch.images, batch.kept)
+    assert torch.allclose(whole, network.vision(batch.images, batch.kept), atol=1e-6) and patches.shape[1] == batch.kept.shape[1]
+    # Attention that looks at one token only gives that token's value path.
+    tokens, block = network.vision.before_last_block(batch.images, batch.kept), network.vision.blocks[-1]
+    alone = block.attend(block.norm1(tokens[:, 3:4]))
+    assert torch.allclose(network.vision.head(alone + block.feed_forward(alone))[:, 0], patches[:, 2], atol=1e-5)
+    asked = VisibilityScale()
+    silent = losses_of(network, visibility, batch, CONFIG, 15)
+    spoken = losses_of(network, visibility, batch, CONFIG, 15, 0.5, asked)
+    assert float(silent.patches) == 0.0 and float(spoken.patches.detach()) > 0.0
+    assert torch.allclose(spoken.total, silent.total + 0.5 * CONFIG.visible_weight * spoken.patches, atol=1e-5)
+    spoken.total.backward()
+    assert asked.bias.grad is not None

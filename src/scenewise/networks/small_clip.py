@@ -103,6 +103,16 @@ class Block(nn.Module):
         tokens = tokens + self.attend(self.norm1(tokens), is_causal)
         return tokens + self.feed_forward(tokens)
 
+    def value_path(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+        """What each token would contribute if it were attended to alone: O(V) and the MLP after it, no token mixed with another.
+
+        Source: the value path of MaskCLIP, arXiv 2112.01071, without the residual.
+        """
+        width = tokens.shape[-1]
+        value = F.linear(self.norm1(tokens), self.qkv.weight[2 * width :], self.qkv.bias[2 * width :])
+        mixed = self.out(value)
+        return mixed + self.feed_forward(mixed)
+
     def first_token(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch 1 width"]:
         """Row 0 of ``forward``, without computing the others."""
         normed = self.norm1(tokens)
@@ -149,10 +159,10 @@ class VisionTransformer(nn.Module):
         """Last norm and projection."""
         return self.norm_out(tokens) @ self.projection
 
-    def forward(
+    def before_last_block(
         self, images: Float[Tensor, "batch 3 height width"], kept: Int[Tensor, "batch kept"] | None = None
-    ) -> Float[Tensor, "batch dim"]:
-        """Image-level embeddings, not normalised.
+    ) -> Float[Tensor, "batch tokens channels"]:
+        """Tokens that enter the last block, the class token first.
 
         Args:
             images: normalised RGB; sides are multiples of the patch size.
@@ -166,7 +176,21 @@ class VisionTransformer(nn.Module):
             tokens = tokens.to(torch.get_autocast_dtype(images.device.type))
         for block in self.blocks[:-1]:
             tokens = block(tokens)
-        return self.head(self.blocks[-1].first_token(tokens)[:, 0])
+        return tokens
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"], kept: Int[Tensor, "batch kept"] | None = None
+    ) -> Float[Tensor, "batch dim"]:
+        """Image-level embeddings, not normalised; arguments as in :meth:`before_last_block`."""
+        return self.head(self.blocks[-1].first_token(self.before_last_block(images, kept))[:, 0])
+
+    def with_patches(
+        self, images: Float[Tensor, "batch 3 height width"], kept: Int[Tensor, "batch kept"] | None = None
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch kept dim"]]:
+        """Image-level embeddings and, along the value path of the last block, one of every patch; neither normalised."""
+        tokens = self.before_last_block(images, kept)
+        last = self.blocks[-1]
+        return self.head(last.first_token(tokens)[:, 0]), self.head(last.value_path(tokens[:, 1:]))
 
 
 class TextTransformer(nn.Module):

@@ -66,9 +66,11 @@ def batch_at(pictures: Pictures, words: Words, config: SmallClipConfig, step: in
     entailed = captions.entailed(told, records)
     np.fill_diagonal(entailed, False)
     prompts, answers = _questions(rng, records)
-    size = config.shape.image_size
+    phase = config.phase_at(step)
+    # A stream of its own, so that sizes do not change what else a step draws.
+    size = pick(np.random.Generator(np.random.PCG64([config.seed, 3, step])), phase.sizes)
     patches = (size // PATCH_SIZE) ** 2
-    count = min(config.patches_at(step), patches)
+    count = min(phase.patches, patches)
     kept = np.sort(np.argsort(rng.random((len(chosen), patches)), axis=1)[:, :count], axis=1)
     return Batch(
         images=normalised(_augmented(rng, pictures.images, chosen, size)),

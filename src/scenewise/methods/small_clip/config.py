@@ -48,10 +48,14 @@ class Phase:
     Attributes:
         steps: how many.
         patches: looked at per image; the others are dropped at random.
+        patch_weight: of the noun question asked of patches, beside the one asked of pictures.
+        sizes: heights and widths the pictures are shown at, one drawn per step.
     """
 
     steps: int
     patches: int
+    patch_weight: float = 0.0
+    sizes: tuple[int, ...] = (96,)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class SmallClipConfig:
         warm_up: steps.
         noun_weight: of the noun loss beside the caption loss.
         visible_weight: of the question "is it visible?" inside the noun loss.
+        pooling_scale: how much the pooled answer of patches leans to the largest one.
         seed: of everything random.
         save_every: steps between checkpoints.
         is_mixed_precision: whether matrices are multiplied in bfloat16.
@@ -80,7 +85,11 @@ class SmallClipConfig:
 
     pictures: PictureSettings = field(default_factory=PictureSettings)
     shape: SmallClipShape = field(default_factory=SmallClipShape)
-    phases: tuple[Phase, ...] = (Phase(7400, 48), Phase(1800, 96), Phase(1200, 144))
+    phases: tuple[Phase, ...] = (
+        Phase(5600, 48),
+        Phase(2500, 96, patch_weight=1.0, sizes=(96, 96, 112, 128)),
+        Phase(1300, 144, patch_weight=1.0, sizes=(96, 96, 112, 128)),
+    )
     batch_size: int = 128
     learning_rate: float = 1e-3
     temperature_rate: float = 10.0
@@ -88,6 +97,7 @@ class SmallClipConfig:
     warm_up: int = 200
     noun_weight: float = 1.0
     visible_weight: float = 3.0
+    pooling_scale: float = 30.0
     seed: int = 0
     save_every: int = 200
     is_mixed_precision: bool = True
@@ -98,13 +108,13 @@ class SmallClipConfig:
         """In all."""
         return sum(phase.steps for phase in self.phases)
 
-    def patches_at(self, step: int) -> int:
-        """Patches looked at in a step."""
+    def phase_at(self, step: int) -> Phase:
+        """The stretch a step belongs to."""
         for phase in self.phases:
             if step < phase.steps:
-                return phase.patches
+                return phase
             step -= phase.steps
-        return self.phases[-1].patches
+        return self.phases[-1]
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step."""

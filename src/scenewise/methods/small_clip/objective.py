@@ -36,12 +36,14 @@ class Losses:
         caption: pictures against captions.
         visible: "is it visible?" per noun and affordance.
         subject: which noun the picture is of.
+        patches: "is it visible?" answered by patches; 0 where they are not asked.
     """
 
     total: Float[Tensor, ""]
     caption: Float[Tensor, ""]
     visible: Float[Tensor, ""]
     subject: Float[Tensor, ""]
+    patches: Float[Tensor, ""]
 
 
 def caption_loss(
@@ -73,19 +75,39 @@ def subject_loss(
     return F.cross_entropy(logit_scale * cosines[has_subject], subjects[has_subject])
 
 
-def losses_of(network: SmallClip, visibility: VisibilityScale, batch: Batch, config: SmallClipConfig, nouns: int) -> Losses:
+def pooled(cosines: Float[Tensor, "batch patches prompts"], scale: float) -> Float[Tensor, "batch prompts"]:
+    """Smooth maximum over patches, log mean exp(scale·c) / scale: their mean for scale → 0, the largest for scale → ∞."""
+    return (torch.logsumexp(scale * cosines, dim=1) - math.log(cosines.shape[1])) / scale
+
+
+def losses_of(
+    network: SmallClip,
+    visibility: VisibilityScale,
+    batch: Batch,
+    config: SmallClipConfig,
+    nouns: int,
+    patch_weight: float = 0.0,
+    patch_visibility: VisibilityScale | None = None,
+) -> Losses:
     """The objective on a batch.
 
     Args:
         network: both towers.
-        visibility: scale and bias of the noun question.
+        visibility: scale and bias of the noun question to pictures.
         batch: pictures, captions, prompts.
         config: weights of the parts.
         nouns: how many of the prompts, from the first, are classes.
+        patch_weight: of the noun question to patches; 0 does not ask it.
+        patch_visibility: scale and bias of that question; needed where it is asked.
     """
     device = batch.images.device
+    asks_patches = patch_weight > 0 and patch_visibility is not None
+    patches = None
     with torch.autocast(device.type, torch.bfloat16, enabled=config.is_mixed_precision):
-        images = network.vision(batch.images, batch.kept)
+        if asks_patches:
+            images, patches = network.vision.with_patches(batch.images, batch.kept)
+        else:
+            images = network.vision(batch.images, batch.kept)
         texts = network.text(torch.cat([batch.captions, batch.prompts]))
     images, texts = F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
     told, asked = texts[: len(images)], texts[len(images) :]
@@ -95,4 +117,12 @@ def losses_of(network: SmallClip, visibility: VisibilityScale, batch: Batch, con
     visible = F.binary_cross_entropy_with_logits(visibility(cosines), batch.answers)
     subject = subject_loss(cosines[:, :nouns], scale, batch.subjects)
     total = caption + config.noun_weight * (config.visible_weight * visible + subject)
-    return Losses(total, caption, visible, subject)
+    by_patches = total.new_zeros(())
+    if patch_visibility is not None:
+        # A gradient of zero where patches are not asked, so that the optimiser has a state for it from the first step on.
+        total = total + 0.0 * (patch_visibility.log_scale + patch_visibility.bias)
+    if patches is not None and patch_visibility is not None:
+        answers = pooled(F.normalize(patches.float(), dim=-1) @ asked.T, config.pooling_scale)
+        by_patches = F.binary_cross_entropy_with_logits(patch_visibility(answers), batch.answers)
+        total = total + patch_weight * config.noun_weight * config.visible_weight * by_patches
+    return Losses(total, caption, visible, subject, by_patches)

@@ -139,7 +139,9 @@ def train(
     language = training_language()
     words = Words(language.words, config.shape.context)
     network, visibility = build_network(config, len(language.words))
-    both = nn.ModuleDict({"network": network, "visibility": visibility}).to(device)
+    patch_visibility = VisibilityScale()
+    parts = {"network": network, "visibility": visibility, "patch_visibility": patch_visibility}
+    both = nn.ModuleDict(parts).to(device)
     optimizer, names = _optimizer(both, config)
     checkpoints = Checkpointer(folder / "checkpoints")
     described = json.loads(json.dumps(asdict(config)))
@@ -166,14 +168,15 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = config.rate_at(step) * group["factor"]
             optimizer.zero_grad(set_to_none=True)
-            losses = losses_of(network, visibility, batch, config, len(CLASS_NAMES))
+            weight = config.phase_at(step).patch_weight
+            losses = losses_of(network, visibility, batch, config, len(CLASS_NAMES), weight, patch_visibility)
             losses.total.backward()
             nn.utils.clip_grad_norm_(both.parameters(), _MAX_GRADIENT_NORM)
             optimizer.step()
             step += 1
             seconds = seconds_before + time.monotonic() - began
             if step % _LOG_EVERY == 0 or step == config.steps:
-                values = {name: float(getattr(losses, name).detach()) for name in ("caption", "visible", "subject")}
+                values = {name: float(getattr(losses, name).detach()) for name in ("caption", "visible", "subject", "patches")}
                 journal.write("step", step=step, seconds=seconds, scale=float(network.log_logit_scale.detach().exp()), **values)
                 stage.advance(step % _LOG_EVERY or _LOG_EVERY, **values)
             if step % config.save_every == 0 or step == config.steps:
@@ -193,11 +196,15 @@ def _require_same_steps(found: Checkpoint, config: SmallClipConfig, described: M
     """
     taken = dict(found.config)
     try:
-        earlier = replace(config, phases=tuple(Phase(**phase) for phase in taken["phases"]))
+        earlier = replace(config, phases=tuple(Phase(**{**phase, "sizes": tuple(phase["sizes"])}) for phase in taken["phases"]))
     except (KeyError, TypeError) as error:
         raise ConventionError("resume: the checkpoint", expected="a recipe with phases", got=str(error)) from error
     steps = range(found.step)
-    if [(config.rate_at(i), config.patches_at(i)) for i in steps] != [(earlier.rate_at(i), earlier.patches_at(i)) for i in steps]:
+
+    def course(recipe: SmallClipConfig) -> list[tuple[float, Phase]]:
+        return [(recipe.rate_at(i), replace(recipe.phase_at(i), steps=0)) for i in steps]
+
+    if course(config) != course(earlier):
         raise ConventionError(
             "resume: option phases",
             expected="the same learning rate and patches in all steps taken",
@@ -222,7 +229,7 @@ def _optimizer(both: nn.Module, config: SmallClipConfig) -> tuple[torch.optim.Ad
     """AdamW with decay on matrices only and faster temperatures; parameter names by group beside it."""
     groups: dict[str, list[tuple[str, nn.Parameter]]] = {"matrices": [], "others": [], "temperatures": []}
     for name, parameter in both.named_parameters():
-        if name.endswith("log_logit_scale") or name.startswith("visibility"):
+        if name.endswith("log_logit_scale") or "visibility" in name:
             groups["temperatures"].append((name, parameter))
         elif parameter.ndim > 1 and "positions" not in name and "words" not in name:
             groups["matrices"].append((name, parameter))
@@ -316,10 +323,11 @@ def _report(
 def export(config: SmallClipConfig, folder: Path, path: Path) -> Path:
     """Writes the newest checkpoint's towers as the weights file of the teacher."""
     language = training_language()
-    network, visibility = build_network(config, len(language.words))
+    network, _ = build_network(config, len(language.words))
     found = Checkpointer(folder / "checkpoints").latest()
     assert found is not None, "export follows training"
-    nn.ModuleDict({"network": network, "visibility": visibility}).load_state_dict(dict(found.parameters))
+    own = "network."
+    network.load_state_dict({name.removeprefix(own): tensor for name, tensor in found.parameters.items() if name.startswith(own)})
     path.parent.mkdir(parents=True, exist_ok=True)
     save_small_clip(path, network, language)
     return path
