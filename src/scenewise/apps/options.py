@@ -386,7 +386,7 @@ class ViewOptions:
         port: where to listen; default 8080, or a free one where that is taken; 0 takes a free one.
         host: address to listen on; anything but this machine's own lets others see the scene.
         no_open: do not open a browser window.
-        max_splats: show at most so many splats, the largest and most opaque.
+        max_splats: show at most so many splats, the most opaque and largest.
         screenshot: write a picture of the page (PNG) through a browser without a window, and end.
         width: of that picture in pixels.
         height: of that picture in pixels.

@@ -105,11 +105,12 @@ def test_covariance_of_turns_with_three_unequal_scales():
     assert third == pytest.approx(np.diag([9.0, 1.0, 4.0]), abs=1e-5)
 
 
-def test_the_budget_keeps_what_covers_most():
+def test_the_budget_keeps_what_matters_most():
     opacities = floats(0.9, 0.5, 0.9, 0.1, 0.9)
     scales = np.array([[1, 1, 1], [2, 2, 0.001], [0.1, 3, 0.1], [9, 9, 9], [0.5, 0.5, 0.5]], dtype=np.float32)
-    # importance 0.9, 2.0, 0.27, 8.1, 0.225
-    assert rows_within_budget(opacities, scales, 3).tolist() == [0, 1, 3]
+    # √√(area) 1, √2, ⁴√0.3, 3, ⁴√0.25; importance 0.90, 0.71, 0.67, 0.30, 0.64
+    assert rows_within_budget(opacities, scales, 2).tolist() == [0, 1]
+    assert rows_within_budget(opacities, scales, 3).tolist() == [0, 1, 2]
     assert rows_within_budget(opacities, scales, 5).tolist() == [0, 1, 2, 3, 4]
     assert evenly_spaced_rows(10, 4).tolist() == [0, 2, 5, 7]
     assert evenly_spaced_rows(3, 4).tolist() == [0, 1, 2]
@@ -133,7 +134,7 @@ def test_rows_stay_together_when_the_budget_leaves_some_out(room_folder: Path):
     assert small.splats.positions + small.origin == pytest.approx(positions[small.splats.rows], abs=1e-6)
     known = small.splats.labels.class_id >= 0
     assert (small.splats.labels.class_id == classes[small.splats.rows])[known].all() and known.any()
-    assert small.notes[0] == "50 of 328 splats are shown, the largest and most opaque"
+    assert small.notes[0] == "50 of 328 splats are shown, the most opaque and largest"
     assert small.notes[1].startswith("10 of 128 points")
 
 
