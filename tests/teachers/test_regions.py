@@ -11,7 +11,7 @@ from scenewise.teachers.regions.choose import open_region_source
 from scenewise.teachers.regions.felzenszwalb import FelzenszwalbRegions, FelzenszwalbSettings
 from scenewise.teachers.regions.grids import connected_regions, lab_from_srgb, without_small_regions
 from scenewise.teachers.regions.painting import mask_boxes, paint_masks, painting_order, suppress_boxes
-from scenewise.teachers.regions.sam import SamRegions, SamSettings, load_sam
+from scenewise.teachers.regions.sam import SamRegions, SamSettings, load_sam, stability_scores
 from scenewise.teachers.regions.slic import SlicRegions, SlicSettings
 from scenewise.worlds.captures import photograph, room_cameras, truth
 from scenewise.worlds.rooms import furnished_room
@@ -158,6 +158,14 @@ def test_suppression_keeps_the_best_of_overlapping_boxes():
     assert suppress_boxes(boxes, torch.tensor([0.8, 0.9, 0.7, 0.1, 0.8]), 0.7).tolist() == [1, 2, 3]
     assert suppress_boxes(boxes, torch.tensor([0.8, 0.5, 0.7, 0.1, 0.8]), 0.65).tolist() == [0, 2, 3]
     assert suppress_boxes(boxes[:0], torch.empty(0), 0.7).tolist() == []
+
+
+def test_stability_is_the_share_of_the_wide_mask_that_the_narrow_one_fills():
+    logits = torch.full((2, 3, 4), -5.0)
+    logits[0, 0] = torch.tensor([3.0, 1.5, 0.5, -0.5])  # two above +1, four above −1; three above 0
+    assert stability_scores(logits, 1.0)[0] == 0.5
+    assert stability_scores(logits, 2.0)[0] == 0.25
+    assert not bool(stability_scores(logits, 1.0)[1] > 0)  # nowhere: passes no threshold
 
 
 # --- SAM ---------------------------------------------------------------------------------------------------------------------

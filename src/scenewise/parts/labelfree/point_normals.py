@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from scenewise.errors import ConventionError
+from scenewise.kernels.native import library
 from scenewise.scenes.meshes import TriangleMesh
 
 Points = Float64[np.ndarray, "n 3"]
@@ -43,7 +44,7 @@ def nearest_neighbours(points: Points, neighbours: int) -> Int64[np.ndarray, "n 
     count = min(neighbours, len(points) - 1)
     if count < 1:
         return np.empty((len(points), 0), dtype=np.int64)
-    found = cKDTree(points).query(points, count + 1)[1].astype(np.int64)
+    found = cKDTree(points).query(points, count + 1, workers=library.get_threads())[1].astype(np.int64)
     # The point itself is usually first, but not among duplicates, where it may even be missing.
     is_self = found == np.arange(len(points))[:, None]
     is_self[~is_self.any(axis=1), -1] = True

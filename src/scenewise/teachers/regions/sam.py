@@ -143,7 +143,7 @@ class SamRegions:
                 low[is_good].split(_UPSCALED_TOGETHER), predicted[is_good].split(_UPSCALED_TOGETHER), strict=True
             ):
                 full = self.upscaled(logits, height, width)
-                is_stable = _stability(full, settings.stability_offset) > settings.min_stability
+                is_stable = stability_scores(full, settings.stability_offset) > settings.min_stability
                 masks = full[is_stable] > 0
                 packed.append(np.packbits(masks.flatten(1).cpu().numpy(), axis=1))
                 areas.append(masks.sum(dim=(1, 2)).float())
@@ -229,7 +229,7 @@ class SamRegions:
         return self._last[1]
 
 
-def _stability(logits: Float[Tensor, "m height width"], offset: float) -> Float[Tensor, "m"]:
+def stability_scores(logits: Float[Tensor, "m height width"], offset: float) -> Float[Tensor, "m"]:
     """Area above +offset over area above −offset; NaN for a mask that is nowhere, which then passes no threshold."""
     return (logits > offset).sum(dim=(1, 2)) / (logits > -offset).sum(dim=(1, 2))
 
