@@ -13,7 +13,7 @@ from scenewise.apps.viewer.colors import shown_heat
 from scenewise.scenes.heats import Heat
 
 _HOT = 0.5  # share of the colour scale
-_GRID = 48  # cells along the longest side of what is hot, unless the elements are sparser than that
+_GRID = 80  # cells along the longest side of what is hot, unless the elements are sparser than that
 _NEIGHBOURS, _SLACK = 3, 1.25
 _LEAST_SHARE = 0.02  # of the hottest segment's total heat; smaller ones are specks
 _EDGE_PERCENT = 2.0  # of the elements that a box may leave out on each side: splats have outliers
