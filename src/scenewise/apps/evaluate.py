@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from scenewise.apps.evaluate_labels import evaluate_labels
 from scenewise.apps.options import EvalOptions
 from scenewise.apps.pictures import file_stem, image_u8_from_color, png_bytes
 from scenewise.apps.render import compute_device
@@ -46,7 +47,7 @@ class EvalSummary:
         num_gaussians: size of the scene.
         seconds: training time, None when unknown.
         peak_memory_bytes: of the training process, None when unknown.
-        miou: None: nothing here has labels.
+        miou: agreement of the scene's labels with the capture's class maps, a share of 1; None where either is missing.
         more: colour-corrected figures, depth errors, time per view, figures per image.
     """
 
@@ -73,6 +74,9 @@ class EvalSummary:
         depth = self.more.get("depth")
         if depth:
             lines.append("depth: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in depth.items()))
+        if self.miou is not None:
+            found = self.more["labels"]
+            lines.append(f"labels: mIoU {100 * self.miou:.1f} %, accuracy {100 * found['accuracy']:.1f} % against the class maps")
         return "\n".join(lines)
 
 
@@ -163,6 +167,10 @@ def evaluate_scene(
     }
     if depth:
         more["depth"] = depth
+    labels = evaluate_labels(folder, capture, frames, gaussians, progress)
+    if labels is not None:
+        per_class = {name: iou for name, iou in zip(labels.names, labels.iou.tolist()) if not math.isnan(iou)}
+        more["labels"] = {"accuracy": labels.all_accuracy, "coverage": labels.coverage, "iou": per_class}
     card = EvaluationCard(
         split=split,
         num_views=len(rows),
@@ -172,6 +180,7 @@ def evaluate_scene(
         num_gaussians=len(gaussians),
         seconds=seconds if seconds is not None or older is None else older.seconds,
         peak_memory_bytes=peak_memory_bytes if peak_memory_bytes is not None or older is None else older.peak_memory_bytes,
+        miou=None if labels is None else labels.miou,
         more=more,
     )
     write_scene_description(folder, replace(scene, evaluation=card))
