@@ -10,17 +10,17 @@ from typing import Any, Literal, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, Int32
+from jaxtyping import Float32, Float64, Int32
 
 from scenewise.apps.label_pictures import class_palette
 from scenewise.apps.options import SegmentOptions
 from scenewise.apps.segment_images import ImagesSummary, segment_images
+from scenewise.apps.segment_summary import SegmentSummary, class_shares, found_objects, mean_confidence
 from scenewise.apps.segment_targets import PHOTO_COLUMNS, ImageTarget, SpatialTarget, open_target
-from scenewise.engine.memory import peak_resident_bytes, text_from_bytes
-from scenewise.engine.progress import NullProgress, Progress, duration_text
+from scenewise.engine.memory import peak_resident_bytes
+from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
-from scenewise.geometry.boxes import axis_aligned_box
 from scenewise.geometry.spherical_harmonics import sh0_from_rgb
 from scenewise.io.atomic import atomic_write_json, disk_errors
 from scenewise.io.element_features import features_path, write_element_features
@@ -36,24 +36,14 @@ from scenewise.io.scene_folder import (
     write_scene_labels,
 )
 from scenewise.io.vocabularies import VOCABULARY_FILE, write_vocabulary
-from scenewise.parts.labelfree.classification import (
-    class_probabilities,
-    classify_probabilities,
-    classify_scores,
-)
 from scenewise.parts.labelfree.instances import connected_instances
+from scenewise.parts.labelfree.lifted_views import LiftedViews
 from scenewise.parts.labelfree.lifting import (
-    FeatureSums,
     ViewPixels,
-    VoteHistogram,
-    VoteSums,
-    gaussian_features,
     median_view_depth,
-    sample_field,
     stream_visible_pixels,
 )
 from scenewise.parts.labelfree.oversegmentation import (
-    PointSegments,
     Supervoxels,
     point_segments,
     scale_unit,
@@ -63,9 +53,9 @@ from scenewise.parts.labelfree.oversegmentation import (
 from scenewise.parts.labelfree.oversegmentation import mesh_segments as segments_of_mesh
 from scenewise.parts.labelfree.pixel_classes import ClassQuestion, ask_for_classes, kind_of_answers
 from scenewise.parts.labelfree.point_normals import nearest_viewpoints
+from scenewise.parts.labelfree.segment_settings import smooth_segments
 from scenewise.parts.labelfree.votes import MajorityVote
 from scenewise.rendering import render
-from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.element_features import ElementFeatures
 from scenewise.scenes.frames import DepthMap, Frame
 from scenewise.scenes.gaussians import Gaussians
@@ -83,120 +73,7 @@ CACHE_FOLDER = "cache/teacher"
 SETTINGS_FILE = "cache/segment.json"
 
 _SOLID = 0.5  # a pixel at least this opaque has a depth worth comparing with
-_PIXELS_PER_CELL = 4  # of the picture that splats look at: finer than the teacher's grid, coarser than the photograph
-_MOST_DOWNSCALE = 4
 _ROWS = 1 << 14
-_COLOR_WEIGHT = 0.1
-_SCANNET_MIN_SIZE, _FEWEST_POINTS = 20, 5
-_DENSE_SPACING = 0.03  # metres up to which ScanNet's size is kept
-
-
-@dataclass(frozen=True)
-class ClassShare:
-    """How much of a scene is of one class.
-
-    Attributes:
-        name: of the class.
-        points: share of all points; None without points.
-        splats: share of all splats; None without splats.
-        confidence: mean over its elements; None where it has none.
-    """
-
-    name: str
-    points: float | None
-    splats: float | None
-    confidence: float | None
-
-
-@dataclass(frozen=True)
-class FoundObject:
-    """A connected piece of one class.
-
-    Attributes:
-        instance_id: as in the labels.
-        name: of its class.
-        points: how many points.
-        splats: how many splats.
-        center_in_world: mean position.
-        low_in_world: lower corner of its box along the world's axes.
-        high_in_world: upper corner.
-    """
-
-    instance_id: int
-    name: str
-    points: int
-    splats: int
-    center_in_world: tuple[float, float, float]
-    low_in_world: tuple[float, float, float]
-    high_in_world: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class SegmentSummary:
-    """What ``scenewise segment`` made of a scene.
-
-    Attributes:
-        folder: the scene folder.
-        teacher: its name.
-        num_points: points with a row in the labels.
-        num_splats: splats with a row in the labels.
-        classes: per class, in the order of ids.
-        objects: connected pieces, the largest first.
-        coverage_points: share of points with a class; None without points.
-        coverage_splats: share of splats with a class; None without splats.
-        mean_confidence: over all elements with a class.
-        frames: views that were looked at.
-        frames_without_answer: views the teacher has nothing for.
-        answers_from_cache: views whose answer was on the disk.
-        segments: sets of points or splats that voted together; None without that vote.
-        seconds: per stage.
-        peak_memory_bytes: of this process.
-    """
-
-    folder: Path
-    teacher: str
-    num_points: int
-    num_splats: int
-    classes: tuple[ClassShare, ...]
-    objects: tuple[FoundObject, ...]
-    coverage_points: float | None
-    coverage_splats: float | None
-    mean_confidence: float
-    frames: int
-    frames_without_answer: int
-    answers_from_cache: int
-    segments: int | None
-    seconds: Mapping[str, float]
-    peak_memory_bytes: int
-
-    def text(self) -> str:
-        """A table for people."""
-        present = [share for share in self.classes if (share.points or 0) > 0 or (share.splats or 0) > 0]
-        width = max([len("class"), *(len(share.name) for share in present)])
-        lines = [f"{'class':<{width}}  points  splats  confidence"]
-        for share in sorted(present, key=lambda share: -max(share.points or 0, share.splats or 0)):
-            lines.append(
-                f"{share.name:<{width}}  {_percent(share.points)}  {_percent(share.splats)}  "
-                + (f"{share.confidence:10.2f}" if share.confidence is not None else f"{'–':>10}")
-            )
-        counts = [
-            f"{_percent(part).strip()} of {count:,} {name} have a class"
-            for part, count, name in (
-                (self.coverage_points, self.num_points, "points"),
-                (self.coverage_splats, self.num_splats, "splats"),
-            )
-            if part is not None
-        ]
-        lines.append("; ".join(counts) + f"; {len(self.objects):,} objects")
-        lacking = f", {self.frames_without_answer} without an answer" if self.frames_without_answer else ""
-        lines.append(f"{self.frames} views by {self.teacher}{lacking} ({self.answers_from_cache} from the cache)")
-        lines.append(", ".join(f"{name} {duration_text(seconds)}" for name, seconds in self.seconds.items()))
-        lines.append(f"{self.folder}: labels, colours and features written; {text_from_bytes(self.peak_memory_bytes)} of memory")
-        return "\n".join(lines)
-
-
-def _percent(share: float | None) -> str:
-    return f"{'–':>6}" if share is None else f"{100 * share:5.1f}%"
 
 
 def segment(
@@ -268,33 +145,6 @@ def vocabulary_of(options: SegmentOptions, teacher: Teacher) -> Vocabulary:
     return own
 
 
-def smooth_segments(points: Float64[np.ndarray, "n 3"], world_units_per_metre: float, *, colored: bool) -> PointSegments:
-    """Settings of the over-segmentation that suit how dense the points are.
-
-    ScanNet's 20 vertices are the area of a playing card on its 2 cm meshes; on a sparse cloud as many points are a piece of
-    furniture.  The fewest points per segment therefore shrink with the density, and a little weight of colour separates what lies
-    in one plane (doors, pictures).  Chosen on three validation rooms, where the best possible vote rises from 0.79–0.83 to
-    0.95–0.96 at 17 cm spacing and from 0.97–0.98 to 0.99 at 3 cm.
-    """
-    spacing = _typical_spacing(points) / world_units_per_metre
-    if spacing == 0:
-        return PointSegments(color_weight=_COLOR_WEIGHT if colored else 0.0)
-    fewest = round(_SCANNET_MIN_SIZE * (_DENSE_SPACING / spacing) ** 2)
-    return PointSegments(
-        min_size=int(np.clip(fewest, _FEWEST_POINTS, _SCANNET_MIN_SIZE)), color_weight=_COLOR_WEIGHT if colored else 0.0
-    )
-
-
-def _typical_spacing(points: Float64[np.ndarray, "n 3"]) -> float:
-    """Median distance to the nearest other point, of at most 20,000 of them."""
-    from scipy.spatial import cKDTree
-
-    usable = points[np.isfinite(points).all(axis=1)]
-    if len(usable) < 2:
-        return 0.0
-    return float(np.median(cKDTree(usable).query(usable[:: max(1, len(usable) // 20_000)], 2)[0][:, 1]))
-
-
 @final
 class _Segmentation:
     """The stages of labelling a scene; :meth:`run` reads top to bottom."""
@@ -312,6 +162,7 @@ class _Segmentation:
         self.gaussians = self.scene.load_gaussians()
         self.cloud = target.cloud
         self.seconds: dict[str, float] = {}
+        self.without_answer: list[str] = []
 
     def run(self) -> SegmentSummary:
         """All stages in order."""
@@ -397,23 +248,24 @@ class _Segmentation:
 
     # -------------------------------------------------------------------------------------------------------------------- views
 
-    def _look(self) -> "_Lifted":
+    def _look(self) -> LiftedViews:
         """Asks the teacher about every view and lifts what it says."""
         votes = self.options.vote != "none"
-        lifted = _Lifted(
+        lifted = LiftedViews(
             0 if self.cloud is None else len(self.cloud), len(self.gaussians), self.question, self.teacher.logit_scale, votes
         )
         frames = self._frames_with_depth()
+        done = 0
         with self.progress.stage("views", len(frames)) as stage:
             for index, frame, pixels in self._views(frames):
                 assert frame.load_image is not None
                 field = self.teacher.dense(frame.load_image(), frame.name)
                 if field is None:
-                    lifted.without_answer.append(frame.name)
+                    self.without_answer.append(frame.name)
                 else:
-                    lifted.add(field, frame, pixels, self.gaussians)
-                stage.advance(index + 1 - lifted.views_done, cached=self.teacher.found)
-                lifted.views_done = index + 1
+                    lifted.add(field, frame.camera, pixels, self.gaussians)
+                stage.advance(index + 1 - done, cached=self.teacher.found)
+                done = index + 1
         self._check_answers(lifted, len(frames))
         return lifted
 
@@ -434,8 +286,8 @@ class _Segmentation:
             for frame in self.target.frames
         ]
 
-    def _check_answers(self, lifted: "_Lifted", views: int) -> None:
-        lacking = lifted.without_answer
+    def _check_answers(self, lifted: LiftedViews, views: int) -> None:
+        lacking = self.without_answer
         if len(lacking) == views or not lifted.any_answer:
             raise ConventionError(
                 f"answers of {self.teacher.name}",
@@ -493,7 +345,7 @@ class _Segmentation:
 
     # -------------------------------------------------------------------------------------------------------------------- labels
 
-    def _point_labels(self, lifted: "_Lifted", partition: Partition | None) -> LabelField | None:
+    def _point_labels(self, lifted: LiftedViews, partition: Partition | None) -> LabelField | None:
         if self.cloud is None:
             return None
         if self.options.vote == "none":
@@ -504,7 +356,7 @@ class _Segmentation:
         vote = MajorityVote(weighting="confidence", min_agreement=self.options.min_agreement)
         return self._certain_enough(vote.of_histogram(histogram, partition))
 
-    def _splat_labels(self, lifted: "_Lifted", partition: Partition | None) -> LabelField | None:
+    def _splat_labels(self, lifted: LiftedViews, partition: Partition | None) -> LabelField | None:
         if not len(self.gaussians):
             return None
         if self.options.vote == "none":
@@ -550,7 +402,7 @@ class _Segmentation:
 
     def _write(
         self,
-        lifted: "_Lifted",
+        lifted: LiftedViews,
         points: LabelField | None,
         splats: LabelField | None,
         point_objects: Int32[np.ndarray, "points"],
@@ -579,7 +431,7 @@ class _Segmentation:
             write_scene_labels(folder, "splats", ElementLabels(splats.class_ids, splat_objects, splats.confidence))
 
     def _features(
-        self, lifted: "_Lifted", means: Float32[np.ndarray, "n dim"], weight: Float32[np.ndarray, "n"]
+        self, lifted: LiftedViews, means: Float32[np.ndarray, "n dim"], weight: Float32[np.ndarray, "n"]
     ) -> ElementFeatures:
         """Lifted outputs as they are kept: features as unit vectors, zeros where nothing was seen."""
         values = np.empty(means.shape, dtype=np.float16)
@@ -607,7 +459,7 @@ class _Segmentation:
             return own.names
         return tuple(f"class {number}" for number in range(columns))
 
-    def _described(self, lifted: "_Lifted", partition: Partition | None) -> Scene:
+    def _described(self, lifted: LiftedViews, partition: Partition | None) -> Scene:
         """The scene with what was done to it."""
         licence = getattr(self.teacher.teacher, "licence", None)
         record = {
@@ -625,7 +477,7 @@ class _Segmentation:
             else {"source": partition.source, "sets": partition.count, **_json_values(partition.parameters)},
             "points": self.target.cloud_source,
             "frames": len(self.target.frames),
-            "frames_without_answer": len(lifted.without_answer),
+            "frames_without_answer": len(self.without_answer),
         }
         origin = self.scene.provenance
         return replace(
@@ -636,41 +488,27 @@ class _Segmentation:
 
     def _summary(
         self,
-        lifted: "_Lifted",
+        lifted: LiftedViews,
         points: LabelField | None,
         splats: LabelField | None,
         point_objects: Int32[np.ndarray, "points"],
         splat_objects: Int32[np.ndarray, "splats"],
         partition: Partition | None,
     ) -> SegmentSummary:
-        both = [labels for labels in (points, splats) if labels is not None]
-        class_ids = np.concatenate([labels.class_ids for labels in both])
-        confidence = np.concatenate([labels.confidence for labels in both]).astype(np.float64)
-        count = np.bincount(class_ids + 1, minlength=len(self.vocabulary) + 1)
-        sums = np.bincount(class_ids + 1, weights=confidence, minlength=len(self.vocabulary) + 1)
-        shares = tuple(
-            ClassShare(
-                name,
-                None if points is None else _share(points.class_ids == number),
-                None if splats is None else _share(splats.class_ids == number),
-                float(sums[number + 1] / count[number + 1]) if count[number + 1] else None,
-            )
-            for number, name in enumerate(self.vocabulary.names)
-        )
-        known = int(count[1:].sum())
+        class_ids = np.concatenate([labels.class_ids for labels in (points, splats) if labels is not None])
         where = np.concatenate([np.zeros((0, 3)) if self.cloud is None else self.cloud.points_in_world, self._splat_centers()])
         return SegmentSummary(
             folder=self.folder,
             teacher=self.teacher.name,
             num_points=0 if points is None else len(points.class_ids),
             num_splats=0 if splats is None else len(splats.class_ids),
-            classes=shares,
-            objects=_found_objects(where, class_ids, point_objects, splat_objects, self.vocabulary.names),
+            classes=class_shares(self.vocabulary, points, splats),
+            objects=found_objects(where, class_ids, point_objects, splat_objects, self.vocabulary.names),
             coverage_points=None if points is None else points.coverage,
             coverage_splats=None if splats is None else splats.coverage,
-            mean_confidence=float(sums[1:].sum() / known) if known else 0.0,
+            mean_confidence=mean_confidence(points, splats),
             frames=len(self.target.frames),
-            frames_without_answer=len(lifted.without_answer),
+            frames_without_answer=len(self.without_answer),
             answers_from_cache=self.teacher.found,
             segments=None if partition is None else partition.count,
             seconds=self.seconds,
@@ -679,98 +517,6 @@ class _Segmentation:
 
 
 _BOTH: tuple[Literal["splats", "points"], Literal["splats", "points"]] = ("splats", "points")
-
-
-@final
-class _Lifted:
-    """What the views said about points and splats, added up."""
-
-    def __init__(self, points: int, splats: int, question: ClassQuestion, logit_scale: float, votes: bool) -> None:
-        self.question, self.logit_scale = question, logit_scale
-        self.without_answer: list[str] = []
-        self.views_done = 0
-        self.any_answer = False
-        self.kind: Literal["features", "probabilities"] = "features"
-        self._points = FeatureSums(points)
-        self._votes = VoteSums(points, len(question.vocabulary)) if votes and points else None
-        self._splats, self._columns = splats, 0
-        self._splat_sums: np.ndarray | None = None
-        self._splat_weight = np.zeros(splats, dtype=np.float32)
-        self._point_means: np.ndarray | None = None
-
-    def add(self, field: DenseField, frame: Frame, pixels: ViewPixels | None, gaussians: Gaussians) -> None:
-        """One view's answer."""
-        self.any_answer, self.kind = True, field.kind
-        table = self.question.scores(field)
-        if pixels is not None:
-            self._points.add(pixels.element, field, pixels.row, pixels.column)
-            if self._votes is not None:
-                self._add_votes(self._votes, DenseField(table, field.height, field.width, field.kind), pixels)
-        if self._splats:
-            self._add_splats(field, self._probabilities(table), frame, gaussians)
-
-    def _add_votes(self, votes: VoteSums, scores: DenseField, pixels: ViewPixels) -> None:
-        for begin in range(0, len(pixels), _ROWS):
-            some = slice(begin, begin + _ROWS)
-            rows = sample_field(scores, pixels.row[some], pixels.column[some])
-            class_id, confidence = self._classified(rows)
-            votes.add(pixels.element[some], class_id, confidence)
-
-    def _add_splats(self, field: DenseField, probabilities: np.ndarray, frame: Frame, gaussians: Gaussians) -> None:
-        """Features and class probabilities in one pass over the Gaussians."""
-        self._columns = field.values.shape[2]
-        both = DenseField(np.concatenate([field.values, probabilities], axis=2), field.height, field.width)
-        rows, columns = field.values.shape[:2]
-        per_cell = min(frame.camera.width / columns, frame.camera.height / rows)
-        downscale = int(np.clip(per_cell / _PIXELS_PER_CELL, 1, _MOST_DOWNSCALE))
-        seen = gaussian_features(gaussians, [frame.camera], lambda _: both, downscale=downscale)
-        if self._splat_sums is None:
-            self._splat_sums = np.zeros_like(seen.values)
-        self._splat_sums += seen.values * seen.weight[:, None]
-        self._splat_weight += seen.weight
-
-    def _probabilities(self, scores: np.ndarray) -> Float32[np.ndarray, "rows columns classes"]:
-        if self.question.text is None:
-            return scores
-        return class_probabilities(scores, self.question.vocabulary, self.logit_scale)
-
-    def _classified(self, rows: Float32[np.ndarray, "n scores"]) -> tuple[Int32[np.ndarray, "n"], Float32[np.ndarray, "n"]]:
-        if self.question.text is None:
-            return classify_probabilities(rows)
-        return classify_scores(rows, self.question.vocabulary, self.logit_scale)
-
-    def point_means(self) -> tuple[Float32[np.ndarray, "n dim"], Float32[np.ndarray, "n"]]:
-        """Mean over the views of each point, and how many there were."""
-        if self._point_means is None:
-            self._point_means = self._points.mean()
-        return self._point_means, self._points.counts.astype(np.float32)
-
-    def splat_means(self) -> tuple[Float32[np.ndarray, "n dim"], Float32[np.ndarray, "n"]]:
-        """Weighted mean of each splat, and Σα·T."""
-        assert self._splat_sums is not None
-        weight = np.where(self._splat_weight > 0, self._splat_weight, 1.0)[:, None]
-        return self._splat_sums[:, : self._columns] / weight, self._splat_weight
-
-    def splat_votes(self) -> LabelField:
-        """The class with the largest mean probability of each splat."""
-        assert self._splat_sums is not None
-        weight = np.where(self._splat_weight > 0, self._splat_weight, 1.0)[:, None]
-        return LabelField(*classify_probabilities(self._splat_sums[:, self._columns :] / weight))
-
-    def histogram(self) -> VoteHistogram:
-        """Votes of the views per point."""
-        assert self._votes is not None
-        return self._votes.histogram()
-
-    def classes_of(self, means: tuple[Float32[np.ndarray, "n dim"], Float32[np.ndarray, "n"]]) -> LabelField:
-        """The class of each mean feature; −1 where nothing was seen."""
-        values, weight = means
-        class_ids, confidence = np.empty(len(values), dtype=np.int32), np.empty(len(values), dtype=np.float32)
-        for begin in range(0, len(values), _ROWS):
-            some = slice(begin, begin + _ROWS)
-            rows = self.question.scores(DenseField(values[some, None], len(values[some]), 1, self.kind))[:, 0]
-            class_ids[some], confidence[some] = self._classified(np.where(weight[some, None] > 0, rows, np.nan))
-        return LabelField(class_ids, confidence)
 
 
 @dataclass(frozen=True)
@@ -817,33 +563,6 @@ def _painted(gaussians: Gaussians, colors_u8: np.ndarray) -> Gaussians:
     """The Gaussians in flat colours."""
     colors = torch.from_numpy(colors_u8.astype(np.float32) / 255.0)
     return replace(gaussians, sh0=sh0_from_rgb(colors)[:, None, :], shN=gaussians.shN[:, :0])
-
-
-def _found_objects(
-    where: Float64[np.ndarray, "n 3"],
-    class_ids: Int32[np.ndarray, "n"],
-    point_objects: Int32[np.ndarray, "points"],
-    splat_objects: Int32[np.ndarray, "splats"],
-    names: Sequence[str],
-) -> tuple[FoundObject, ...]:
-    objects = np.concatenate([point_objects, splat_objects])
-    order = np.argsort(objects, kind="stable")
-    bounds = np.searchsorted(objects[order], np.arange(int(objects.max(initial=-1)) + 2))
-    found = []
-    for number in range(len(bounds) - 1):
-        members = order[bounds[number] : bounds[number + 1]]
-        points = int((members < len(point_objects)).sum())
-        measured = members[members < len(point_objects)] if points else members
-        low, high = axis_aligned_box(where[measured])
-        middle = where[measured].mean(axis=0)
-        center, lowest, highest = ((float(place[0]), float(place[1]), float(place[2])) for place in (middle, low, high))
-        name = names[int(class_ids[members[0]])]
-        found.append(FoundObject(number, name, points, len(members) - points, center, lowest, highest))
-    return tuple(found)
-
-
-def _share(of: Bool[np.ndarray, "n"]) -> float:
-    return float(of.mean()) if len(of) else 0.0
 
 
 def _json_values(values: Mapping[str, Any]) -> dict[str, Any]:

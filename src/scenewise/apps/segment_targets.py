@@ -116,16 +116,18 @@ def _images(paths: Sequence[Path]) -> ImageTarget:
 
 
 def _capture(capture: Capture, options: SegmentOptions, threads: int, progress: Progress) -> SpatialTarget:
-    frames = usable_frames(capture)
+    frames = _chosen(usable_frames(capture), options)
     cloud, source = capture.points, f"points of {capture.root}"
     if cloud is None or not len(cloud):
-        every_view = replace(capture, test_names=frozenset())
+        # A surface is fused from the views that will name it; matches between views need all of them.
+        has_depth = any(frame.load_depth is not None for frame in frames)
+        views = replace(capture, test_names=frozenset(), frames=frames if has_depth else capture.frames)
         with progress.stage("points"):
             made = initial_points(
-                every_view, maximum=options.max_points, seed=options.seed, threads=threads, progress=progress, trim_far=False
+                views, maximum=options.max_points, seed=options.seed, threads=threads, progress=progress, trim_far=False
             )
         cloud, source = made.cloud, made.provenance
-    return SpatialTarget(_described(capture), _chosen(frames, options), cloud, source)
+    return SpatialTarget(_described(capture), frames, cloud, source)
 
 
 def _cloud(path: Path, options: SegmentOptions) -> SpatialTarget:
