@@ -10,6 +10,7 @@ import torch
 from scenewise.apps.curves import Curve
 from scenewise.apps.evaluate import capture_of_scene
 from scenewise.apps.pictures import image_u8_from_color
+from scenewise.apps.report_labels import label_galleries, shown_cameras, spread_cameras
 from scenewise.apps.report_page import ReportContent, ViewComparison, report_html
 from scenewise.engine.journal import read_journal
 from scenewise.engine.memory import text_from_bytes
@@ -47,14 +48,17 @@ def write_report(folder: Path, *, capture: Capture | None = None, views: int = 3
     comparisons: list[ViewComparison] = []
     try:
         capture = capture_of_scene(scene, Path(scene.provenance.capture)) if capture is None else capture
-        comparisons = _compare(scene, capture, _spread(_shown_cameras(scene), views), progress)
+        comparisons = _compare(scene, capture, spread_cameras(shown_cameras(scene), views), progress)
     except (ScenewiseError, OSError) as error:
         warnings.append(f"No pictures: {error}")
+    names, answers = label_galleries(folder, scene, views, warnings)
     content = ReportContent(
         title=_title(scene, folder),
         subtitle=_subtitle(scene),
         tiles=_tiles(scene, events),
         views=comparisons,
+        names=names,
+        answers=answers,
         curves=_curves(events),
         images=_image_rows(scene.evaluation),
         timings={str(event["name"]): float(event["seconds"]) for event in events if _is_stage(event)},
@@ -67,17 +71,6 @@ def write_report(folder: Path, *, capture: Capture | None = None, views: int = 3
 
 
 # --- pictures ----------------------------------------------------------------------------------------------------------------
-
-
-def _shown_cameras(scene: Scene) -> Sequence[SceneCamera]:
-    return scene.cameras_of("test") or scene.cameras
-
-
-def _spread(cameras: Sequence[SceneCamera], count: int) -> list[SceneCamera]:
-    """``count`` of them, evenly spaced and away from both ends."""
-    if len(cameras) <= count:
-        return list(cameras)
-    return [cameras[int((index + 0.5) * len(cameras) / count)] for index in range(count)]
 
 
 def _compare(scene: Scene, capture: Capture, cameras: Sequence[SceneCamera], progress: Progress) -> list[ViewComparison]:
@@ -129,6 +122,8 @@ def _tiles(scene: Scene, events: _Events) -> dict[str, str]:
         figures = {"PSNR": (card.psnr, "{:.2f} dB"), "SSIM": (card.ssim, "{:.4f}"), "LPIPS": (card.lpips, "{:.4f}")}
         held_out = "held-out" if card.split == "test" else "training views"
         shown = {f"{name}, {held_out}": form.format(value) for name, (value, form) in figures.items() if value is not None}
+        if card.miou is not None:
+            shown["mIoU of names"] = f"{100 * card.miou:.1f} %"
         tiles = shown | tiles
         if card.seconds is not None:
             tiles["training"] = duration_text(float(card.seconds))

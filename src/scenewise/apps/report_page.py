@@ -67,6 +67,21 @@ class ViewComparison:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Pictures side by side under one heading.
+
+    Attributes:
+        heading: what they show.
+        note: a line below it.
+        pictures: caption → picture.
+    """
+
+    heading: str
+    note: str
+    pictures: Mapping[str, ImageU8]
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """Everything the page shows.  Empty parts are left out.
 
@@ -75,6 +90,8 @@ class ReportContent:
         subtitle: one line below it.
         tiles: the few figures that matter, as text.
         views: pictures.
+        names: classes of the scene.
+        answers: heat maps of questions, one gallery each.
         curves: charts.
         images: one row of figures per measured image.
         timings: seconds per stage.
@@ -87,6 +104,8 @@ class ReportContent:
     subtitle: str = ""
     tiles: Mapping[str, str] = field(default_factory=dict)
     views: Sequence[ViewComparison] = ()
+    names: Sequence[Gallery] = ()
+    answers: Sequence[Gallery] = ()
     curves: Sequence[Curve] = ()
     images: Sequence[Mapping[str, Any]] = ()
     timings: Mapping[str, float | int] = field(default_factory=dict)
@@ -104,6 +123,8 @@ def report_html(content: ReportContent) -> str:
         "</header>",
         _section("Warnings", _warnings(content.warnings)),
         _section("Held-out views", "".join(_triplet(view) for view in content.views)),
+        _section("Names", "".join(map(_gallery, content.names))),
+        _section("Answers", "".join(map(_gallery, content.answers))),
         _section("Training", _charts(content.curves)),
         _section("Every measured image", _table(content.images)),
         _section("Where the time went", _timings(content.timings)),
@@ -142,6 +163,16 @@ def _triplet(view: ViewComparison) -> str:
         for caption, picture in pictures
     )
     heading = f'<div><b>{escape(view.name)}</b> <span class="muted small">{escape(figures)}</span></div>'
+    return f'{heading}<div class="triplet">{cells}</div>'
+
+
+def _gallery(gallery: Gallery) -> str:
+    cells = "".join(
+        f'<figure><img alt="{escape(caption, quote=True)}" src="{jpeg_data_url(thumbnail(picture, PICTURE_PIXELS))}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, picture in gallery.pictures.items()
+    )
+    heading = f'<div><b>{escape(gallery.heading)}</b> <span class="muted small">{escape(gallery.note)}</span></div>'
     return f'{heading}<div class="triplet">{cells}</div>'
 
 
