@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenewise.apps.demo_capture import DEMO_FRAMES, DEMO_HEIGHT, DEMO_WIDTH, write_demo_capture
-from scenewise.apps.options import DemoOptions, ReconstructOptions, RenderOptions
+from scenewise.apps.evaluate import evaluate_scene
+from scenewise.apps.options import DemoOptions, QueryOptions, ReconstructOptions, RenderOptions, SegmentOptions
+from scenewise.apps.query import Answer, query
 from scenewise.apps.reconstruct import reconstruct
 from scenewise.apps.render import render_scene
+from scenewise.apps.report import write_report
+from scenewise.apps.segment import segment
 from scenewise.engine.memory import peak_resident_bytes, text_from_bytes
 from scenewise.engine.progress import NullProgress, Progress, duration_text
+from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.io.atomic import atomic_write_json
 from scenewise.io.json_fields import read_json_object
@@ -22,13 +27,20 @@ _FORMAT = "scenewise demo"
 STEPS, MAX_GAUSSIANS = 2000, 80_000  # about 45 s on two cores
 QUICK_STEPS, QUICK_MAX_GAUSSIANS = 100, 4000
 QUICK_FRAMES, QUICK_WIDTH, QUICK_HEIGHT = 16, 96, 72
+TEACHER_FRAMES, QUICK_TEACHER_FRAMES = 32, 4
+QUESTION = "where can I sit"
 
 # What a person finds in the scene folder, in the order in which they want to know it.
 _EXPLAINED = {
     "report.html": "pictures, curves, figures: open it in a browser",
     "splats.ply": "opens in any 3D Gaussian Splatting viewer",
     "splats.spz": "the same, compact",
-    "points.ply": "what the reconstruction started from",
+    "splats_classes.ply": "the same splats in the colours of their classes",
+    "points.ply": "points with a colour and a number per class",
+    "labels_splats.safetensors": "class, object and confidence of every splat",
+    "classes.json": "the words, their synonyms, colours and prompts",
+    "features": "what the teacher saw, per splat: ask anything without images",
+    "query": "answers: ranked places with boxes, heat maps",
     "scene.json": "cameras, frame of reference, provenance, evaluation card",
     "log.jsonl": "everything that happened, a line each",
     "checkpoints": "resume from here",
@@ -43,7 +55,10 @@ class DemoSummary:
     Attributes:
         capture: folder of the photographs.
         scene: scene folder.
-        evaluation: figures on held-out views.
+        evaluation: figures on held-out views, names included.
+        question: what was asked of the scene.
+        answers: the places that answer it, the best first.
+        pictures: what to look at first.
         num_gaussians: size of the scene.
         seconds: by stage, and in all.
         peak_memory_bytes: of this process.
@@ -52,6 +67,9 @@ class DemoSummary:
     capture: Path
     scene: Path
     evaluation: EvaluationCard | None
+    question: str
+    answers: tuple[Answer, ...]
+    pictures: tuple[Path, ...]
     num_gaussians: int
     seconds: dict[str, float]
     peak_memory_bytes: int
@@ -63,20 +81,29 @@ class DemoSummary:
             path = self.scene / name
             if path.exists():
                 shown = f"{name}/" if path.is_dir() else name
-                lines.append(f"    {shown:<14}{text_from_bytes(float(_size_of(path))):>9}   {meaning}")
+                lines.append(f"    {shown:<27}{text_from_bytes(float(_size_of(path))):>9}   {meaning}")
         lines.append("")
         card = self.evaluation
         if card is not None and card.psnr is not None and card.ssim is not None:
             lines.append(f"PSNR {card.psnr:.2f} dB, SSIM {card.ssim:.3f} on {card.num_views} held-out views")
+        if card is not None and card.miou is not None:
+            lines.append(
+                f"names of the splats: mIoU {100 * card.miou:.1f} % against the truth in the held-out views, without any label"
+            )
+        places = ", ".join(f"{answer.name or 'something'} {answer.score:.2f}" for answer in self.answers[:5]) or "nowhere"
+        lines.append(f"{self.question!r}: {places}")
         times = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in self.seconds.items())
         lines.append(
             f"{self.num_gaussians:,} Gaussians; {times}; {text_from_bytes(float(self.peak_memory_bytes))} of memory at most"
         )
+        lines += ["", "look at:", *(f"    {picture}" for picture in self.pictures)]
+        lines.append(f"    {(self.scene / 'report.html').resolve().as_uri()}")
+        lines.append(f'    scenewise view {self.scene} --ask "{self.question}"')
         return "\n".join(lines)
 
 
 def run_demo(options: DemoOptions | None = None, progress: Progress | None = None) -> DemoSummary:
-    """Photographs a procedural room, reconstructs it with figures and report, and renders its held-out views.
+    """Photographs a procedural room, reconstructs it, names its splats, asks it a question, and reports.
 
     A demo folder from before is replaced; any other folder in the way is left alone.
 
@@ -120,10 +147,28 @@ def run_demo(options: DemoOptions | None = None, progress: Progress | None = Non
     timed("reconstruction", started)
 
     started = time.monotonic()
+    teacher_frames = QUICK_TEACHER_FRAMES if options.quick else TEACHER_FRAMES
+    segment(
+        SegmentOptions(target=(scene,), frames=teacher_frames, seed=options.seed, threads=options.threads, overwrite=True),
+        progress,
+    )
+    timed("names", started)
+
+    started = time.monotonic()
+    answered = query(QueryOptions(scene=scene, text=QUESTION, threads=options.threads), progress)
+    timed("answer", started)
+
+    started = time.monotonic()
     render_scene(RenderOptions(scene=scene, threads=options.threads, overwrite=True), progress)
+    with compute_threads(options.threads):
+        card = evaluate_scene(scene, progress=progress)
+        write_report(scene, progress=progress)
     timed("pictures", started)
     seconds["in all"] = time.monotonic() - began
-    return DemoSummary(capture, scene, made.evaluation, made.num_gaussians, seconds, peak_resident_bytes())
+    pictures = tuple(sorted(path for path in answered.files if path.suffix == ".png"))
+    return DemoSummary(
+        capture, scene, card, QUESTION, answered.answers, pictures, made.num_gaussians, seconds, peak_resident_bytes()
+    )
 
 
 def _prepare(out: Path) -> None:
