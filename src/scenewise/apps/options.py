@@ -448,6 +448,22 @@ class Evaluate2dOptions:
 
 
 @dataclass(frozen=True)
+class ConvertWeightsOptions:
+    """Turn a checkpoint in torch's own format into safetensors, without running anything it contains.
+
+    Attributes:
+        checkpoint: file with the state dictionary of a CLIP with a ResNet (.pt, .pth, .bin), or a folder in Hugging Face layout
+            with pytorch_model.bin.
+        out: folder to make; give it to --teacher.
+        tokenizer_from: folder with CLIP's tokenizer files, for a single file.
+    """
+
+    checkpoint: Positional[Path]
+    out: Path
+    tokenizer_from: _Path = None
+
+
+@dataclass(frozen=True)
 class DoctorOptions:
     """Report what this machine can do: versions, threads, instruction sets, which backend runs each kernel and why."""
 

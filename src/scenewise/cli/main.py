@@ -23,6 +23,7 @@ import tyro
 from scenewise import __version__
 from scenewise.apps.options import (
     CheckOptions,
+    ConvertWeightsOptions,
     DemoOptions,
     DoctorOptions,
     EvalOptions,
@@ -159,6 +160,17 @@ def view(options: _Flat[ViewOptions], *, json: _Json = False) -> Invocation:
     return Invocation(run, json)
 
 
+def convert_weights(options: _Flat[ConvertWeightsOptions], *, json: _Json = False) -> Invocation:
+    """Turn a foreign checkpoint (.pth) into safetensors that --teacher takes."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.convert import convert_weights_command
+
+        return convert_weights_command(options, progress)
+
+    return Invocation(run, json)
+
+
 def doctor(options: _Flat[DoctorOptions], *, json: _Json = False) -> Invocation:
     """Report what this machine can do and which backend runs each kernel, and why."""
 
@@ -191,6 +203,7 @@ COMMANDS: Mapping[str, Callable[..., Invocation]] = {
     "view": view,
     "segment": segment,
     "query": query,
+    "convert-weights": convert_weights,
     "doctor": doctor,
     "demo": demo,
 }
