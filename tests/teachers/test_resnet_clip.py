@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from scenewise.apps.convert import convert_weights_command
+from scenewise.apps.options import ConvertWeightsOptions
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.networks.resnet_clip import ResNetClip, ResNetClipShape, shape_of_state
 from scenewise.teachers.convert_weights import convert_open_clip_checkpoint
@@ -167,6 +169,9 @@ def test_conversion_of_a_foreign_checkpoint(tiny, tmp_path):
     again = load_resnet_clip(str(converted))
     images = random_images(64, 96)
     torch.testing.assert_close(again.tower.embed_images(images), ours.tower.embed_images(images), rtol=0, atol=5e-3)
+    summary = convert_weights_command(ConvertWeightsOptions(source, tmp_path / "by_command", folder))
+    for name in ("open_clip_config.json", "open_clip_model.safetensors"):
+        assert (summary.folder / name).read_bytes() == (converted / name).read_bytes()
 
 
 def test_sizes_read_off_the_tensors():

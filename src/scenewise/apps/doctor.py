@@ -19,6 +19,9 @@ OPTIONAL_PACKAGES = {
     "laspy": ("io", "LAS and LAZ point clouds"),
     "trimesh": ("io", "meshes"),
     "pyproj": ("io", "georeferencing from GPS"),
+    "transformers": ("foundation", "CLIP, SigLIP and SAM as teachers; the embedded small CLIP needs nothing"),
+    "sentencepiece": ("foundation", "SigLIP's tokenizer"),
+    "viser": ("viewer", "scenewise view"),
     "gsplat": ("cuda", "training and rendering on CUDA"),
     "tensorboard": ("log", "TensorBoard curves"),
 }
