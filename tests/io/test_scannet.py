@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import tracemalloc
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -280,8 +281,12 @@ class TestSens:
             tmp_path / "a.sens", header, [(p, encoded(image), np.zeros((2000, 2000), np.uint16)) for p in world.world_from_camera]
         )
         frame = read_scannet(tmp_path / "a.sens").capture.frames[0]
+        tracemalloc.start()
         with pytest.raises(DataFormatError, match="32 bytes of depth"):
             frame.load_depth()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1_000_000  # of 8 MB that want out
 
     def test_damaged_streams(self, tmp_path: Path):
         path = streamed(tmp_path / "a.sens", asymmetric_world(2))

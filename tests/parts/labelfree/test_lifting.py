@@ -93,6 +93,8 @@ class TestConventions:
         points = np.array([[0.01, 0.01, 2.0], [0.05, 0.01, 2.0], [0.09, 0.01, 2.0], [0.13, 0.01, 2.0]])
         assert visible_pixels(points, [frame(camera(), depth, mask)]).element.tolist() == [3]
         assert visible_pixels(points, [frame(camera(), depth, mask)], use_masks=False).element.tolist() == [2, 3]
+        at_the_lens = np.array([[0.0, 0.0, 0.03]])  # within the tolerance of a depth of 0, which is no depth
+        assert len(visible_pixels(at_the_lens, [frame(camera(), flat(0.0))])) == 0
 
     def test_behind_the_camera_and_non_finite_points(self):
         points = np.array([[0, 0, -2.0], [0, 0, 0.0], [np.nan, 0, 2], [0, np.inf, 2], [0, 0, 2.0]])
