@@ -32,6 +32,14 @@ def test_corners_run_along_the_axes_of_the_box():
     np.testing.assert_allclose(box.corners_in_world[1] - first, [0, 0, 2], atol=1e-9)  # z changes fastest
 
 
+def test_edges_join_corners_that_differ_along_one_axis():
+    box = upright_box(turned_block(), UP)
+    lengths = np.linalg.norm(np.diff(box.edges_in_world, axis=1)[:, 0], axis=1)
+    np.testing.assert_allclose(lengths, np.repeat([2.0, 1.0, 4.0], 4), atol=1e-9)
+    assert len(np.unique(np.round(box.edges_in_world.reshape(24, 3), 6), axis=0)) == 8
+    assert len({tuple(np.round(edge.ravel(), 6)) for edge in box.edges_in_world}) == 12
+
+
 def test_another_up_direction_turns_the_box():
     points = turned_block()[:, [2, 0, 1]]  # height lies along x
     box = upright_box(points, np.array([1.0, 0.0, 0.0]))

@@ -26,7 +26,7 @@ from scenewise.io.captures import open_capture
 from scenewise.io.ply import read_points_ply_with_extra, write_gaussians_ply, write_points_ply
 from scenewise.io.scene_folder import POINTS_FILE, read_scene, read_scene_labels
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
-from scenewise.parts.labelfree.answers import AnswerSegment, adaptive_threshold, answer_segments
+from scenewise.parts.labelfree.answers import LEAST_OPACITY, AnswerSegment, adaptive_threshold, answer_segments
 from scenewise.parts.labelfree.lifting import render_scores, stream_visible_pixels
 from scenewise.parts.labelfree.queries import SceneSearcher
 from scenewise.rendering import render
@@ -42,7 +42,6 @@ QUERY_FOLDER = "query"
 RESULT_FILE = "result.json"
 HEAT_SPLATS_FILE, HEAT_POINTS_FILE = "heat_splats.ply", "heat_points.ply"
 
-_HAZE = 0.1  # Gaussians fainter than this are no surface
 _LONGEST_SLUG = 60
 _COVERED = 0.5  # share of a pixel from which its heat is shown
 _LARGEST_DOT = 4  # pixels to each side that a point may fill
@@ -241,7 +240,7 @@ class _World:
         """Places, which of them are surface, and labels."""
         if of == "splats":
             places = self.gaussians.means.numpy().astype(np.float64)
-            return places, (self.gaussians.opacities >= _HAZE).numpy(), read_scene_labels(self.folder, "splats")
+            return places, (self.gaussians.opacities >= LEAST_OPACITY).numpy(), read_scene_labels(self.folder, "splats")
         assert self.cloud is not None
         places = self.cloud.points_in_world
         return places, np.ones(len(places), dtype=bool), read_scene_labels(self.folder, "points")

@@ -32,6 +32,13 @@ class OrientedBox:
         signs = np.stack(np.meshgrid([-0.5, 0.5], [-0.5, 0.5], [-0.5, 0.5], indexing="ij"), axis=-1).reshape(8, 3)
         return self.center_in_world + (signs * self.size) @ self.world_from_box.T
 
+    @property
+    def edges_in_world(self) -> Float64[np.ndarray, "12 2 3"]:
+        """Both ends of all edges; the four along z come first, then those along y and x."""
+        steps = (1, 2, 4)  # from a corner to its neighbour along z, y, x
+        ends = [(corner, corner + step) for step in steps for corner in range(8) if not corner & step]
+        return self.corners_in_world[np.array(ends)]
+
 
 def axis_aligned_box(points: Points, trim: float = 0.0) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
     """Lowest and highest coordinates along the world's axes.

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_room import FLOOR, LAMP, SOFA, UP, WORDS, room_parts, room_scene
+from small_room import FLOOR, LAMP, SOFA, WORDS, room_parts, room_scene
 
-from scenewise.apps.viewer.answers import box_edges, hot_segments, upright_box
 from scenewise.apps.viewer.colors import (
     UNKNOWN_COLOR,
     class_colors,
@@ -231,46 +230,6 @@ def test_texts_are_escaped(room: Contents):
     assert "<b>328</b> splats" in text and "truth &amp; co" in text and "photos &lt;b&gt;: CC0-1.0" in text
     assert "&lt;img" in answer_html("<img src=x>", (), ("<i>",)) and "<i>" not in answer_html("x", (), ("<i>",))
     assert class_label(legend(room)[0], False) == "● floor · 180 · 55 %"
-
-
-# --- answers -----------------------------------------------------------------------------------------------------------------
-
-
-def test_two_places_are_told_apart():
-    generator = np.random.default_rng(0)
-    big = generator.uniform([-1, -1, 0], [1, 1, 1], (600, 3))
-    small = generator.uniform([3, 0, 0], [3.5, 0.25, 2], (300, 3))
-    cold = generator.uniform([-2, -2, -1], [4, 2, -0.5], (500, 3))
-    positions = np.concatenate([cold, small, big]).astype(np.float32)
-    heat = np.repeat(floats(0.2, 0.95, 0.9), [500, 300, 600])
-    segments = hot_segments(positions, heat, np.ones(1400, np.float32), UP)
-    assert [segment.count for segment in segments] == [600, 300]  # most heat first
-    assert [segment.score for segment in segments] == pytest.approx([0.9, 0.95])
-    assert segments[1].center == pytest.approx([3.25, 0.125, 1.0], abs=0.05)
-    assert sorted(segments[1].sizes) == pytest.approx([0.25, 0.5, 2.0], rel=0.1)
-    assert segments[1].sizes[2] == pytest.approx(2.0, rel=0.1)  # the third is up
-    light = np.where(np.arange(1400) < 800, 1.0, 0.01).astype(np.float32)
-    assert [segment.count for segment in hot_segments(positions, heat, light, UP)] == [300]  # the other is a speck now
-
-
-def test_nothing_hot_nothing_found():
-    positions = np.zeros((5, 3), np.float32)
-    assert hot_segments(positions, np.full(5, 0.5, np.float32), np.ones(5, np.float32), UP) == ()
-    (one,) = hot_segments(positions, np.full(5, 0.9, np.float32), np.ones(5, np.float32), UP)
-    assert one.sizes.tolist() == [0, 0, 0] and np.isfinite(box_edges(one)).all()
-
-
-def test_the_box_turns_with_what_it_holds():
-    angle, up = np.radians(25.0), np.array([0.0, 1.0, 0.0])
-    grid = np.stack(np.meshgrid(*[np.linspace(-0.5, 0.5, 15)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-    positions = (grid * [4.0, 2.0, 1.0]) @ turn.T + [5.0, 6.0, 7.0]
-    center, sizes, axes = upright_box(positions, up)
-    assert center == pytest.approx([5, 6, 7], abs=1e-6)
-    assert sorted(sizes[:2]) == pytest.approx([1.0, 4.0], rel=0.05) and sizes[2] == pytest.approx(2.0)
-    assert axes.T @ axes == pytest.approx(np.eye(3), abs=1e-9) and np.linalg.det(axes) == pytest.approx(1.0)
-    assert axes[:, 2].tolist() == up.tolist()
-    assert abs(axes[:, int(np.argmax(sizes[:2]))] @ turn[:, 0]) == pytest.approx(1.0, abs=1e-3)
 
 
 # --- viewpoints --------------------------------------------------------------------------------------------------------------

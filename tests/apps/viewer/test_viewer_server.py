@@ -20,7 +20,9 @@ from scenewise.apps.viewer.server import SceneViewer, is_loopback
 from scenewise.cli.main import main
 from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError, ResourceError, ShapeError
+from scenewise.io.scene_folder import write_scene_labels
 from scenewise.scenes.heats import Heat
+from scenewise.scenes.labels import ElementLabels
 
 CLASSES = room_parts()[1]
 
@@ -103,7 +105,8 @@ def test_an_answer_lights_up_and_goes_away(room_folder: Path):
     with SceneViewer(room_folder, TruthfulSearcher()) as viewer:
         own = viewer.sent_colors()
         (segment,) = viewer.ask("sofa")
-        assert segment.count == 64 and segment.center + viewer.contents.origin == pytest.approx([-1.0, 0.0, 0.6], abs=1e-6)
+        assert segment.elements.tolist() == np.flatnonzero(CLASSES == SOFA).tolist()
+        assert segment.box.center_in_world == pytest.approx([-1.0, 0.0, 0.6], abs=1e-6)
         hot = viewer.sent_colors().astype(int)
         redness = hot[:, 0] - hot[:, 1:].mean(axis=1)
         assert redness[CLASSES == SOFA].min() > 100 and redness[CLASSES != SOFA].max() < 60
@@ -113,6 +116,43 @@ def test_an_answer_lights_up_and_goes_away(room_folder: Path):
         assert viewer.ask("nonsense") == () and "Nothing here answers" in viewer._answer.content
         viewer.clear_question()
         assert (viewer.sent_colors() == own).all() and viewer.look.mode == "color"
+
+
+def test_objects_that_touch_get_a_box_each_where_they_are(room_folder: Path, monkeypatch):
+    class Everything:
+        def heat(self, text: str) -> Heat:
+            return Heat(text, np.full(len(CLASSES), 0.95, np.float32), None)
+
+    with SceneViewer(room_folder, Everything()) as viewer:
+        assert [len(segment.elements) for segment in viewer.ask("all")] == [328]
+    objects = np.select([CLASSES == SOFA, CLASSES == LAMP], [7, 3], -1).astype(np.int32)
+    write_scene_labels(room_folder, "splats", ElementLabels(CLASSES, objects, np.ones(len(CLASSES), np.float32)))
+    with SceneViewer(room_folder, Everything(), max_splats=300) as viewer:
+        drawn = []
+        monkeypatch.setattr(viewer._server.scene, "add_line_segments", lambda name, points, **_: drawn.append(points))
+        segments = viewer.ask("all")
+        kept = viewer.contents.splats.rows
+        of_class = {int(CLASSES[segment.elements[0]]): segment for segment in segments}
+        for class_id, segment in of_class.items():
+            assert segment.elements.tolist() == kept[CLASSES[kept] == class_id].tolist()
+        assert len(of_class) == 3
+        for segment, edges in zip(segments, drawn, strict=True):
+            ends = edges.reshape(-1, 3) + viewer.contents.origin
+            assert ends.min(axis=0) == pytest.approx(segment.box.corners_in_world.min(axis=0), abs=1e-5)
+        size = " × ".join(f"{side:.2g}" for side in of_class[SOFA].box.size)
+        assert "3 places answer <b>all</b>" in viewer._answer.content and f"95 % · {size}" in viewer._answer.content
+
+
+def test_what_fits_no_better_than_the_rest_is_no_answer_and_haze_neither(room_folder: Path):
+    class Indifferent:
+        def heat(self, text: str) -> Heat:
+            return Heat(text, np.full(len(CLASSES), 0.5, np.float32), None)
+
+    with SceneViewer(room_folder, Indifferent()) as viewer:
+        assert viewer.ask("anything") == ()
+    with SceneViewer(room_folder, TruthfulSearcher()) as viewer:
+        viewer.contents.shapes.opacities[CLASSES == SOFA] = 0.05
+        assert viewer.ask("sofa") == () and len(viewer.ask("lamp")) == 1
 
 
 def test_questions_that_cannot_be_answered(room_folder: Path):

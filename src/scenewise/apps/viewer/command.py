@@ -8,8 +8,8 @@ from pathlib import Path
 
 from scenewise.apps.options import ViewOptions
 from scenewise.apps.pictures import png_bytes
-from scenewise.apps.viewer.answers import Searcher
 from scenewise.apps.viewer.browser import HeadlessBrowser
+from scenewise.apps.viewer.searcher import Searcher
 from scenewise.apps.viewer.server import DEFAULT_PORT, SceneViewer, require_free_port
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import ConventionError, DataFormatError, ResourceError, ScenewiseError

@@ -2,9 +2,9 @@
 
 from html import escape
 
-from scenewise.apps.viewer.answers import Segment
 from scenewise.apps.viewer.contents import Contents
 from scenewise.apps.viewer.legend import LegendRow
+from scenewise.parts.labelfree.answers import AnswerSegment
 
 _STYLE = "padding:0 0.75em 0.6em;font-size:0.8em;line-height:1.45;overflow-wrap:anywhere"
 
@@ -33,7 +33,7 @@ def hint_html() -> str:
     return _block("Type what you look for, press Enter.", dim=True)
 
 
-def answer_html(text: str, segments: tuple[Segment, ...], warnings: tuple[str, ...]) -> str:
+def answer_html(text: str, segments: tuple[AnswerSegment, ...], warnings: tuple[str, ...]) -> str:
     """What was found for a question."""
     lines = [f"⚠ {escape(warning)}" for warning in warnings]
     if not segments:
@@ -64,8 +64,8 @@ def class_label(row: LegendRow, is_hidden: bool) -> str:
     return f"{'○' if is_hidden else '●'} {row.name} · {row.count:,} · {percent}"
 
 
-def _size_text(segment: Segment) -> str:
-    return " × ".join(f"{size:.2g}" for size in segment.sizes)
+def _size_text(segment: AnswerSegment) -> str:
+    return " × ".join(f"{size:.2g}" for size in segment.box.size)
 
 
 def _block(content: str, *, dim: bool = False) -> str:

@@ -15,7 +15,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from scenewise.apps.viewer.answers import Searcher, Segment, box_edges, hot_segments
+from scenewise.apps.viewer.colors import NEUTRAL_HEAT
 from scenewise.apps.viewer.contents import Contents, Elements, load_contents
 from scenewise.apps.viewer.legend import legend
 from scenewise.apps.viewer.painting import MODES, Look, Mode, painted, visible
@@ -28,9 +28,11 @@ from scenewise.apps.viewer.panel_text import (
     reason_html,
     status_html,
 )
+from scenewise.apps.viewer.searcher import Searcher
 from scenewise.apps.viewer.viewpoints import Viewpoint, first_view, scene_radius, vertical_fov, view_of
 from scenewise.errors import ConventionError, MissingDependencyError, ResourceError, ScenewiseError, ShapeError
 from scenewise.geometry.rotations import quat_from_rotation
+from scenewise.parts.labelfree.answers import LEAST_OPACITY, AnswerSegment, adaptive_threshold, answer_segments
 from scenewise.scenes.heats import Heat
 
 DEFAULT_PORT = 8080
@@ -38,6 +40,7 @@ MAX_SPLATS = 1_000_000
 MAX_POINTS = 1_000_000
 
 _MAX_FRUSTUMS = 200
+_MAX_BOXES = 3
 _MAX_CLASS_BUTTONS = 40
 _LARGEST_VARIANCE = 4096.0  # of what is sent as float16: 8,000 : 1 between the largest and the smallest exact deviation
 _MODE_TEXTS: dict[Mode, str] = {"color": "own colours", "classes": "classes", "confidence": "confidence", "heat": "answer (heat)"}
@@ -156,7 +159,7 @@ class SceneViewer:
             self._toggles[what].value = shown
             self._nodes[what].visible = shown
 
-    def ask(self, text: str) -> tuple[Segment, ...]:
+    def ask(self, text: str) -> tuple[AnswerSegment, ...]:
         """Lights up what answers a text and draws boxes around the best places, which are returned.
 
         Raises:
@@ -287,12 +290,24 @@ class SceneViewer:
                 raise ShapeError(f"heat of the {what}", expected=f"{total:,} numbers", got=f"{len(values):,}", fix=fix)
         return heat
 
-    def _segments(self, heat: Heat) -> tuple[Segment, ...]:
-        splats, points = self.contents.splats, self.contents.points
-        if heat.splats is not None and len(splats):
-            return hot_segments(splats.positions, heat.splats[splats.rows], self.contents.shapes.opacities, self._up)
-        if heat.points is not None and len(points):
-            return hot_segments(points.positions, heat.points[points.rows], np.ones(len(points), np.float32), self._up)
+    def _segments(self, heat: Heat) -> tuple[AnswerSegment, ...]:
+        """The best places among what is shown, as ``scenewise query`` finds them; none that fits no better than the rest."""
+        for what, elements in self._elements().items():
+            values = heat.splats if what == "splats" else heat.points
+            if values is None or not len(elements):
+                continue
+            shown = np.nan_to_num(values[elements.rows], nan=0.0)
+            if what == "splats":
+                shown[self.contents.shapes.opacities < LEAST_OPACITY] = 0.0
+            found = answer_segments(
+                elements.positions + self.contents.origin,
+                shown,
+                threshold=max(adaptive_threshold(shown), float(np.nextafter(np.float32(NEUTRAL_HEAT), np.float32(1.0)))),
+                objects=None if elements.labels is None else elements.labels.instance_id,
+                up_in_world=self._up,
+                limit=_MAX_BOXES,
+            )
+            return tuple(replace(segment, elements=elements.rows[segment.elements]) for segment in found)
         return ()
 
     def _height_at(self, fraction: float) -> float:
@@ -364,7 +379,7 @@ class SceneViewer:
 
             frustum.on_click(go)
 
-    def _draw_boxes(self, segments: tuple[Segment, ...]) -> None:
+    def _draw_boxes(self, segments: tuple[AnswerSegment, ...]) -> None:
         scene = self._server.scene
         is_shown = bool(self._toggles["boxes"].value)
         self._nodes["boxes"].remove()
@@ -372,9 +387,13 @@ class SceneViewer:
         for number, segment in enumerate(segments, start=1):
             color = _BOX_COLORS[(number - 1) % len(_BOX_COLORS)]
             scene.add_line_segments(
-                f"/answer/{number}/box", points=box_edges(segment), colors=color, thickness=2.0, thickness_units="screen"
+                f"/answer/{number}/box",
+                points=(segment.box.edges_in_world - self.contents.origin).astype(np.float32),
+                colors=color,
+                thickness=2.0,
+                thickness_units="screen",
             )
-            top = segment.center + 0.5 * segment.sizes[2] * self._up
+            top = segment.box.center_in_world - self.contents.origin + 0.5 * segment.box.size[2] * self._up
             text = f"{number} · {100.0 * segment.score:.0f} %"
             scene.add_label(f"/answer/{number}/label", text, position=top, anchor="bottom-center")
 

@@ -9,6 +9,9 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from scenewise.geometry.boxes import OrientedBox, axis_aligned_box, upright_box
 from scenewise.parts.labelfree.instances import connected_instances
 
+LEAST_OPACITY = 0.1
+"""Gaussians fainter than this are haze, no surface that could answer."""
+
 _LIKELY = 0.5  # relevancy above which an element fits the query better than anything it is compared with
 _BINS = 256
 _MIN_ELEMENTS = 10
