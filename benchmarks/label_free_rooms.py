@@ -136,19 +136,21 @@ class Points:
     Attributes:
         points_in_world: one per occupied voxel.
         viewpoints: camera centre each was seen from.
+        colors_u8: of the pixel.
         class_ids: truth.
         instance_ids: truth.
     """
 
     points_in_world: np.ndarray
     viewpoints: np.ndarray
+    colors_u8: np.ndarray
     class_ids: np.ndarray
     instance_ids: np.ndarray
 
 
 def room_points(views: RoomViews, voxel: float = 0.05) -> Points:
     """The measured surface: all depth pixels of all views, one per voxel."""
-    positions, centers, classes, instances = [], [], [], []
+    positions, centers, colors, classes, instances = [], [], [], [], []
     for view in views.views:
         camera = view.frame.camera
         v, u = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5
@@ -159,14 +161,13 @@ def room_points(views: RoomViews, voxel: float = 0.05) -> Points:
         kept = depth > 0
         positions.append(rays[kept] @ world_from_camera[:3, :3].T + world_from_camera[:3, 3])
         centers.append(np.broadcast_to(world_from_camera[:3, 3], positions[-1].shape))
+        colors.append(view.image[kept])
         classes.append(view.truth.class_ids[kept])
         instances.append(view.truth.instance_ids[kept])
     everything = np.concatenate(positions)
     _, first = np.unique(np.floor(everything / voxel).astype(np.int64), axis=0, return_index=True)
     first = np.sort(first)
-    return Points(
-        everything[first], np.concatenate(centers)[first], np.concatenate(classes)[first], np.concatenate(instances)[first]
-    )
+    return Points(everything[first], *(np.concatenate(parts)[first] for parts in (centers, colors, classes, instances)))
 
 
 def region_colors(rooms: list[int], views: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -55,13 +55,16 @@ from scenewise.methods.small_clip.pictures import Pictures, pictures_of_room  # 
 from scenewise.methods.small_clip.train import crop_accuracy  # noqa: E402
 from scenewise.metrics.segmentation import ConfusionMatrix  # noqa: E402
 from scenewise.parts.labelfree.lifting import visible_pixels, vote_histogram  # noqa: E402
-from scenewise.parts.labelfree.oversegmentation import PointSegments, point_segments  # noqa: E402
+from scenewise.parts.labelfree.oversegmentation import point_segments  # noqa: E402
 from scenewise.parts.labelfree.pixel_classes import classify_pixels  # noqa: E402
+from scenewise.parts.labelfree.segment_settings import smooth_segments  # noqa: E402
 from scenewise.parts.labelfree.votes import MajorityVote  # noqa: E402
+from scenewise.scenes.dense_fields import DenseField  # noqa: E402
 from scenewise.scenes.label_fields import LabelField  # noqa: E402
 from scenewise.scenes.partitions import Partition  # noqa: E402
 from scenewise.teachers.choose import SMALL_CLIP, open_teacher  # noqa: E402
 from scenewise.teachers.clip_teacher import ClipTeacher  # noqa: E402
+from scenewise.teachers.preprocessing import ResizeSettings  # noqa: E402
 from scenewise.teachers.read_outs import (  # noqa: E402
     ClearClipSettings,
     ClipSettings,
@@ -75,6 +78,7 @@ from scenewise.teachers.read_outs import (  # noqa: E402
 )
 from scenewise.teachers.read_outs.injection import Anomalies, TowerWithAnomalies, random_direction  # noqa: E402
 from scenewise.teachers.small_clip import WEIGHTS, load_small_clip  # noqa: E402
+from scenewise.teachers.windows import WindowSettings  # noqa: E402
 from scenewise.worlds.classes import CLASS_NAMES, class_id  # noqa: E402
 from scenewise.worlds.seeds import BENCHMARK_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS  # noqa: E402
 
@@ -125,11 +129,10 @@ def grids() -> dict[str, list[ReadOutSettings]]:
     naclip = [NaclipSettings()] + [
         NaclipSettings(sigma=sigma, keep_ffn=ffn, class_residual=weight) for sigma in (2.0, 5.0) for ffn, weight in switches
     ]
-    sc_clip = [ScClipSettings()] + [
-        ScClipSettings(own_attention=own, keep_ffn=True, class_residual=weight, beta=beta, two_pass=two)
-        for own in ("key", "value")
-        for weight, beta, two in itertools.product((0.5, 1.0), (0.4, 0.6), (False, True))
-    ]
+    sc_clip = [ScClipSettings()]
+    for two_pass, owns, betas in ((False, ("key", "value"), (0.4, 0.6, 0.8)), (True, ("value",), (0.6, 0.8))):
+        for own, weight, beta in itertools.product(owns, (0.3, 0.5), betas):
+            sc_clip.append(ScClipSettings(own_attention=own, keep_ffn=True, class_residual=weight, beta=beta, two_pass=two_pass))
     return {
         "clip": [ClipSettings()],
         "maskclip": maskclip,
@@ -220,6 +223,8 @@ class Bench:
         self.teacher = opened
         self.sizes = sizes
         self.question = question_for(opened)
+        self._read_outs: dict[str, tuple[ReadOutSettings, float | None]] = {}
+        self._found: dict[tuple[str, int], Outcome] = {}
 
     def rooms(self, seed: int) -> list[int]:
         """Benchmark rooms of a seed; sets do not overlap."""
@@ -232,36 +237,55 @@ class Bench:
         seen = {"resize": asdict(settings.resize), "windows": asdict(settings.windows), "logit_scale": settings.logit_scale}
         return {**shared, **seen, **values}
 
-    def field(self, view: View, read_out: ReadOutSettings, whole: float | None = None):
-        """Features of a view; ``whole`` = without windows at that multiple of its size."""
-        tower, settings = self.teacher.clip.tower, self.teacher.settings
-        resize, windows = settings.resize, settings.windows
-        if whole is not None:
-            resize, windows = replace(resize, short_side=round(HEIGHT * whole)), replace(windows, crop=None)
-        return dense_field(tower, view.image, lambda images: dense_tokens(tower, images, read_out), resize, windows)
+    def field(self, view: View, read_out: ReadOutSettings) -> DenseField:
+        """Features of a view."""
+        tower = self.teacher.clip.tower
+        return dense_field(tower, view.image, lambda images: dense_tokens(tower, images, read_out), *self.shown(None))
 
     def outcome(self, matrix: ConfusionMatrix, started: float, views: int) -> Outcome:
         """Figures of a matrix, in per cent."""
         scores = matrix.scores()
         metrics = {"miou": 100 * scores.miou, "accuracy": 100 * scores.all_accuracy, "macc": 100 * scores.macc}
         metrics |= {f"iou {name}": 100 * float(iou) for name, iou in zip(CLASS_NAMES, scores.iou) if not np.isnan(iou)}
-        metrics["seconds_per_view"] = (time.monotonic() - started) / max(1, views)
+        if views:
+            metrics["seconds_per_view"] = (time.monotonic() - started) / views
         return Outcome(metrics, bytes_on_disk=WEIGHTS.stat().st_size)
 
     def pixels(self, name: str, read_out: ReadOutSettings, whole: float | None = None) -> Arm:
-        """A read-out on the pixels of all views."""
+        """A read-out on the pixels of all views.
+
+        The first of these arms that has to be run for a seed runs all of them, so that the tower sees every window once.
+        """
+        self._read_outs[name] = (read_out, whole)
 
         def run(seed: int) -> Outcome:
-            rooms = self.rooms(seed)
-            list(views_of(rooms, self.sizes.views))  # rendered before the clock starts
-            started = time.monotonic()
-            matrix = confusion_of_views(
-                rooms, self.sizes.views, lambda view: self.field(view, read_out, whole), self.question, self.teacher.logit_scale
-            )
-            return self.outcome(matrix, started, len(rooms) * self.sizes.views)
+            if (name, seed) not in self._found:
+                self._run_read_outs(seed)
+            return self._found[name, seed]
 
         kind = name_of(read_out)
         return Arm(name, self.described(read_out=[kind, asdict(read_out)], whole=whole), run)
+
+    def _run_read_outs(self, seed: int) -> None:
+        started, tower, settings = time.monotonic(), self.teacher.clip.tower, self.teacher.settings
+        matrices = {name: ConfusionMatrix(CLASS_NAMES) for name in self._read_outs}
+        for view in views_of(self.rooms(seed), self.sizes.views):
+            passes: dict[float | None, ReplayedPasses] = {}
+            for name, (read_out, whole) in self._read_outs.items():
+                replayed = passes.setdefault(whole, ReplayedPasses(tower))
+                resize, windows = self.shown(whole)
+                field = dense_field(tower, view.image, replayed.features_of(read_out), resize, windows)
+                said = classify_pixels(field, self.question, settings.logit_scale)[0]
+                matrices[name].update(said, view.truth.class_ids)
+        for name, matrix in matrices.items():
+            self._found[name, seed] = self.outcome(matrix, started, 0)
+
+    def shown(self, whole: float | None) -> tuple[ResizeSettings, WindowSettings]:
+        """How views are shown: as the teacher does it, or without windows at a multiple of their size."""
+        resize, windows = self.teacher.settings.resize, self.teacher.settings.windows
+        if whole is None:
+            return resize, windows
+        return replace(resize, short_side=round(HEIGHT * whole)), replace(windows, crop=None)
 
     def control(self) -> Arm:
         """The window's image-level embedding painted on the whole window."""
@@ -347,7 +371,7 @@ class Bench:
 
         return Arm(name, self.described(injected=asdict(INJECTED), read_out=asdict(read_out)), run)
 
-    def points(self, read_out: ReadOutSettings, segments: PointSegments) -> Arm:
+    def points(self, read_out: ReadOutSettings) -> Arm:
         """Points of the rooms: votes over views, then within segments, then within true instances (the ceiling of any vote)."""
 
         def run(seed: int) -> Outcome:
@@ -369,7 +393,9 @@ class Bench:
                 one[shown.element[order]] = [
                     maps[v].class_ids[r, c] for v, r, c in zip(shown.view[order], shown.row[order], shown.column[order])
                 ]
-                partition = point_segments(points.points_in_world, viewpoints=points.viewpoints, settings=segments)
+                cloud = points.points_in_world
+                settings = smooth_segments(cloud, 1.0, colored=True)
+                partition = point_segments(cloud, viewpoints=points.viewpoints, colors_u8=points.colors_u8, settings=settings)
                 truth = Partition.from_any_ids(points.instance_ids, "truth")
                 sets += partition.count
                 by_view = votes.winner()[0]
@@ -389,7 +415,7 @@ class Bench:
                 {**base.metrics, **extra, "segments_per_room": sets / self.sizes.rooms}, bytes_on_disk=base.bytes_on_disk
             )
 
-        return Arm("points", self.described(read_out=[name_of(read_out), asdict(read_out)], segments=vars(segments)), run)
+        return Arm("points", self.described(read_out=[name_of(read_out), asdict(read_out)], segments="smooth_segments"), run)
 
     def crops(self) -> Arm:
         """Zero-shot naming of pictures that are of one thing."""
@@ -407,6 +433,26 @@ class Bench:
         return Arm("zero_shot_crops", self.described(pictures=settings.fingerprint()), run)
 
 
+def choose_scale(bench: Bench, read_out: ReadOutSettings, cache: Path, say: Say) -> float:
+    """How much to enlarge a view that goes through the tower as a whole, by mIoU on validation rooms."""
+    sizes, scales = bench.sizes, (1.0, 1.5, 2.0)
+    key = {"read_out": asdict(read_out), "sizes": asdict(sizes), "weights": weights_hash(), "scales": scales}
+    path = cache / f"scale_{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
+    if path.exists():
+        mious = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        tower = bench.teacher.clip.tower
+        matrices = [ConfusionMatrix(CLASS_NAMES) for _ in scales]
+        for view in views_of([VALIDATION_SEEDS[i] for i in range(sizes.validation_rooms)], sizes.validation_views):
+            for matrix, scale in zip(matrices, scales):
+                field = dense_field(tower, view.image, lambda images: dense_tokens(tower, images, read_out), *bench.shown(scale))
+                matrix.update(classify_pixels(field, bench.question, bench.teacher.logit_scale)[0], view.truth.class_ids)
+        mious = [matrix.scores().miou for matrix in matrices]
+        atomic_write_json(path, mious)
+    say("validation, whole image: " + ", ".join(f"{scale}x {100 * miou:.1f}" for scale, miou in zip(scales, mious)))
+    return scales[int(np.argmax(mious))]
+
+
 def main() -> int:
     """Chooses, runs, judges and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -421,19 +467,19 @@ def main() -> int:
     chosen = choose_settings(bench.teacher, sizes, cache, say)
     tuned = chosen["sc_clip"][0]
     assert isinstance(tuned, ScClipSettings)
+    scale = choose_scale(bench, tuned, cache, say)
     best_peer = max(("clearclip", "sclip", "naclip"), key=lambda name: chosen[name][1])
     published = {name: options_[0] for name, options_ in grids().items()}
-    segments = PointSegments(neighbours=12, k=0.01, min_size=20)
 
     arms: list[Arm] = [bench.guess("chance"), bench.guess("most_frequent"), bench.colors(), bench.control()]
     arms += [bench.pixels(f"{name}_published", settings) for name, settings in published.items() if name != "clip"]
     arms += [bench.pixels(name, settings) for name, (settings, _) in chosen.items()]
     arms += [bench.pixels(name, settings) for name, settings in steps_in_turn(tuned).items()]
     arms += [
-        bench.pixels("sc_clip_no_windows", tuned, whole=1.0),
-        bench.pixels("maskclip_no_windows", chosen["maskclip"][0], whole=1.0),
+        bench.pixels("sc_clip_no_windows", tuned, whole=scale),
+        bench.pixels("maskclip_no_windows", chosen["maskclip"][0], whole=scale),
     ]
-    arms += [bench.injected("injected_anomalies", tuned), bench.points(tuned, segments), bench.crops()]
+    arms += [bench.injected("injected_anomalies", tuned), bench.points(tuned), bench.crops()]
     seeds = list(range(sizes.seeds))
     outcomes = {arm.name: run_arm(arm, seeds, cache, report=say) for arm in arms}
 
