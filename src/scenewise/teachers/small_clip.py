@@ -28,6 +28,7 @@ from scenewise.networks.small_clip import (
     token_ids,
 )
 from scenewise.teachers.towers import LastBlock, TokenPass
+from scenewise.worlds.captions import words_of
 
 FORMAT = "scenewise small clip 1"
 _METADATA = "scenewise"  # one entry only: safetensors writes several in no fixed order
@@ -50,11 +51,6 @@ class Language:
     nouns: Mapping[str, tuple[str, ...]]
     content: frozenset[str]
     templates: tuple[str, ...]
-
-
-def words_of(text: str) -> list[str]:
-    """Lower-case words of a text."""
-    return "".join(letter if letter.isalnum() or letter == "-" else " " for letter in text.lower()).split()
 
 
 @final
