@@ -159,6 +159,13 @@ class VisionTransformer(nn.Module):
         """Last norm and projection."""
         return self.norm_out(tokens) @ self.projection
 
+    @property
+    def last_block(self) -> Block:
+        """The block that is read out."""
+        block = self.blocks[-1]
+        assert isinstance(block, Block)
+        return block
+
     def before_last_block(
         self, images: Float[Tensor, "batch 3 height width"], kept: Int[Tensor, "batch kept"] | None = None
     ) -> Float[Tensor, "batch tokens channels"]:
@@ -182,14 +189,14 @@ class VisionTransformer(nn.Module):
         self, images: Float[Tensor, "batch 3 height width"], kept: Int[Tensor, "batch kept"] | None = None
     ) -> Float[Tensor, "batch dim"]:
         """Image-level embeddings, not normalised; arguments as in :meth:`before_last_block`."""
-        return self.head(self.blocks[-1].first_token(self.before_last_block(images, kept))[:, 0])
+        return self.head(self.last_block.first_token(self.before_last_block(images, kept))[:, 0])
 
     def with_patches(
         self, images: Float[Tensor, "batch 3 height width"], kept: Int[Tensor, "batch kept"] | None = None
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch kept dim"]]:
         """Image-level embeddings and, along the value path of the last block, one of every patch; neither normalised."""
         tokens = self.before_last_block(images, kept)
-        last = self.blocks[-1]
+        last = self.last_block
         return self.head(last.first_token(tokens)[:, 0]), self.head(last.value_path(tokens[:, 1:]))
 
 

@@ -86,13 +86,13 @@ def batch_at(pictures: Pictures, words: Words, config: SmallClipConfig, step: in
 def _questions(rng: np.random.Generator, records: captions.ImageRecords) -> tuple[list[str], np.ndarray]:
     """A prompt for every class and every affordance, and which are true of which picture."""
     prompts = [pick(rng, captions.SUBJECT_TEMPLATES).format(captions.any_name(rng, kind)) for kind in range(len(CLASS_NAMES))]
-    answers = [records.visible]
+    answers: list[np.ndarray] = [records.visible]
     for affordance in captions.AFFORDANCES:
         asks = rng.random() < 0.5
         phrase = pick(rng, affordance.questions if asks else affordance.phrases)
         prompts.append(phrase if asks else pick(rng, captions.PURPOSE_TEMPLATES).format(phrase))
         serving = [class_id(name) for name in affordance.class_names]
-        answers.append(records.visible[:, serving].any(1, keepdims=True))
+        answers.append(np.asarray(records.visible[:, serving].any(1, keepdims=True)))
     return prompts, np.concatenate(answers, axis=1)
 
 
