@@ -379,6 +379,33 @@ def test_an_unknown_teacher_is_one_clear_error(room: Path, tmp_path: Path, capsy
     assert not (tmp_path / "out").exists()
 
 
+# --- what the embedded model does not know ------------------------------------------------------------------------------------
+
+
+def called_small_clip(room: Path) -> Oracle:
+    teacher = Oracle(room)
+    teacher.name = "small-clip"
+    return teacher
+
+
+def test_the_embedded_model_warns_once_where_the_place_is_no_generated_room(room: Path, tmp_path: Path):
+    photographed = tmp_path / "photographed"
+    shutil.copytree(room, photographed)
+    record = json.loads((photographed / "capture.json").read_text())
+    del record["licence"]
+    (photographed / "capture.json").write_text(json.dumps(record))
+    few = {"frames": 2, "overwrite": True}
+    with pytest.warns(CaptureWarning, match="procedural rooms.*wrong names.*openai/clip-vit-base-patch16.*files:DIR") as caught:
+        segment(options(photographed, tmp_path / "out", **few), None, called_small_clip(room))
+    assert len(caught) == 1 and str(photographed) in str(caught[0].message)
+    pictures = SegmentOptions(target=(photographed / "frame-000000.color.png",), out=tmp_path / "images", threads=1)
+    with pytest.warns(CaptureWarning, match="these images"):
+        segment(pictures, None, called_small_clip(room))
+    # Warnings are errors here: neither the model in its own world nor another teacher elsewhere says anything.
+    segment(options(room, tmp_path / "out", **few), None, called_small_clip(room))
+    segment(options(photographed, tmp_path / "out", **few), None, Oracle(room))
+
+
 # --- real captures --------------------------------------------------------------------------------------------------------------
 
 

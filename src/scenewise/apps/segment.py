@@ -16,7 +16,7 @@ from scenewise.apps.label_pictures import class_palette
 from scenewise.apps.options import SegmentOptions
 from scenewise.apps.segment_images import ImagesSummary, segment_images
 from scenewise.apps.segment_summary import SegmentSummary, class_shares, found_objects, mean_confidence
-from scenewise.apps.segment_targets import PHOTO_COLUMNS, ImageTarget, SpatialTarget, open_target
+from scenewise.apps.segment_targets import PHOTO_COLUMNS, ImageTarget, SpatialTarget, open_target, warn_of_photographs
 from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
@@ -99,6 +99,7 @@ def segment(
             names = ", ".join(question.unknown_classes)
             warnings.warn(f"{asked.name} never gives: {names}", CaptureWarning, stacklevel=2)
         target = open_target(options, threads, progress)
+        warn_of_photographs(asked.name, target)
         if isinstance(target, ImageTarget):
             return segment_images(target, asked, question, options, progress)
         return _Segmentation(options, progress, target, asked, question).run()

@@ -1,5 +1,6 @@
 """What ``scenewise segment`` is pointed at: a scene, a capture, a cloud, or plain images."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from scenewise.apps.options import SegmentOptions
 from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.progress import Progress
 from scenewise.engine.provenance import git_commit, versions
-from scenewise.errors import DataFormatError, ScenewiseError
+from scenewise.errors import CaptureWarning, DataFormatError, ScenewiseError
 from scenewise.io.captures import is_capture, open_capture, usable_frames
 from scenewise.io.images import IMAGE_SUFFIXES
 from scenewise.io.las import read_las
@@ -25,6 +26,8 @@ from scenewise.scenes.frames import Frame
 from scenewise.scenes.meshes import TriangleMesh
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Provenance, Scene, SceneCamera
+from scenewise.teachers.choose import SMALL_CLIP
+from scenewise.worlds.captures import LICENCE as GENERATED_LICENCE
 
 PHOTO_COLUMNS = ("photo_red", "photo_green", "photo_blue")
 """Columns of ``points.ply`` that keep a point's own colour once the colour is that of its class."""
@@ -89,6 +92,26 @@ def open_target(options: SegmentOptions, threads: int, progress: Progress) -> Sp
         if pictures:
             return _images(pictures)
     return _capture(_opened(first, options), options, threads, progress)
+
+
+def warn_of_photographs(teacher_name: str, target: SpatialTarget | ImageTarget) -> None:
+    """A CaptureWarning when the embedded model is to name what it has never seen: anything but generated rooms."""
+    if teacher_name != SMALL_CLIP or (isinstance(target, SpatialTarget) and _is_generated(target.scene)):
+        return
+    shown = "these images"
+    if isinstance(target, SpatialTarget):
+        shown = target.scene.provenance.capture or "this scene"
+    warnings.warn(
+        f"{SMALL_CLIP} has only ever seen procedural rooms: on {shown} expect wrong names. Teachers that know photographs: "
+        "--teacher openai/clip-vit-base-patch16 (any CLIP or SigLIP on Hugging Face), or --teacher files:DIR (answers of any "
+        "network)",
+        CaptureWarning,
+        stacklevel=3,
+    )
+
+
+def _is_generated(scene: Scene) -> bool:
+    return scene.provenance.source_format == "world" or GENERATED_LICENCE in scene.licences.values()
 
 
 def _is_image(path: Path) -> bool:

@@ -1,0 +1,206 @@
+"""``segment`` and ``query`` on real captures, end to end, with figures and pictures to look at.
+
+    python benchmarks/real_scenes.py [nuscenes_mini redkitchen_rgbd] [--data ROOT] [--out FOLDER] [--json]
+
+nuscenes_mini      Six cameras label a LiDAR sweep.  The teacher is the annotation itself, the 3D boxes drawn into the cameras, and
+                   the truth is which points lie in which box.  What is measured is therefore lifting and voting (the chain of
+                   poses, what hides what, silhouettes that also show what is behind and between), not recognition.
+redkitchen_rgbd    A kitchen is reconstructed and labelled twice: by the embedded model, which has only seen procedural rooms
+                   (what its names are worth here is for the eye), and by surfaces told from the depth alone, whose names can
+                   be checked against the same measurement.  Then texts are looked for.
+
+Captures that are not below ROOT are left out and named.  Pictures stay in FOLDER: the captures' licences do not allow more.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from real_scenes_pictures import draw_sweep, draw_top_view, splat_pictures, teacher_pictures
+from real_scenes_teachers import BACKGROUND, SURFACES, points_in_boxes, scored_boxes, write_box_teacher, write_surface_teacher
+
+from scenewise.apps.options import QueryOptions, ReconstructOptions, SegmentOptions
+from scenewise.apps.query import query
+from scenewise.apps.reconstruct import reconstruct
+from scenewise.apps.segment import segment
+from scenewise.apps.segment_summary import SegmentSummary
+from scenewise.engine.progress import NullProgress, console_progress
+from scenewise.errors import ScenewiseError
+from scenewise.io.captures import open_capture
+from scenewise.io.nuscenes import read_nuscenes
+from scenewise.io.ply import read_points_ply
+from scenewise.io.scene_folder import POINTS_FILE, read_scene_labels
+from scenewise.io.teacher_files import TEACHER_FILE
+from scenewise.metrics.segmentation import ConfusionMatrix
+from scenewise.teachers.small_clip import WEIGHTS
+
+QUERIES = {"small_clip": ("monitor", "floor", "something to sit on"), "surfaces": ("floor", "table top", "monitor")}
+MINUTES = 1.0
+FRAMES = 40
+
+Figures = dict[str, Any]
+Report = Callable[[str], None]
+
+
+def nuscenes(capture_folder: Path, out: Path, report: Report) -> Figures:
+    """Boxes drawn into six cameras, back onto the sweep; accuracy against the boxes themselves."""
+    keyframe = read_nuscenes(capture_folder)
+    started = time.monotonic()
+    names = write_box_teacher(out / "teacher", keyframe)
+    boxes, _ = scored_boxes(keyframe)
+    teacher_seconds = time.monotonic() - started
+    assert keyframe.capture.points is not None
+    points = keyframe.capture.points.points_in_world
+    truth = points_in_boxes(points, boxes, names)
+    found: Figures = {"points": len(points), "points_in_boxes": int((truth > 0).sum()), "teacher_seconds": teacher_seconds}
+    votes: tuple[Literal["view", "set"], ...] = ("view", "set")
+    for vote in votes:
+        folder = out / vote
+        summary = _segment(
+            SegmentOptions(target=(capture_folder,), out=folder, teacher=f"files:{out / 'teacher'}", vote=vote, overwrite=True)
+        )
+        labels = read_scene_labels(folder, "points")
+        assert labels is not None and len(labels) == len(points)
+        seen = labels.class_id >= 0
+        matrix, everywhere = ConfusionMatrix(names), ConfusionMatrix(names)
+        matrix.update(np.where(seen, labels.class_id, -1), np.where(seen, truth, -1))
+        everywhere.update(labels.class_id, truth)
+        scores, strict = matrix.scores(), everywhere.scores()
+        found[vote] = {
+            "coverage": summary.coverage_points,
+            "accuracy": scores.all_accuracy,
+            "miou": scores.miou,
+            "accuracy_in_boxes": float((labels.class_id == truth)[seen & (truth > 0)].mean()),
+            "miou_of_all_points": strict.miou,
+            "iou": dict(zip(names, scores.iou.tolist())),
+            "seconds": summary.seconds,
+        }
+        report(
+            f"nuscenes_mini, {vote} vote: {summary.coverage_points:.1%} of {len(points):,} points named; of those "
+            f"{scores.all_accuracy:.1%} right, mIoU {scores.miou:.3f}; in boxes {found[vote]['accuracy_in_boxes']:.1%} right"
+        )
+        report("  IoU: " + ", ".join(f"{name} {value:.2f}" for name, value in zip(names, scores.iou)))
+        draw_sweep(out / f"cameras_{vote}.png", keyframe.capture, labels.class_id, names)
+        draw_top_view(out / f"above_{vote}.png", points, labels.class_id, names, np.array([0.0, 0.0, 1.0]))
+    draw_top_view(out / "above_truth.png", points, truth, names, np.array([0.0, 0.0, 1.0]))
+    return found
+
+
+def kitchen(capture_folder: Path, out: Path, report: Report) -> Figures:
+    """Reconstruct, name with two teachers, ask."""
+    scene, found = out / "scene", {}
+    if not (scene / "scene.json").exists():
+        started = time.monotonic()
+        made = reconstruct(ReconstructOptions(capture_folder, scene, downscale=2, minutes=MINUTES, overwrite=scene.exists()))
+        found["reconstruct_seconds"] = time.monotonic() - started
+        report(f"redkitchen_rgbd: reconstructed in {found['reconstruct_seconds']:.0f} s, {made.steps} steps")
+    capture = open_capture(capture_folder, factor=2)
+    if not (out / "teacher" / TEACHER_FILE).exists():
+        started = time.monotonic()
+        shares = write_surface_teacher(out / "teacher", capture.frames_with_image)
+        found["teacher_seconds"] = time.monotonic() - started
+        report("  surfaces in the depth maps: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
+    teacher_pictures(out / "teacher.png", capture.frames_with_image, out / "teacher")
+    found["weights_of"] = datetime.fromtimestamp(WEIGHTS.stat().st_mtime, tz=UTC).isoformat(timespec="minutes")
+    for name, teacher in (("small_clip", "small-clip"), ("surfaces", f"files:{out / 'teacher'}")):
+        folder = out / name
+        if not folder.exists():
+            shutil.copytree(scene, folder)
+        summary = _segment(SegmentOptions(target=(folder,), teacher=teacher, frames=FRAMES, overwrite=True))
+        found[name] = {
+            "coverage_splats": summary.coverage_splats,
+            "coverage_points": summary.coverage_points,
+            "mean_confidence": summary.mean_confidence,
+            "shares": {entry.name: entry.splats for entry in summary.classes if entry.splats},
+            "seconds": summary.seconds,
+        }
+        shares_text = ", ".join(
+            f"{entry.name} {entry.splats:.0%}" for entry in sorted(summary.classes, key=lambda entry: -(entry.splats or 0))[:6]
+        )
+        report(
+            f"redkitchen_rgbd, {name}: {summary.coverage_splats:.1%} of {summary.num_splats:,} splats named ({shares_text}), "
+            + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items())
+        )
+        splat_pictures(out / f"{name}.png", folder, capture, f"{name} ")
+        found[name]["queries"] = {text: _asked(folder, text, report) for text in QUERIES[name]}
+    return found
+
+
+def _segment(options: SegmentOptions) -> SegmentSummary:
+    summary = segment(options, _progress())
+    assert isinstance(summary, SegmentSummary)
+    return summary
+
+
+def _asked(folder: Path, text: str, report: Report) -> Figures:
+    started = time.monotonic()
+    try:
+        answer = query(QueryOptions(folder, text), _progress())
+    except ScenewiseError as error:  # words that a teacher does not know are part of what is tried out
+        report(f"  {text!r}: {error}")
+        return {"error": str(error)}
+    seconds = time.monotonic() - started
+    best = answer.answers[0] if answer.answers else None
+    report(
+        f"  {text!r}: {len(answer.answers)} places in {seconds:.1f} s"
+        + (
+            ""
+            if best is None
+            else f"; best {best.name}, score {best.score:.2f}, size {' × '.join(f'{s:.2f}' for s in best.box_size)}"
+        )
+    )
+    return {"places": len(answer.answers), "seconds": seconds, "threshold": answer.threshold}
+
+
+def _progress() -> Any:
+    return console_progress() if sys.stderr.isatty() else NullProgress()
+
+
+CAPTURES: dict[str, Callable[[Path, Path, Report], Figures]] = {"nuscenes_mini": nuscenes, "redkitchen_rgbd": kitchen}
+
+
+def main() -> int:
+    """Prints what was found, or one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("captures", nargs="*", metavar="CAPTURE", help=", ".join(CAPTURES))
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SCENEWISE_DATA", "data")), metavar="ROOT")
+    parser.add_argument("--out", type=Path, default=Path("build/real_scenes"), metavar="FOLDER")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    unknown = [name for name in options.captures if name not in CAPTURES]
+    if unknown:
+        parser.error(f"no capture called {unknown[0]}; there are {', '.join(CAPTURES)}")
+
+    def report(line: str) -> None:
+        if not options.json:
+            print(line, flush=True)
+
+    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
+    found: Figures = {}
+    for name in options.captures or CAPTURES:
+        if not (options.data / name).is_dir():
+            print(f"{name}: left out, not in {options.data}", file=sys.stderr)
+            continue
+        (options.out / name).mkdir(parents=True, exist_ok=True)
+        found[name] = CAPTURES[name](options.data / name, options.out / name, report)
+    if options.json:
+        print(json.dumps(found))
+    return 0
+
+
+__all__ = ["BACKGROUND", "SURFACES", "kitchen", "main", "nuscenes"]
+
+if __name__ == "__main__":
+    sys.exit(main())
