@@ -111,6 +111,33 @@ def test_weak_pixels_and_small_areas_become_background_where_the_data_set_says_s
     assert run("voc20", fabricate("voc20", tmp_path / "voc20"), Unsure("voc20")).miou == 1.0
 
 
+def test_refinements_of_the_paper_change_the_figures_only_when_asked(tmp_path: Path):
+    class Doubtful(StandIn):
+        """Says the truth, and of the first image's left pixels something less sure that is nowhere probable."""
+
+        def dense(self, image: np.ndarray, frame_name: str) -> DenseField | None:
+            sure = super().dense(image, frame_name)
+            values = sure.values.copy()
+            if image[0, 0, 0] < 100:
+                values[:, 0] = 0.0
+                values[:, 0, -1] = 0.05  # e^2 of 19 + e^2 at scale 40 is 0.28: the last class wins
+            return DenseField(values, HEIGHT, WIDTH)
+
+    root, out = fabricate("voc20", tmp_path / "data"), tmp_path / "out"
+    plain, same = (run("voc20", root, Doubtful("voc20"), **options) for options in ({"out": out}, {"pamr": 0}))
+    predicted = [[row["predicted_pixels"] for row in result.classes] for result in (plain, same)]
+    assert predicted[0] == predicted[1] and plain.all_accuracy == pytest.approx(75 / 80)
+    assert "prompt_denoising" not in plain.settings["rules"] and "pamr" not in plain.settings["rules"]
+    denoised = run("voc20", root, Doubtful("voc20"), prompt_denoising=0.5)
+    assert denoised.settings["rules"]["prompt_denoising"] == 0.5
+    assert plain.classes[-1]["predicted_pixels"] - denoised.classes[-1]["predicted_pixels"] == 5  # the last row of six does not count
+    refined = run("voc20", root, Doubtful("voc20"), pamr=3)
+    assert refined.settings["rules"]["pamr"] == 3
+    assert [row["predicted_pixels"] for row in refined.classes] != predicted[0]
+    with pytest.raises(ConventionError, match="the same rules"):
+        run("voc20", root, Doubtful("voc20"), out=out, pamr=3)
+
+
 def test_an_interrupted_run_goes_on_with_the_image_it_stopped_at(tmp_path: Path):
     root, out = fabricate("ade20k", tmp_path / "data"), tmp_path / "out"
     unbroken = run("ade20k", root, StandIn("ade20k", "all right"), out=tmp_path / "unbroken")
@@ -227,6 +254,9 @@ def test_options_name_the_data_sets_that_exist_and_check_themselves():
     for wrong, message in (
         ({"limit": 0}, "--limit: expected 1 or more"),
         ({"logit_scale": 0.0}, "--logit-scale: expected above 0"),
+        ({"prompt_denoising": 1.5}, r"--prompt-denoising: expected a number in \[0, 1\], got 1.5"),
+        ({"prompt_denoising": float("nan")}, "--prompt-denoising"),
+        ({"pamr": -1}, "--pamr: expected 0 to 1000 steps, got -1"),
         ({"text_from": "some/clip"}, "--text-from: expected --teacher files:DIR, got small-clip"),
     ):
         with pytest.raises(ConventionError, match=message):

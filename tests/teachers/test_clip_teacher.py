@@ -16,6 +16,7 @@ from scenewise.teachers.preprocessing import ResizeSettings, normalised_image
 from scenewise.teachers.prompts import IMAGENET_TEMPLATES
 from scenewise.teachers.protocol import Teacher
 from scenewise.teachers.read_outs import ClearClipSettings, ClipSettings, MaskClipSettings, ScClipSettings, dense_tokens
+from scenewise.teachers.read_outs.attention import projected_keys
 from scenewise.teachers.windows import WindowSettings
 from teachers.tiny_models import save_tiny_clip, save_tiny_resnet_clip, save_tiny_siglip
 
@@ -127,6 +128,30 @@ def test_fingerprint_follows_what_changes_dense_features(teachers, folders):
     assert len({each.fingerprint for each in [teacher, *others]}) == 7
 
 
+@pytest.mark.parametrize("kind", SAVERS)
+def test_key_smoothing_shares_features_between_patches_of_a_window(teachers, folders, kind):
+    plain = teachers[kind]
+    teacher = open_teacher(str(folders[kind]), key_smoothing=True, device="cpu")
+    assert teacher.settings == replace(plain.settings, key_smoothing=True) and teacher.fingerprint != plain.fingerprint
+    size = 64 if kind == "resnet" else 32  # one window
+    image = random_image(size, size)
+    one = replace(teacher.settings, resize=ResizeSettings(short_side=size))
+    tower, read_out = plain.clip.tower, plain.settings.read_out
+    shown = normalised_image(image, (size, size), tower.mean, tower.std)[None]
+    if kind == "resnet":
+        features, keys = tower.value_features(shown), tower.keys(shown).flatten(1, 2)
+    else:
+        features, passed = dense_tokens(tower, shown, read_out), tower.tokens(shown)
+        keys = projected_keys(tower.last_block, passed.hidden[-1], passed)
+    unit, keys = F.normalize(features.flatten(1, 2), dim=-1)[0].double(), keys[0].double()
+    cosines = (F.normalize(keys, dim=-1) @ F.normalize(keys, dim=-1).T).clamp(min=0)
+    expected = F.normalize(cosines @ unit, dim=-1).unflatten(0, features.shape[1:3])
+    one = replace(one, windows=replace(one.windows, cell=tower.patch_size))
+    assert np.allclose(ClipTeacher(plain.clip, one).dense(image, "x").values, expected.float().numpy(), atol=1e-5)
+    unsmoothed = ClipTeacher(plain.clip, replace(one, key_smoothing=False)).dense(image, "x").values
+    assert np.abs(unsmoothed - expected.numpy()).max() > 1e-3
+
+
 def test_read_outs_as_they_make_sense_for_a_pooling_head(teachers, folders):
     siglip = teachers["siglip"].clip.tower
     assert fitting_read_out(siglip, MaskClipSettings()) == MaskClipSettings(keep_residual=False, keep_ffn=True)
@@ -156,6 +181,8 @@ def test_names_that_cannot_be(folders, tmp_path):
         open_teacher(str(folders["clip"]), read_out="mask_clip", device="cpu")
     with pytest.raises(ConventionError, match="none for a teacher from files"):
         open_teacher(f"files:{tmp_path}", read_out="maskclip")
+    with pytest.raises(ConventionError, match="finished features, got key smoothing"):
+        open_teacher(f"files:{tmp_path}", key_smoothing=True)
     with pytest.raises(DataFormatError, match=r"teacher\.json"):
         open_teacher(f"files:{tmp_path / 'nothing'}")
     with pytest.raises(ConventionError, match="multiple of the patch size 8, got 30"):

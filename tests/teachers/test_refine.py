@@ -7,7 +7,13 @@ import torch
 from naive_read_outs import naive_softmax
 
 from scenewise.errors import ConventionError
-from scenewise.teachers.read_outs.refine import REMOVED, key_smoothing, pixel_adaptive_refinement, prompt_denoising
+from scenewise.teachers.read_outs.refine import (
+    REMOVED,
+    key_smoothing,
+    pixel_adaptive_refinement,
+    prompt_denoising,
+    smoothed_features,
+)
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -28,6 +34,20 @@ def test_a_class_that_is_nowhere_likely_is_removed():
     assert prompt_denoising(scores, threshold=0.51)[1, :, 2].tolist() == [REMOVED, REMOVED]
     assert torch.equal(prompt_denoising(scores, threshold=0.0), scores)
     assert scores.max() == 0.3  # the input is left alone
+
+
+def test_columns_of_a_group_stay_together_and_one_group_may_always_stay():
+    """At temperature 10 the columns reach 1/2.11 = 0.47, 0.741/2.11 = 0.35 and 1/1.59 = 0.63; first and last are a group."""
+    scores = torch.tensor([[[0.30, 0.27, 0.20], [0.05, 0.10, 0.20]]], dtype=torch.float64)
+    first, middle, last = (10 * scores).softmax(-1).amax(1)[0].tolist()
+    assert (first, middle, last) == pytest.approx((0.474, 0.351, 0.629), abs=1e-3)
+    groups = torch.tensor([1, 0, 1])
+    out = prompt_denoising(scores, threshold=0.5, temperature=10.0, groups=groups)
+    assert out[0, :, 1].tolist() == [REMOVED, REMOVED] and torch.equal(out[..., [0, 2]], scores[..., [0, 2]])
+    alone = prompt_denoising(scores, threshold=0.5, temperature=10.0)
+    assert alone[0, :, 0].tolist() == [REMOVED, REMOVED]
+    kept = prompt_denoising(scores, threshold=0.9, temperature=10.0, groups=groups, always_kept=0)
+    assert torch.equal(kept[..., 1], scores[..., 1]) and (kept[..., [0, 2]] == REMOVED).all()
 
 
 def test_denoising_never_removes_a_class_that_wins_clearly():
@@ -84,6 +104,15 @@ def test_smoothing_does_not_depend_on_the_length_of_keys():
     assert not torch.allclose(key_smoothing(p, k * lengths, legacy_axis=True), key_smoothing(p, k, legacy_axis=True))
 
 
+def test_features_are_smoothed_as_unit_vectors_with_the_weights_of_their_keys():
+    """The keys of the anchor above on a grid of one row; the second feature is ten times as long and counts no more for it."""
+    keys = torch.tensor([[[[3.0, 4.0], [-4.0, 3.0], [8.0, 6.0]]]], dtype=torch.float64)
+    features = torch.tensor([[[[2.0, 0.0], [0.0, 10.0], [0.6, 0.8]]]], dtype=torch.float64)
+    out = smoothed_features(features, keys)
+    expected = [[(1 + 0.96 * 0.6) / 1.96, 0.96 * 0.8 / 1.96], [0.0, 1.0], [(0.96 + 0.6) / 1.96, 0.8 / 1.96]]
+    torch.testing.assert_close(out, torch.tensor([[expected]], dtype=torch.float64))
+
+
 # --- local refinement --------------------------------------------------------------------------------------------------------
 
 
@@ -113,6 +142,13 @@ def test_local_refinement_equals_loops(dilations):
     out = pixel_adaptive_refinement(images, field, steps=2, dilations=dilations)
     for image in range(2):
         torch.testing.assert_close(out[image], naive_pamr(images[image], field[image], 2, dilations))
+
+
+def test_many_classes_are_refined_as_each_alone():
+    images, field = random(1, 3, 6, 5), random(1, 37, 6, 5, seed=1)
+    whole = pixel_adaptive_refinement(images, field, steps=2, dilations=(1,))
+    for index in (0, 15, 16, 36):
+        assert torch.equal(whole[:, [index]], pixel_adaptive_refinement(images, field[:, [index]], steps=2, dilations=(1,)))
 
 
 def test_local_refinement_moves_labels_to_the_edge_of_the_image():

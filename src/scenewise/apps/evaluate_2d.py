@@ -138,6 +138,8 @@ def evaluate_2d(options: Evaluate2dOptions, progress: Progress | None = None, *,
                 f"{teacher.name} has no class for {', '.join(question.unknown_classes)}; their pixels can only be errors"
             )
         rules = dataset.settings() | ({} if options.logit_scale is None else {"logit_scale": options.logit_scale})
+        rules |= {} if options.prompt_denoising is None else {"prompt_denoising": options.prompt_denoising}
+        rules |= {"pamr": options.pamr} if options.pamr else {}
         settings = _settings(dataset, teacher, read_out, question, rules, about_teacher)
         done = {} if options.out is None else _begin(options.out, settings, options.overwrite)
         if done:
@@ -158,7 +160,13 @@ def _opened_teacher(options: Evaluate2dOptions, dataset: SegmentationDataset) ->
     from scenewise.teachers.read_outs import name_of
 
     device = None if options.device == "auto" else options.device
-    teacher = open_teacher(options.teacher, read_out=options.read_out, text_from=options.text_from, device=device)
+    teacher = open_teacher(
+        options.teacher,
+        read_out=options.read_out,
+        text_from=options.text_from,
+        key_smoothing=options.key_smoothing,
+        device=device,
+    )
     if not isinstance(teacher, ClipTeacher):
         return teacher, None, {}
     usual = 336  # what a teacher's own size stands for; Cityscapes is shown larger
@@ -167,6 +175,8 @@ def _opened_teacher(options: Evaluate2dOptions, dataset: SegmentationDataset) ->
         larger = min(round(resize.short_side * dataset.short_side / usual), resize.long_side)
         teacher = ClipTeacher(teacher.clip, replace(teacher.settings, resize=replace(resize, short_side=larger)))
     about = json_ready({key: value for key, value in dataclasses.asdict(teacher.settings).items() if key != "templates"})
+    if not about["key_smoothing"]:
+        del about["key_smoothing"]  # results from before it could be chosen go on
     return teacher, name_of(teacher.settings.read_out), about
 
 
@@ -300,6 +310,9 @@ def _one(
             probability_threshold=rules["probability_threshold"],
             area_threshold=rules["area_threshold"],
             background=rules["background"],
+            denoising_threshold=rules.get("prompt_denoising"),
+            pamr_steps=rules.get("pamr", 0),
+            image=image,
         )
     matrix = ConfusionMatrix(images.vocabulary.names)
     matrix.update(prediction, truth)

@@ -23,6 +23,7 @@ _Text = Annotated[str | None, arg(metavar="TEXT")]
 _Path = Annotated[Path | None, arg(metavar="PATH")]
 _Color = Annotated[Color | None, arg(metavar="R G B")]
 
+_MOST_PAMR_STEPS = 1000  # it has settled long before
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -46,6 +47,12 @@ def _require(condition: bool, option: str, expected: str, got: object, fix: str 
 
 def _require_at_least(option: str, value: int | None, minimum: int) -> None:
     _require(value is None or value >= minimum, option, f"{minimum} or more", value)
+
+
+def _require_refinement(prompt_denoising: float | None, pamr: int) -> None:
+    is_share = prompt_denoising is None or 0.0 <= prompt_denoising <= 1.0
+    _require(is_share, "--prompt-denoising", "a number in [0, 1]", prompt_denoising)
+    _require(0 <= pamr <= _MOST_PAMR_STEPS, "--pamr", f"0 to {_MOST_PAMR_STEPS} steps", pamr)
 
 
 def _require_color(option: str, value: Color | None) -> None:
@@ -276,6 +283,9 @@ class SegmentOptions:
         teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
         read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
         text_from: for "files:DIR" with features, the teacher whose text tower shares their space, so that any words can be asked.
+        key_smoothing: patches with similar keys share what they say (MaskCLIP); blurs small things.
+        prompt_denoising: in each image, drop classes that are nowhere at least this probable, such as 0.5 (MaskCLIP).
+        pamr: for plain images: steps of refinement along edges of the image, such as 10; 0 for none.
         vote: majority over the views of a point ("view"), also over the points of a smooth segment ("set"), or neither ("none":
             the class of the mean feature).
         partition: how points are cut into segments: along smooth surfaces, or into compact pieces.
@@ -300,6 +310,9 @@ class SegmentOptions:
     teacher: str = "small-clip"
     read_out: _Text = None
     text_from: _Text = None
+    key_smoothing: bool = False
+    prompt_denoising: _Number = None
+    pamr: int = 0
     vote: Literal["none", "view", "set"] = "set"
     partition: Literal["smooth", "compact"] = "smooth"
     segments: _Path = None
@@ -327,6 +340,7 @@ class SegmentOptions:
             _require_at_least(option, value, 1)
         for option, share in (("--min-agreement", self.min_agreement), ("--min-confidence", self.min_confidence)):
             _require(0.0 <= share <= 1.0, option, "a number in [0, 1]", share)
+        _require_refinement(self.prompt_denoising, self.pamr)
         _require(
             self.segments is None or self.vote == "set",
             "--segments",
@@ -420,6 +434,10 @@ class Evaluate2dOptions:
         teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
         read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
         text_from: for files:DIR with features, the teacher whose text tower shares their space.
+        key_smoothing: patches with similar keys share what they say (MaskCLIP).
+        prompt_denoising: in each image, drop classes that are nowhere at least this probable; 0.5 in MaskCLIP, there with
+            --logit-scale 100.
+        pamr: steps of refinement along edges of the image; 10 in NACLIP, 0 for none.
         limit: only the first N images.
         out: folder for the figures; the same command with the same folder goes on after an interruption.
         logit_scale: factor before the softmax; default the published one of the data set.
@@ -433,6 +451,9 @@ class Evaluate2dOptions:
     teacher: str = "small-clip"
     read_out: _Text = None
     text_from: _Text = None
+    key_smoothing: bool = False
+    prompt_denoising: _Number = None
+    pamr: int = 0
     limit: _Count = None
     out: _Path = None
     logit_scale: _Number = None
@@ -443,6 +464,7 @@ class Evaluate2dOptions:
     def __post_init__(self) -> None:
         _require_at_least("--limit", self.limit, 1)
         _require_at_least("--threads", self.threads, 1)
+        _require_refinement(self.prompt_denoising, self.pamr)
         _require(self.logit_scale is None or 0.0 < self.logit_scale < float("inf"), "--logit-scale", "above 0", self.logit_scale)
         _require(self.text_from is None or self.teacher.startswith("files:"), "--text-from", "--teacher files:DIR", self.teacher)
 

@@ -102,7 +102,20 @@ def segment(
         warn_of_photographs(asked.name, target)
         if isinstance(target, ImageTarget):
             return segment_images(target, asked, question, options, progress)
+        _require_spatial_options(options)
         return _Segmentation(options, progress, target, asked, question).run()
+
+
+def _require_spatial_options(options: SegmentOptions) -> None:
+    """Nothing was asked for that has no effect on a scene."""
+    if options.pamr:
+        raise ConventionError(
+            "--pamr", expected="plain images", got="a scene, whose points and splats have no pixels", fix="leave it out"
+        )
+    if options.prompt_denoising is not None and options.vote == "none":
+        raise ConventionError(
+            "--prompt-denoising", expected="--vote view or set", got="--vote none, which never classifies an image"
+        )
 
 
 def teacher_of(options: SegmentOptions) -> Teacher:
@@ -113,7 +126,12 @@ def teacher_of(options: SegmentOptions) -> Teacher:
     """
     from scenewise.teachers.choose import open_teacher
 
-    return open_teacher(_absolute(options.teacher), read_out=options.read_out, text_from=options.text_from)
+    return open_teacher(
+        _absolute(options.teacher),
+        read_out=options.read_out,
+        text_from=options.text_from,
+        key_smoothing=options.key_smoothing,
+    )
 
 
 def _absolute(name: str) -> str:
@@ -231,6 +249,7 @@ class _Segmentation:
             "segments": None if options.segments is None else str(options.segments.resolve()),
             "min_agreement": options.min_agreement,
             "min_confidence": options.min_confidence,
+            "prompt_denoising": options.prompt_denoising,
             "frames": [frame.name for frame in self.target.frames],
             "max_points": options.max_points,
             "seed": options.seed,
@@ -253,7 +272,12 @@ class _Segmentation:
         """Asks the teacher about every view and lifts what it says."""
         votes = self.options.vote != "none"
         lifted = LiftedViews(
-            0 if self.cloud is None else len(self.cloud), len(self.gaussians), self.question, self.teacher.logit_scale, votes
+            0 if self.cloud is None else len(self.cloud),
+            len(self.gaussians),
+            self.question,
+            self.teacher.logit_scale,
+            votes,
+            self.options.prompt_denoising,
         )
         frames = self._frames_with_depth()
         done = 0
@@ -453,6 +477,7 @@ class _Segmentation:
             fingerprint=self.teacher.fingerprint,
             text_from=self.options.text_from,
             classes=names,
+            key_smoothing=self.options.key_smoothing,
         )
 
     def _column_names(self, columns: int, own: Vocabulary | None) -> tuple[str, ...]:
@@ -468,6 +493,8 @@ class _Segmentation:
             "read_out": self.options.read_out,
             "fingerprint": self.teacher.fingerprint,
             "logit_scale": self.teacher.logit_scale,
+            "key_smoothing": self.options.key_smoothing,
+            "prompt_denoising": self.options.prompt_denoising,
             "prompts": list(self.vocabulary.templates),
             "classes": {name: list(words) for name, words in zip(self.vocabulary.names, self.vocabulary.phrases)},
             "vote": self.options.vote,

@@ -106,7 +106,13 @@ def segment_images(
                 lacking.append(name)
             else:
                 class_ids, confidence = classify_pixels(
-                    field, question, teacher.logit_scale, probability_threshold=options.min_confidence
+                    field,
+                    question,
+                    teacher.logit_scale,
+                    probability_threshold=options.min_confidence,
+                    denoising_threshold=options.prompt_denoising,
+                    pamr_steps=options.pamr,
+                    image=image,
                 )
                 own = np.bincount(class_ids[class_ids >= 0], minlength=len(vocabulary)) / class_ids.size
                 shares, known = shares + own, known + float(own.sum())

@@ -18,6 +18,7 @@ from scenewise.scenes.element_features import ElementFeatures
 FEATURES_FOLDER = "features"
 _TYPES = {"values": ("F16", 2), "weight": ("F32", 1)}
 _ABOUT = "teacher"
+_SMOOTHING = "key_smoothing"  # may lack: false
 _KEYS = {"kind", "teacher", "read_out", "fingerprint", "text_from", "classes"}
 
 
@@ -34,7 +35,7 @@ def write_element_features(path: str | Path, features: ElementFeatures) -> None:
     """
     from safetensors.numpy import save
 
-    about = {
+    about: dict[str, Any] = {
         "kind": features.kind,
         "teacher": features.teacher,
         "read_out": features.read_out,
@@ -42,6 +43,8 @@ def write_element_features(path: str | Path, features: ElementFeatures) -> None:
         "text_from": features.text_from,
         "classes": list(features.classes),
     }
+    if features.key_smoothing:
+        about[_SMOOTHING] = True
     tensors = {"values": np.ascontiguousarray(features.values), "weight": np.ascontiguousarray(features.weight)}
     # One entry: the library writes several in an order that changes from run to run.
     atomic_write_bytes(path, save(tensors, metadata={_ABOUT: json.dumps(about, ensure_ascii=False)}))
@@ -99,7 +102,7 @@ def _about(path: Path, text: str | None) -> dict[str, Any]:
         about = json.loads(text or "")
     except (ValueError, RecursionError) as error:
         raise DataFormatError(path, f"metadata {_ABOUT}", expected="JSON", got=repr((text or "")[:80])) from error
-    if not isinstance(about, dict) or set(about) != _KEYS:
+    if not isinstance(about, dict) or set(about) - {_SMOOTHING} != _KEYS:
         keys = ", ".join(sorted(about)) if isinstance(about, dict) else type(about).__name__
         raise DataFormatError(path, f"metadata {_ABOUT}", expected=f"the keys {', '.join(sorted(_KEYS))}", got=keys[:200])
     if about["kind"] not in ("features", "probabilities"):
@@ -109,4 +112,6 @@ def _about(path: Path, text: str | None) -> dict[str, Any]:
             raise DataFormatError(path, f"metadata {_ABOUT}.{key}", expected="a text", got=repr(about[key])[:80])
     if not (isinstance(about["classes"], list) and all(isinstance(name, str) for name in about["classes"])):
         raise DataFormatError(path, f"metadata {_ABOUT}.classes", expected="a list of texts", got=repr(about["classes"])[:80])
+    if not isinstance(about.get(_SMOOTHING, False), bool):
+        raise DataFormatError(path, f"metadata {_ABOUT}.{_SMOOTHING}", expected="true or false", got=repr(about[_SMOOTHING])[:80])
     return {**about, "classes": tuple(about["classes"])}

@@ -23,6 +23,7 @@ class ElementFeatures:
         text_from: the teacher whose text tower understands the features, where theirs has none.
         fingerprint: of the teacher that made them; text from another one does not fit.
         classes: names of the columns of "probabilities"; empty for "features".
+        key_smoothing: whether the teacher was opened with it.
     """
 
     values: Float16[np.ndarray, "n dim"]
@@ -33,6 +34,7 @@ class ElementFeatures:
     fingerprint: str
     text_from: str | None = None
     classes: tuple[str, ...] = ()
+    key_smoothing: bool = False
 
     def __post_init__(self) -> None:
         if len(self.weight) != len(self.values):

@@ -38,6 +38,7 @@ def open_teacher(
     read_out: str | ReadOutSettings | None = None,
     settings: "ClipTeacherSettings | None" = None,
     text_from: str | None = None,
+    key_smoothing: bool = False,
     device: str | None = None,
     local_files_only: bool = False,
 ) -> Teacher:
@@ -51,6 +52,7 @@ def open_teacher(
         settings: everything about a CLIP; None takes the published proportions at the size the tower was trained on.
         text_from: for ``files:DIR``, the teacher whose text tower shares the space of the files' features, so that any words can
             be asked for.
+        key_smoothing: as in :class:`~scenewise.teachers.clip_teacher.ClipTeacherSettings`; also on where ``settings`` say so.
         device: "cpu", "cuda", "cuda:1" …; None takes CUDA where there is a device, else the CPU.
         local_files_only: never ask the network.
 
@@ -62,10 +64,9 @@ def open_teacher(
     """
     name = name.strip()
     if name.startswith(FILES_PREFIX):
-        if read_out is not None or settings is not None:
-            raise ConventionError(
-                "read-out", expected="none for a teacher from files: they hold finished features", got=repr(read_out or settings)
-            )
+        if read_out is not None or settings is not None or key_smoothing:
+            got = "key smoothing" if key_smoothing else repr(read_out or settings)
+            raise ConventionError("read-out", expected="none for a teacher from files: they hold finished features", got=got)
         from scenewise.teachers.from_files import FilesTeacher
 
         words = None if text_from is None else open_teacher(text_from, device=device, local_files_only=local_files_only)
@@ -73,7 +74,7 @@ def open_teacher(
     if text_from is not None:
         raise ConventionError("text_from", expected="only with files:DIR; a CLIP has its own text tower", got=repr(text_from))
     chosen = read_out_named(read_out) if isinstance(read_out, str) else read_out
-    return _open_clip(name, chosen, settings, chosen_device(device), local_files_only)
+    return _open_clip(name, chosen, settings, key_smoothing, chosen_device(device), local_files_only)
 
 
 def chosen_device(device: str | None) -> str:
@@ -97,7 +98,12 @@ def chosen_device(device: str | None) -> str:
 
 
 def _open_clip(
-    name: str, read_out: ReadOutSettings | None, settings: "ClipTeacherSettings | None", device: str, local_files_only: bool
+    name: str,
+    read_out: ReadOutSettings | None,
+    settings: "ClipTeacherSettings | None",
+    key_smoothing: bool,
+    device: str,
+    local_files_only: bool,
 ) -> "ClipTeacher":
     from scenewise.teachers.clip_teacher import ClipTeacher, ClipTeacherSettings, settings_for_native_size
     from scenewise.teachers.resnet_clip import ResNetClipTower
@@ -115,6 +121,8 @@ def _open_clip(
         settings = suited
     if read_out is not None:
         settings = replace(settings, read_out=read_out)
+    if key_smoothing:
+        settings = replace(settings, key_smoothing=True)
     return ClipTeacher(clip, settings)
 
 

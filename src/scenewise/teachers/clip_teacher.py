@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -19,7 +19,16 @@ from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.loaded_clip import LoadedClip
 from scenewise.teachers.preprocessing import ResizeSettings, normalised_image
 from scenewise.teachers.prompts import IMAGENET_TEMPLATES
-from scenewise.teachers.read_outs import ClipSettings, ReadOutSettings, ScClipSettings, dense_tokens, name_of
+from scenewise.teachers.read_outs import (
+    ClipSettings,
+    ReadOutSettings,
+    ScClipSettings,
+    dense_tokens,
+    dense_tokens_from_pass,
+    name_of,
+)
+from scenewise.teachers.read_outs.attention import projected_keys
+from scenewise.teachers.read_outs.refine import smoothed_features
 from scenewise.teachers.resnet_clip import ResNetClipTower, dense_path
 from scenewise.teachers.towers import VisionTower
 from scenewise.teachers.windows import WindowSettings, windowed_features
@@ -37,6 +46,8 @@ class ClipTeacherSettings:
         windows: which parts of it go through the tower.
         logit_scale: of the softmax over queries; the published value, not the one the model was trained to.
         templates: prompts.
+        key_smoothing: patches of a window with similar keys in the last block share their features
+            (:func:`scenewise.teachers.read_outs.refine.smoothed_features`).
     """
 
     read_out: ReadOutSettings = field(default_factory=ScClipSettings)
@@ -44,6 +55,7 @@ class ClipTeacherSettings:
     windows: WindowSettings = field(default_factory=WindowSettings)
     logit_scale: float = 40.0
     templates: tuple[str, ...] = IMAGENET_TEMPLATES
+    key_smoothing: bool = False
 
 
 def settings_for_native_size(native_size: int, patch_size: int, settings: ClipTeacherSettings) -> ClipTeacherSettings:
@@ -87,7 +99,7 @@ def fitting_read_out(tower: VisionTower | ResNetClipTower, settings: ReadOutSett
             fix="use maskclip or sc_clip",
         )
     names = {each.name for each in dataclasses.fields(settings)}
-    wanted = {"keep_residual": False, "keep_ffn": True}
+    wanted: dict[str, Any] = {"keep_residual": False, "keep_ffn": True}
     return replace(settings, **{name: value for name, value in wanted.items() if name in names})
 
 
@@ -110,7 +122,7 @@ class ClipTeacher:
         read_out = fitting_read_out(clip.tower, settings.read_out)
         self.settings = replace(settings, read_out=read_out)
         self.clip = clip
-        self._features_of = _features_function(clip.tower, read_out)
+        self._features_of = _features_function(clip.tower, read_out, settings.key_smoothing)
         crop = settings.windows.crop
         if crop is not None and crop % clip.tower.patch_size:
             raise ConventionError(
@@ -135,6 +147,8 @@ class ClipTeacher:
             "resize": dataclasses.asdict(self.settings.resize),
             "windows": {key: value for key, value in dataclasses.asdict(self.settings.windows).items() if key != "batch"},
         }
+        if self.settings.key_smoothing:
+            kept["key_smoothing"] = True
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -177,10 +191,25 @@ class ClipTeacher:
         return self.clip.vocabulary
 
 
+_Windows = Float[Tensor, "batch 3 height width"]
+_Features = Float[Tensor, "batch rows columns dim"]
+
+
 def _features_function(
-    tower: VisionTower | ResNetClipTower, read_out: ReadOutSettings
-) -> Callable[[Float[Tensor, "batch 3 height width"]], Float[Tensor, "batch rows columns dim"]]:
+    tower: VisionTower | ResNetClipTower, read_out: ReadOutSettings, key_smoothing: bool
+) -> Callable[[_Windows], _Features]:
     if isinstance(tower, ResNetClipTower):
-        return tower.value_features if dense_path(name_of(read_out)) == "value_features" else tower.attended_features
+        resnet = tower
+        features_of = tower.value_features if dense_path(name_of(read_out)) == "value_features" else tower.attended_features
+        return (lambda images: smoothed_features(features_of(images), resnet.keys(images))) if key_smoothing else features_of
     transformer = tower
-    return lambda images: dense_tokens(transformer, images, read_out)
+    if not key_smoothing:
+        return lambda images: dense_tokens(transformer, images, read_out)
+
+    def smoothed(images: _Windows) -> _Features:
+        tower_pass = transformer.tokens(images)
+        features = dense_tokens_from_pass(transformer, tower_pass, read_out)
+        keys = projected_keys(transformer.last_block, tower_pass.hidden[-1], tower_pass)
+        return smoothed_features(features, keys.unflatten(1, features.shape[1:3]))
+
+    return smoothed

@@ -102,7 +102,7 @@ def find_model_folder(
 def _inspect(folder: Path, model_types: Sequence[str], name: str) -> ModelFolder:
     """What a folder holds; the Hugging Face layout is preferred where both are there."""
     model_type = _model_type(folder)
-    if model_type in model_types:
+    if model_type is not None and model_type in model_types:
         weights = _hub_weights(folder)
         if weights:
             return ModelFolder(folder, "hugging_face", model_type, weights)

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from scenewise.errors import ConventionError, ShapeError
 from scenewise.parts.labelfree import pixel_classes
-from scenewise.parts.labelfree.pixel_classes import ClassQuestion, ask_for_classes, classify_pixels, pixels_of_grid
+from scenewise.parts.labelfree.pixel_classes import (
+    ClassQuestion,
+    ask_for_classes,
+    classify_pixels,
+    pixels_of_grid,
+    without_improbable_classes,
+)
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.vocabularies import Vocabulary
 
@@ -137,3 +143,67 @@ def test_fields_that_do_not_fit_the_question():
         columns.scores(DenseField(np.zeros((1, 1, 3), dtype=np.float32), 1, 1, "probabilities"))
     with pytest.raises(ShapeError, match="expected probabilities, got features of 3"):
         columns.scores(features)
+
+
+# --- prompt denoising and local refinement -----------------------------------------------------------------------------------
+
+
+def test_a_class_that_no_cell_finds_probable_is_left_out():
+    # Cosines at scale 2, phrases wall, floor (one class), screen, chair.  Cell 0: e^1.8 … = 6.05, 1, 4.95, 1 of 13.0;
+    # cell 1: 1, 1.22, 3.32, 4.06 of 9.60.  Best: wall 0.465, screen 0.381, chair 0.423.
+    values = np.array([[[0.9, 0.0, 0.8, 0.0], [0.0, 0.1, 0.6, 0.7]]], dtype=np.float32)
+    question, field = ask_for_classes(Listed(None), ROOM), DenseField(values, 1, 2)
+    assert classify_pixels(field, question, 2.0)[0].tolist() == [[0, 2]]
+    table = without_improbable_classes(question.scores(field), question, 2.0, 0.4)
+    expected = np.array([[0.9, 0.0, -100, 0.0], [0.0, 0.1, -100, 0.7]], dtype=np.float32)  # the floor stays with the wall
+    np.testing.assert_array_equal(table[0], expected)
+    classes, confidence = classify_pixels(field, question, 2.0, denoising_threshold=0.4)
+    assert classes.tolist() == [[0, 2]]
+    assert confidence[0, 0] == pytest.approx(np.exp(1.8) / (np.exp(1.8) + 2), abs=1e-6)  # more than before, without the screen
+    classes, _ = classify_pixels(field, question, 2.0, denoising_threshold=0.45)
+    assert classes.tolist() == [[0, 0]]  # the chair is gone too
+    assert classify_pixels(field, question, 2.0, denoising_threshold=0.99)[0].tolist() == [[-1, -1]]
+    assert classify_pixels(field, question, 2.0, denoising_threshold=0.99, background=0)[0].tolist() == [[0, 0]]
+
+
+def test_improbable_columns_of_probabilities_are_emptied():
+    question = ask_for_classes(Listed(own_list("floor", "screen", "chair")), ROOM, "probabilities")
+    values = np.array([[[0.1, 0.6, 0.3], [0.2, 0.1, 0.4]]], dtype=np.float32)
+    field = DenseField(values, 1, 2, "probabilities")
+    assert classify_pixels(field, question, 1.0, denoising_threshold=0.5)[0].tolist() == [[1, 1]]
+    assert classify_pixels(field, question, 1.0, denoising_threshold=0.7)[0].tolist() == [[-1, -1]]
+    assert classify_pixels(field, question, 1.0, denoising_threshold=0.7, background=0)[0].tolist() == [[0, 0]]
+
+
+def two_halves(height: int, width: int, edge: int) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 4, (height, width, 3), dtype=np.uint8)
+    noise[:, edge:] += 200
+    return noise
+
+
+def test_refinement_moves_classes_to_the_edges_of_the_image(monkeypatch: pytest.MonkeyPatch):
+    # Cells of 10 pixels; the image's edge lies at 26, that between the classes of the cells at 20.
+    question = ask_for_classes(Listed(None), ROOM)
+    values = np.zeros((4, 6, 4), dtype=np.float32)
+    values[:, :2, 0], values[:, 2:, 2] = 1.0, 1.0
+    field, image = DenseField(values, 40, 60), two_halves(40, 60, 26)
+    image.flags.writeable = False  # as images come from files
+    truth = np.repeat([0, 1], [26, 34])
+    plain, _ = classify_pixels(field, question, 10.0, image=image)
+    refined, _ = classify_pixels(field, question, 10.0, image=image, pamr_steps=5)
+    assert (plain[20] != truth).sum() == 6 and (refined[20] != truth).sum() < 6
+    whole = classify_pixels(field, question, 10.0, image=image, pamr_steps=1)
+    monkeypatch.setattr(pixel_classes, "_STRIP_NUMBERS", 1)
+    monkeypatch.setattr(pixel_classes, "PAMR_DILATIONS", (2, 4))
+    strips = classify_pixels(field, question, 10.0, image=image, pamr_steps=1)
+    monkeypatch.setattr(pixel_classes, "_STRIP_NUMBERS", 1 << 24)
+    for one, other in zip(strips, classify_pixels(field, question, 10.0, image=image, pamr_steps=1)):
+        np.testing.assert_array_equal(one, other)
+    assert (strips[1] != whole[1]).any()  # it depends on the dilations
+
+
+@pytest.mark.parametrize("image", [None, np.zeros((6, 4, 3), dtype=np.uint8)])
+def test_refinement_needs_the_image(image):
+    field = DenseField(np.zeros((1, 1, 4), dtype=np.float32), 4, 6)
+    with pytest.raises(ShapeError, match="image: expected the field's, 6×4 pixels"):
+        classify_pixels(field, ask_for_classes(Listed(None), ROOM), 1.0, pamr_steps=1, image=image)

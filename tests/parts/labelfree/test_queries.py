@@ -67,6 +67,18 @@ def test_a_noun_lights_up_where_it_is(tmp_path: Path):
     assert heat.points[5] == 0  # never seen
 
 
+def test_the_teacher_is_opened_as_it_was_when_it_made_the_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from scenewise.teachers import choose
+
+    asked = []
+    monkeypatch.setattr(choose, "open_teacher", lambda name, **options: asked.append((name, options)) or Nouns())
+    for smoothing in (False, True):
+        save(tmp_path, EMBEDDINGS[:5], read_out="maskclip", key_smoothing=smoothing)
+        assert b"key_smoothing" not in features_path(tmp_path, "points").read_bytes() or smoothing
+        SceneSearcher(tmp_path)
+    assert asked == [("nouns", {"read_out": "maskclip", "text_from": None, "key_smoothing": each}) for each in (False, True)]
+
+
 def test_what_answers_the_question_is_not_what_it_is_compared_with(tmp_path: Path):
     # The closest noun to "sit" is the chair itself; compared with it, no chair would ever be relevant.
     save(tmp_path, EMBEDDINGS[:5])

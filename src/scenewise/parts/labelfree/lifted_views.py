@@ -14,7 +14,7 @@ from scenewise.parts.labelfree.lifting import (
     gaussian_features,
     sample_field,
 )
-from scenewise.parts.labelfree.pixel_classes import ClassQuestion
+from scenewise.parts.labelfree.pixel_classes import ClassQuestion, without_improbable_classes
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.dense_fields import DenseField, FieldKind
 from scenewise.scenes.gaussians import Gaussians
@@ -35,14 +35,24 @@ class LiftedViews:
         question: the classes that were asked for.
         logit_scale: of the teacher.
         votes: whether points also collect the class that each view gives them.
+        denoising_threshold: classes that are nowhere in a view so probable are left out of its votes, see
+            :func:`~scenewise.parts.labelfree.pixel_classes.without_improbable_classes`; None leaves none out.
 
     Attributes:
         kind: of the teacher's answers.
         any_answer: whether any view had one.
     """
 
-    def __init__(self, points: int, splats: int, question: ClassQuestion, logit_scale: float, votes: bool) -> None:
-        self.question, self.logit_scale = question, logit_scale
+    def __init__(
+        self,
+        points: int,
+        splats: int,
+        question: ClassQuestion,
+        logit_scale: float,
+        votes: bool,
+        denoising_threshold: float | None = None,
+    ) -> None:
+        self.question, self.logit_scale, self.denoising_threshold = question, logit_scale, denoising_threshold
         self.any_answer = False
         self.kind: FieldKind = "features"
         self._points = FeatureSums(points)
@@ -56,6 +66,8 @@ class LiftedViews:
         """One view's answer."""
         self.any_answer, self.kind = True, field.kind
         table = self.question.scores(field)
+        if self.denoising_threshold is not None:
+            table = without_improbable_classes(table, self.question, self.logit_scale, self.denoising_threshold)
         if pixels is not None:
             self._points.add(pixels.element, field, pixels.row, pixels.column)
             if self._votes is not None:

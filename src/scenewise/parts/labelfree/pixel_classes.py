@@ -11,10 +11,14 @@ from torch import Tensor
 from scenewise.errors import ConventionError, ShapeError
 from scenewise.parts.labelfree.classification import classify_probabilities, classify_scores
 from scenewise.scenes.dense_fields import DenseField, FieldKind
+from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.protocol import Teacher
+from scenewise.teachers.read_outs.refine import REMOVED, pixel_adaptive_refinement, prompt_denoising
 
 _STRIP_NUMBERS = 1 << 24  # of a score table held at once: 64 MB
+PAMR_DILATIONS = (8, 16)
+"""Of local refinement, in pixels, as in NACLIP's code."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,41 @@ def ask_for_classes(teacher: Teacher, vocabulary: Vocabulary, kind: FieldKind = 
     return ClassQuestion(asked, text=teacher.embed_text(asked.queries, templates))
 
 
+def without_improbable_classes(
+    table: Float32[np.ndarray, "rows columns scores"],
+    question: ClassQuestion,
+    logit_scale: float,
+    threshold: float,
+    background: int | None = None,
+) -> Float32[np.ndarray, "rows columns scores"]:
+    """Scores of an image without the classes that none of its cells gives at least the probability ``threshold``.
+
+    MaskCLIP's prompt denoising (Zhou et al. 2022, arXiv 2112.01071).  Probabilities are the ones that everything else goes by:
+    at the scale of the softmax that follows (the paper's is 100), of the best of a class's phrases.  The background is kept.
+
+    Args:
+        table: :meth:`ClassQuestion.scores` of a field.
+        question: the classes.
+        logit_scale: before the softmax over all phrases; probabilities have none.
+        threshold: 0 removes nothing; 0.5 in the paper.
+        background: class id.
+
+    Returns:
+        The table with −100 in the columns of removed classes, or 0 where it is one of probabilities; where every class is removed
+        NaN, which is no class.
+    """
+    if question.text is None:
+        highest = table.max(axis=(0, 1))
+        keep = (highest >= threshold) | (np.arange(len(highest)) == background)
+        return np.where(keep, table, np.float32(0))
+    groups = torch.from_numpy(question.vocabulary.class_of_query).long()
+    cells = torch.from_numpy(table).flatten(0, 1)[None]
+    left = prompt_denoising(cells, threshold=threshold, temperature=logit_scale, groups=groups, always_kept=background)[0]
+    if bool((left == REMOVED).all()):
+        left = torch.full_like(left, torch.nan)
+    return left.reshape(table.shape).numpy()
+
+
 def classify_pixels(
     field: DenseField,
     question: ClassQuestion,
@@ -120,6 +159,9 @@ def classify_pixels(
     probability_threshold: float = 0.0,
     area_threshold: float | None = None,
     background: int | None = None,
+    denoising_threshold: float | None = None,
+    pamr_steps: int = 0,
+    image: ImageU8 | None = None,
 ) -> tuple[Int32[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
     """Class and confidence of every pixel.
 
@@ -134,18 +176,43 @@ def classify_pixels(
         probability_threshold: see :func:`~scenewise.parts.labelfree.classification.classify_scores`.
         area_threshold: likewise.
         background: likewise.
+        denoising_threshold: see :func:`without_improbable_classes`; None leaves it out.
+        pamr_steps: steps of local refinement of the pixels' scores by likeness of colour
+            (:func:`~scenewise.teachers.read_outs.refine.pixel_adaptive_refinement`); 0 leaves it out, 10 in NACLIP's code.
+        image: what the field is about, for the refinement.
 
     Returns:
         Class ids, −1 = unknown, and the probability of the class.
+
+    Raises:
+        ShapeError: a refinement without an image of the field's size.
     """
-    table = torch.from_numpy(question.scores(field))
     height, width = field.height, field.width
-    rows = height if area_threshold is not None else max(1, _STRIP_NUMBERS // (width * table.shape[2]))
+    scores = question.scores(field)
+    if denoising_threshold is not None:
+        scores = without_improbable_classes(scores, question, logit_scale, denoising_threshold, background)
+    colors = None
+    if pamr_steps:
+        if image is None or image.shape[:2] != (height, width):
+            got = "none" if image is None else f"{image.shape[1]}×{image.shape[0]}"
+            raise ShapeError("image", expected=f"the field's, {width}×{height} pixels", got=got)
+        colors = image.transpose(2, 0, 1)[None]
+    table = torch.from_numpy(scores)
+    reach = pamr_steps * max(PAMR_DILATIONS)  # rows beyond a strip that its refinement depends on
+    rows = height if area_threshold is not None else max(1, 2 * reach, _STRIP_NUMBERS // (width * table.shape[2]))
     class_id = np.empty((height, width), dtype=np.int32)
     confidence = np.empty((height, width), dtype=np.float32)
     for top in range(0, height, rows):
         end = min(top + rows, height)
-        part = pixels_of_grid(table, height, width, top, end)
+        if colors is None:
+            part = pixels_of_grid(table, height, width, top, end)
+        else:
+            first, last = max(top - reach, 0), min(end + reach, height)
+            coarse = pixels_of_grid(table, height, width, first, last).permute(2, 0, 1)[None]
+            near = pixel_adaptive_refinement(
+                torch.from_numpy(colors[:, :, first:last].astype(np.float32)), coarse, steps=pamr_steps, dilations=PAMR_DILATIONS
+            )
+            part = near[0, :, top - first : end - first].permute(1, 2, 0)
         if question.text is not None:
             class_id[top:end], confidence[top:end] = classify_scores(
                 part,

@@ -143,4 +143,6 @@ def _features(folder: Path, of: str) -> ElementFeatures | None:
 def _opened(features: ElementFeatures) -> Teacher:
     from scenewise.teachers.choose import open_teacher
 
-    return open_teacher(features.teacher, read_out=features.read_out, text_from=features.text_from)
+    return open_teacher(
+        features.teacher, read_out=features.read_out, text_from=features.text_from, key_smoothing=features.key_smoothing
+    )

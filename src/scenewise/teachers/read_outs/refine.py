@@ -1,7 +1,7 @@
 """Clean-up of class scores after a read-out: prompt denoising, key smoothing, local refinement by pixel affinity."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -12,7 +12,12 @@ REMOVED = -100.0
 
 
 def prompt_denoising(
-    scores: Float[Tensor, "batch patches classes"], *, threshold: float = 0.5, temperature: float = 100.0
+    scores: Float[Tensor, "batch patches classes"],
+    *,
+    threshold: float = 0.5,
+    temperature: float = 100.0,
+    groups: Int64[Tensor, "classes"] | None = None,
+    always_kept: int | None = None,
 ) -> Float[Tensor, "batch patches classes"]:
     """Remove every class that is nowhere in the image more probable than the threshold.
 
@@ -23,9 +28,24 @@ def prompt_denoising(
         scores: cosines of all patches of an image (of the whole image: windows do not know what the others see).
         threshold: 0 removes nothing; 0.5 in the paper's configurations that use it.
         temperature: logit scale.
+        groups: group of each column; the columns of a group are kept or removed together, by the most probable of them.
+        always_kept: group that stays whatever its probability, such as the background.
     """
-    highest = (temperature * scores).softmax(-1).amax(dim=1, keepdim=True)
-    return scores.masked_fill(highest < threshold, REMOVED)
+    highest = (temperature * scores).softmax(-1).amax(dim=1)
+    if groups is not None:
+        best = highest.new_zeros(len(highest), int(groups.max()) + 1)
+        highest = best.scatter_reduce_(1, groups.expand(len(highest), -1), highest, "amax")[:, groups]
+    removed = highest < threshold
+    if always_kept is not None:
+        removed &= (torch.arange(scores.shape[-1], device=scores.device) if groups is None else groups) != always_kept
+    return scores.masked_fill(removed[:, None], REMOVED)
+
+
+def key_weights(keys: Float[Tensor, "batch patches width"]) -> Float[Tensor, "batch patches patches"]:
+    """w_ij = max(cos(k_i, k_j), 0), rows divided by their sums; a key of zeros has no neighbour, not even itself."""
+    unit = functional.normalize(keys, dim=-1)
+    weights = (unit @ unit.transpose(1, 2)).clamp(min=0.0)
+    return weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
 
 
 def key_smoothing(
@@ -51,13 +71,32 @@ def key_smoothing(
         unit = functional.normalize(keys, dim=1)
         weights = unit @ unit.transpose(1, 2)
     else:
-        unit = functional.normalize(keys, dim=-1)
-        weights = (unit @ unit.transpose(1, 2)).clamp(min=0.0)
-        weights = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)  # a key of zeros has no neighbour, not even itself
+        weights = key_weights(keys)
     unsure = probabilities.amax(-1, keepdim=True) < threshold
     return torch.where(unsure, weights @ probabilities, probabilities)
 
 
+def smoothed_features(
+    features: Float[Tensor, "batch rows columns dim"], keys: Float[Tensor, "batch rows columns width"]
+) -> Float[Tensor, "batch rows columns dim"]:
+    """Key smoothing where no classes are known yet: f_i ← Σ_j w_ij f_j/‖f_j‖ with the weights of :func:`key_smoothing`.
+
+    A departure from MaskCLIP, which averages the probabilities of a list of classes: they are a softmax of cosines, so averages
+    of features and of probabilities differ, and there is no probability to say which patches are unsure, so all are smoothed
+    (the paper's threshold of 1).  In return the features serve every later question.
+
+    Args:
+        features: of the patches of a window, of any length.
+        keys: of the last block, :func:`scenewise.teachers.read_outs.attention.projected_keys`, on the same grid.
+
+    Returns:
+        Means of unit vectors, hence not longer than 1.
+    """
+    unit = functional.normalize(features.flatten(1, 2), dim=-1)
+    return (key_weights(keys.flatten(1, 2)).to(unit) @ unit).unflatten(1, features.shape[1:3])
+
+
+_CLASSES_AT_ONCE = 16  # copies of so many are in memory, however many there are
 _AROUND = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0)]
 
 
@@ -98,9 +137,15 @@ def pixel_adaptive_refinement(
     around = torch.stack(shifted(images))
     spread = torch.cat([around, images[None].expand(len(dilations), *images.shape)]).std(dim=0)
     weights = (-(around - images).abs() / (0.1 * spread + 1e-8)).mean(dim=2, keepdim=True).softmax(dim=0)
-    for _ in range(steps):
-        refined = torch.zeros_like(field)
-        for weight, neighbour in zip(weights, shifted(field), strict=True):
-            refined.addcmul_(weight, neighbour)
-        field = refined
-    return field
+    if steps == 0:
+        return field
+    answer = torch.empty_like(field)
+    for some, out in zip(field.split(_CLASSES_AT_ONCE, dim=1), answer.split(_CLASSES_AT_ONCE, dim=1), strict=True):
+        part = some
+        for _ in range(steps):
+            refined = torch.zeros_like(part)
+            for weight, neighbour in zip(weights, shifted(part), strict=True):
+                refined.addcmul_(weight, neighbour)
+            part = refined
+        out.copy_(part)
+    return answer
