@@ -45,6 +45,7 @@ class StandIn:
     fingerprint: str = "1"
     name: str = "stand-in"
     logit_scale: float = 100.0
+    licence: str | None = None
     asked: list[str] = field(default_factory=list)
 
     def dense(self, image: np.ndarray, frame_name: str) -> DenseField | None:
@@ -130,7 +131,7 @@ def test_refinements_of_the_paper_change_the_figures_only_when_asked(tmp_path: P
     assert "prompt_denoising" not in plain.settings["rules"] and "pamr" not in plain.settings["rules"]
     denoised = run("voc20", root, Doubtful("voc20"), prompt_denoising=0.5)
     assert denoised.settings["rules"]["prompt_denoising"] == 0.5
-    assert plain.classes[-1]["predicted_pixels"] - denoised.classes[-1]["predicted_pixels"] == 5  # the last row of six does not count
+    assert plain.classes[-1]["predicted_pixels"] - denoised.classes[-1]["predicted_pixels"] == 5
     refined = run("voc20", root, Doubtful("voc20"), pamr=3)
     assert refined.settings["rules"]["pamr"] == 3
     assert [row["predicted_pixels"] for row in refined.classes] != predicted[0]

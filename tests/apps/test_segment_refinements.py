@@ -1,4 +1,4 @@
-"""scenewise segment with the refinements of class scores that papers propose."""
+"""scenewise segment: refinements of class scores that papers propose, and whose licence is noted."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,9 @@ from scenewise.apps.options import SegmentOptions
 from scenewise.apps.segment import segment
 from scenewise.errors import ConventionError
 from scenewise.io.captures import open_capture
+from scenewise.io.rgbd import read_class_ids
 from scenewise.io.scene_folder import read_scene, read_scene_labels
+from scenewise.io.teacher_files import TeacherAnswer, TeacherFilesInfo, write_answer, write_teacher_info
 from scenewise.worlds.classes import CLASS_NAMES
 
 
@@ -73,6 +75,17 @@ def test_plain_images_are_refined(room: Path, tmp_path: Path):
         (written,) = (tmp_path / name).glob("*_labels.png")
         maps[name] = written.read_bytes()
     assert maps["plain"] == maps["off"] and len(set(maps.values())) == 3
+
+
+@pytest.mark.parametrize("licence", ["CC-BY-NC-4.0", None])
+def test_the_teachers_licence_is_noted_beside_the_labels(room: Path, tmp_path: Path, licence: str | None):
+    info = TeacherFilesInfo("labels", len(CLASS_NAMES), classes=CLASS_NAMES, licence=licence)
+    write_teacher_info(tmp_path / "files", info)
+    for frame in open_capture(room).frames:
+        write_answer(tmp_path / "files", frame.name, info, TeacherAnswer(labels=read_class_ids(frame).astype(np.int32)))
+    name = f"files:{tmp_path / 'files'}"
+    segment(SegmentOptions(target=(room,), out=tmp_path / "out", teacher=name, vote="view", max_points=500, threads=1))
+    assert read_scene(tmp_path / "out").licences[name] == licence
 
 
 class Halves(Oracle):

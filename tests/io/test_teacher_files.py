@@ -82,6 +82,7 @@ def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path):
         ({"kind": "labels", "classes": ["wall", "wall"]}, "classes: expected each name once"),
         ({"kind": "labels", "clases": ["wall"]}, "did you mean 'classes'"),
         ({"kind": "features", "dim": 4, "unit_means": 1}, "unit_means: expected true or false, got 1"),
+        ({"kind": "features", "dim": 4, "licence": 5}, "licence: expected a text"),
         ({"kind": "features", "dim": 4, "logit_scale": 0}, "logit_scale: expected a number above 0"),
         ({"kind": "labels", "classes": "wall"}, "classes: expected a list of texts"),
     ],

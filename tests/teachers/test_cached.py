@@ -11,7 +11,7 @@ from scenewise.teachers.cached import CachedTeacher
 class Means:
     """Says the mean colour, to more digits than float16 holds."""
 
-    name, logit_scale = "means", 10.0
+    name, logit_scale, licence = "means", 10.0, "MIT"
 
     def __init__(self, fingerprint: str = "a/b") -> None:
         self.fingerprint, self.calls = fingerprint, 0
@@ -43,7 +43,7 @@ def test_the_same_image_is_asked_for_once_and_answers_are_equal(tmp_path: Path):
     one = first.dense(picture(), "a/1.jpg")
     two = CachedTeacher(teacher, tmp_path, 1 << 20).dense(picture(), "a/1.jpg")
     uncached = CachedTeacher(Means(), tmp_path / "none", 0).dense(picture(), "a/1.jpg")
-    assert teacher.calls == 1 and first.asked == 1
+    assert teacher.calls == 1 and first.asked == 1 and first.licence == "MIT"
     for said in (two, uncached):
         np.testing.assert_array_equal(one.values, said.values)
         assert (said.height, said.width, said.kind) == (8, 10, "features")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from scenewise.errors import ConventionError, DataFormatError, ResourceError
 from scenewise.teachers.choose import chosen_device, open_teacher
 from scenewise.teachers.clip_teacher import ClipTeacher, ClipTeacherSettings, fitting_read_out, settings_for_native_size
+from scenewise.teachers.model_folders import licence_of_model_card
 from scenewise.teachers.preprocessing import ResizeSettings, normalised_image
 from scenewise.teachers.prompts import IMAGENET_TEMPLATES
 from scenewise.teachers.protocol import Teacher
@@ -189,6 +190,36 @@ def test_names_that_cannot_be(folders, tmp_path):
         open_teacher(str(folders["clip"]), settings=ClipTeacherSettings(windows=WindowSettings(30, 10)), device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: mit\ntags:\n- vision\n---\n# license: apache\n", "mit"),
+        ("---\r\ntags: [a, b]\r\nlicense : 'Apache-2.0' # see LICENSE\r\n---\r\n", "Apache-2.0"),
+        ("---\nlicense:\n  - mit\n  - cc0-1.0\nlicense_link: x\n- no\n---\n", "mit, cc0-1.0"),
+        ('---\nlicense: [mit, "bsd"]\n---\n', "mit, bsd"),
+        ("---\nlicense: other\nlicense_name: my-terms\n---\n", "my-terms"),
+        ("---\nlicense: other\n---\n", "other"),
+        ("---\nmodel:\n  license: nested\nlicense_name: unused\nlicense: null\n---\n", None),
+        ("---\nlicense: mit\nand no end", None),
+        ("license: mit\n", None),
+        ("", None),
+    ],
+)
+def test_the_licence_in_a_model_card(card, licence):
+    assert licence_of_model_card(card) == licence
+
+
+@pytest.mark.parametrize("kind", SAVERS)
+def test_the_licence_of_a_model_is_that_of_its_card(teachers, kind, tmp_path):
+    assert teachers[kind].licence is None
+    folder = tmp_path / "model"
+    SAVERS[kind](folder)
+    before = open_teacher(str(folder), device="cpu").fingerprint
+    (folder / "README.md").write_bytes(b"---\nlicense: cc-by-4.0\n---\n\xff\xfe not UTF-8")
+    teacher = open_teacher(str(folder), device="cpu")
+    assert teacher.licence == "cc-by-4.0" and teacher.fingerprint == before
+
+
 def test_devices():
     assert chosen_device("cpu") == "cpu"
     assert chosen_device(None) == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -222,7 +253,7 @@ def test_the_embedded_model(monkeypatch, tmp_path):
     monkeypatch.setattr(small_clip, "WEIGHTS", path)
     monkeypatch.setattr(small_clip, "load_small_clip", lambda: small_clip.read_small_clip(path))
     teacher = open_teacher("small-clip", device="cpu")
-    assert isinstance(teacher, Teacher) and teacher.name == "small-clip"
+    assert isinstance(teacher, Teacher) and teacher.name == "small-clip" and teacher.licence == "Apache-2.0"
     assert teacher.default_templates() == ("a {}", "{}")
     field = teacher.dense(random_image(48, 64), "x")
     assert field.values.shape == (20, 27, 128)  # 80×107 pixels in cells of half a patch

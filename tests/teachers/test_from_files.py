@@ -124,6 +124,7 @@ class Constant:
     name: str = "constant"
     fingerprint: str = "1"
     logit_scale: float = 7.0
+    licence: str | None = "CC-BY-4.0"
     asked: list[str] = field(default_factory=list)
 
     def dense(self, image: np.ndarray, frame_name: str) -> DenseField | None:
@@ -154,6 +155,7 @@ def test_an_exported_teacher_says_the_same(tmp_path: Path):
     np.testing.assert_array_equal(back.dense(IMAGE, "a/1.png").values, MEANS)
     np.testing.assert_array_equal(back.embed_text(["sofa", "cat"], []), teacher.embed_text(["sofa", "cat"], []))
     assert (back.logit_scale, back.default_templates(), back.info.text_space) == (7.0, ("a {}",), "some/clip")
+    assert back.licence == "CC-BY-4.0"
     classes = export_teacher_files(tmp_path / "classes", Constant(MEANS, kind="probabilities"), FRAMES)
     assert FilesTeacher(classes.folder).dense(IMAGE, "b/1.png").kind == "probabilities"
     assert FilesTeacher(classes.folder).vocabulary().names == ("x", "y")

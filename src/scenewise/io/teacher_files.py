@@ -15,6 +15,7 @@ key of teacher.json     meaning
 ``templates``           prompts the text embeddings were made with, ["{}"] unless given
 ``unit_means``          whether features are unit vectors or means of such, to be used as they are; otherwise (false, the
                         default) every cell is scaled to unit length
+``licence``             of the answers or of the weights that gave them, or null; written into the scenes they name
 ======================  ================================================================================================
 
 The grid covers the whole undistorted image; the centre of cell i lies at (i + ½)·stride.  An optional ``confidence`` [h, w] in
@@ -57,6 +58,7 @@ class TeacherFilesInfo:
         logit_scale: factor before the softmax.
         templates: prompts of the text embeddings.
         unit_means: features are means of unit vectors and are used as they are.
+        licence: of the answers or of the weights that gave them; None = unknown.
     """
 
     kind: TeacherFilesKind
@@ -67,6 +69,7 @@ class TeacherFilesInfo:
     logit_scale: float = 100.0
     templates: tuple[str, ...] = ("{}",)
     unit_means: bool = False
+    licence: str | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):
@@ -122,13 +125,14 @@ def read_teacher_info(folder: str | Path) -> TeacherFilesInfo:
     logit_scale = top.number("logit_scale", 100.0)
     templates = top.texts("templates", None) or ("{}",)
     unit_means = top.flag("unit_means", False)
+    licence = top.text("licence", None)
     top.finish()
     if dim is None:
         if kind == "features":
             raise top.wrong("dim", "the number of columns of the features", "nothing")
         dim = len(classes)
     try:
-        return TeacherFilesInfo(kind, dim, text_space, classes, ignore, logit_scale, templates, unit_means)
+        return TeacherFilesInfo(kind, dim, text_space, classes, ignore, logit_scale, templates, unit_means, licence)
     except ConventionError as error:
         raise DataFormatError(path, got=str(error)) from error
 
@@ -148,6 +152,7 @@ def write_teacher_info(folder: str | Path, info: TeacherFilesInfo) -> None:
         "logit_scale": info.logit_scale,
         "templates": list(info.templates),
         "unit_means": info.unit_means,
+        "licence": info.licence,
     }
     atomic_write_json(Path(folder) / TEACHER_FILE, content)
 

@@ -58,6 +58,10 @@ class CachedTeacher:
     def logit_scale(self) -> float:
         return self.teacher.logit_scale
 
+    @property
+    def licence(self) -> str | None:
+        return self.teacher.licence
+
     def embed_text(self, phrases: Sequence[str], templates: Sequence[str]) -> Float32[np.ndarray, "phrases dim"]:
         """The teacher's."""
         return self.teacher.embed_text(phrases, templates)

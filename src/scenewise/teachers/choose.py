@@ -145,7 +145,7 @@ def _small_clip(device: str) -> "tuple[LoadedClip[VisionTower], ClipTeacherSetti
     from scenewise.teachers.clip_teacher import ClipTeacherSettings
     from scenewise.teachers.loaded_clip import LoadedClip
     from scenewise.teachers.preprocessing import ResizeSettings
-    from scenewise.teachers.small_clip import WEIGHTS, load_small_clip
+    from scenewise.teachers.small_clip import LICENCE, WEIGHTS, load_small_clip
     from scenewise.teachers.windows import WindowSettings
 
     model = load_small_clip()
@@ -160,6 +160,7 @@ def _small_clip(device: str) -> "tuple[LoadedClip[VisionTower], ClipTeacherSetti
         fingerprint=hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
         device=device,
         vocabulary=Vocabulary(tuple(nouns), tuple(nouns.values()), model.language.templates, class_colors(len(nouns))),
+        licence=LICENCE,
     )
     return clip, ClipTeacherSettings(
         read_out=SMALL_CLIP_READ_OUT,

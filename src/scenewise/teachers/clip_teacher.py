@@ -156,6 +156,11 @@ class ClipTeacher:
         """What inner products are multiplied by before the softmax."""
         return self.settings.logit_scale
 
+    @property
+    def licence(self) -> str | None:
+        """Of the weights."""
+        return self.clip.licence
+
     @torch.no_grad()
     def dense(self, image: ImageU8, frame_name: str) -> DenseField | None:
         """Features of an image on a grid of cells; never None."""

@@ -82,6 +82,11 @@ class FilesTeacher:
         """As ``teacher.json`` says."""
         return self.info.logit_scale
 
+    @property
+    def licence(self) -> str | None:
+        """As ``teacher.json`` says."""
+        return self.info.licence
+
     def has(self, frame_name: str) -> bool:
         """Whether there is an answer to a frame."""
         return find_answer(self.folder, frame_name) is not None
@@ -277,6 +282,7 @@ def _begin_export(
         logit_scale=teacher.logit_scale,
         templates=templates,
         unit_means=field.kind == "features",
+        licence=teacher.licence,
     )
     atomic_write_json(folder / _MARK_FILE, _export_mark(teacher, phrases))
     if field.kind == "features" and classes:

@@ -288,6 +288,7 @@ def load_hugging_face_folder(name: str, folder: ModelFolder, *, device: str = "c
         logit_scale=float(model.logit_scale.exp()),
         fingerprint=folder.fingerprint(),
         device=device,
+        licence=folder.licence(),
     )
 
 

@@ -21,6 +21,7 @@ class LoadedClip(Generic[Tower]):
         fingerprint: hash of weights and configuration.
         device: where the weights are.
         vocabulary: the words it was trained on, where these are few; None = any word can be asked for.
+        licence: of the weights, as their source names it; None = unknown.
     """
 
     name: str
@@ -30,3 +31,4 @@ class LoadedClip(Generic[Tower]):
     fingerprint: str
     device: str
     vocabulary: Vocabulary | None = None
+    licence: str | None = None

@@ -23,6 +23,9 @@ OFFLINE_CHOICES = (
 )
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model")
+MODEL_CARD = "README.md"
+_MOST_CARD_BYTES = 1 << 18
+_LONGEST_LICENCE = 200
 _HUB_WEIGHTS = ("model.safetensors", "model-*.safetensors")
 OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
@@ -56,6 +59,15 @@ class ModelFolder:
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)
         return digest.hexdigest()
+
+    def licence(self) -> str | None:
+        """What the model card's front matter says (``license:`` in ``README.md``); None where there is none."""
+        path = self.path / MODEL_CARD
+        if not path.is_file():
+            return None
+        with open_bounded(path) as (file, _):
+            text = file.read(_MOST_CARD_BYTES).decode("utf-8", "replace")
+        return licence_of_model_card(text)
 
 
 def find_model_folder(
@@ -173,11 +185,11 @@ def _from_hub(name: str, model_types: Sequence[str], revision: str | None, local
         return "nothing in the local cache, and the network is switched off (HF_HUB_OFFLINE)"
     if not _answers(constants.ENDPOINT):
         return f"nothing in the local cache, and {constants.ENDPOINT} does not answer"
-    described = _snapshot(name, _DESCRIPTIONS, revision)
+    described = _snapshot(name, (*_DESCRIPTIONS, MODEL_CARD), revision)
     if isinstance(described, str):
         return described
     weights = _HUB_WEIGHTS if _model_type(described) in model_types else (OPEN_CLIP_WEIGHTS,)
-    folder = _snapshot(name, (*_DESCRIPTIONS, *weights), revision)
+    folder = _snapshot(name, (*_DESCRIPTIONS, MODEL_CARD, *weights), revision)
     if isinstance(folder, str):
         return folder
     return _inspect(folder, model_types, name)
@@ -235,6 +247,41 @@ def _answers(endpoint: str) -> bool:
     asking.start()
     asking.join(_PROBE_SECONDS)
     return bool(heard and heard[0])
+
+
+def licence_of_model_card(text: str) -> str | None:
+    """The licence in the YAML front matter of a model card, or None.
+
+    A name, a list of names (then joined by commas), or "other" with ``license_name``: the forms the Hugging Face hub knows.  No
+    YAML is parsed beyond that.
+    """
+    lines = text.removeprefix("\ufeff").splitlines()
+    if not lines or lines[0].rstrip() != "---":
+        return None
+    end = next((number for number, line in enumerate(lines[1:], 1) if line.rstrip() in ("---", "...")), 0)
+    values: dict[str, list[str]] = {}
+    key = ""
+    for line in lines[1:end]:
+        entry = re.fullmatch(r"(license|license_name)\s*:(.*)", line)
+        if entry is not None:
+            key = entry[1]
+            values[key] = _yaml_names(entry[2])
+        elif key and re.match(r"\s*-\s", line):
+            values[key] += _yaml_names(line.strip()[1:])
+        else:
+            key = ""
+    found = values.get("license", [])
+    if found == ["other"]:
+        found = values.get("license_name", []) or found
+    return ", ".join(found)[:_LONGEST_LICENCE] or None
+
+
+def _yaml_names(text: str) -> list[str]:
+    """The names in a value: one, perhaps quoted, or several in brackets; without a comment behind them."""
+    plain = re.sub(r"(^|\s)#.*", "", text).strip()
+    parts = plain[1:-1].split(",") if plain.startswith("[") and plain.endswith("]") else [plain]
+    names = [part.strip().strip("\"'").strip() for part in parts]
+    return [name for name in names if name not in ("", "null", "~")]
 
 
 def tensor_shapes(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:

@@ -30,6 +30,11 @@ class Teacher(Protocol):
         """What inner products are multiplied by before the softmax over queries."""
         ...
 
+    @property
+    def licence(self) -> str | None:
+        """Of its weights or answers, as their source names it ("Apache-2.0"); None = unknown.  Written beside what it named."""
+        ...
+
     def dense(self, image: ImageU8, frame_name: str) -> DenseField | None:
         """Features or probabilities of an image; None when the teacher has nothing for this frame (a missing file)."""
         ...

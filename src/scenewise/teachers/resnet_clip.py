@@ -122,6 +122,7 @@ def load_resnet_clip_folder(name: str, folder: ModelFolder, *, device: str = "cp
         logit_scale=float(network.logit_scale.exp()),
         fingerprint=folder.fingerprint(),
         device=device,
+        licence=folder.licence(),
     )
 
 

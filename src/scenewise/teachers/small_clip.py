@@ -34,6 +34,7 @@ FORMAT = "scenewise small clip 1"
 _METADATA = "scenewise"  # one entry only: safetensors writes several in no fixed order
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "small_clip.safetensors"
 NAME = "small-clip"
+LICENCE = "Apache-2.0"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class Listed:
     name: str = "listed"
     fingerprint: str = "1"
     logit_scale: float = 1.0
+    licence: str | None = None
 
     def dense(self, image: np.ndarray, frame_name: str) -> DenseField | None:
         return None

@@ -21,7 +21,7 @@ EMBEDDINGS[2] = 0.8 * EMBEDDINGS[2] + 0.6 * EMBEDDINGS[5]
 class Nouns:
     """Knows five nouns and what sitting is."""
 
-    name, fingerprint, logit_scale = "nouns", "f1", 10.0
+    name, fingerprint, logit_scale, licence = "nouns", "f1", 10.0, None
 
     def __init__(self, closed: bool = True) -> None:
         self.closed, self.templates_seen = closed, []
