@@ -82,7 +82,7 @@ def teacher_pictures(path: Path, frames: Sequence[Frame], folder: Path, count: i
     _save(path, with_legend(np.concatenate(pictures, axis=1), info.classes, colors, (shares / count).tolist()), _WIDEST)
 
 
-def splat_pictures(path: Path, folder: Path, capture: Capture, title: str, count: int = 4) -> None:
+def splat_pictures(path: Path, folder: Path, capture: Capture, count: int = 4) -> None:
     """Photograph, rendered splats, splats in the colours of their classes: a column per view."""
     names = read_vocabulary(folder / VOCABULARY_FILE)[0]
     labels = read_scene_labels(folder, "splats")
@@ -96,7 +96,7 @@ def splat_pictures(path: Path, folder: Path, capture: Capture, title: str, count
             seen = [image_u8_from_color(render(gaussians, frame.camera).color.numpy()) for gaussians in (own, painted)]
         columns.append(np.concatenate([frame.load_image(), *seen], axis=0))
     shares = _shares(labels.class_id, len(names))
-    picture = with_legend(np.concatenate(columns, axis=1), [title + name for name in names.names], names.colors_u8, shares)
+    picture = with_legend(np.concatenate(columns, axis=1), names.names, names.colors_u8, shares)
     _save(path, picture, _WIDEST)
 
 

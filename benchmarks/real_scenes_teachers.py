@@ -1,7 +1,7 @@
 """Teachers made of files for real captures: what is known about every pixel without any network.
 
 nuScenes    the annotated boxes drawn into the cameras, the nearest one in front
-RGB-D       floor, wall, ceiling and tops of things, told from the depth's normals and heights
+RGB-D       floor, tops of things, upright surfaces and ceiling, told from the depth's normals and heights
 """
 
 import math
@@ -18,14 +18,14 @@ from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import DepthMap, Frame
 
 BACKGROUND = "road scene"
-SURFACES = ("floor", "wall", "ceiling", "table top", "other thing")
+SURFACES = ("floor", "table top", "upright surface", "ceiling", "other thing")
 
 _BOX_STRIDE = 2  # pixels of a camera per label; 1600×900 is more than boxes need
 _LEVEL = math.cos(math.radians(20.0))  # a normal this near to the vertical belongs to a level surface
 _UPRIGHT = math.sin(math.radians(12.0))  # and one this near to the horizontal to an upright one
 _FLOOR_BAND = 0.2  # metres above the lowest level
 _STEP = 0.08  # depth differences within five pixels, as a share, that are still one surface
-_WALL_FROM = 1.5  # metres above the floor from which what stands upright is called wall
+_CEILING_FROM = 1.8  # metres above the floor from which what looks down is called ceiling
 
 
 def scored_boxes(keyframe: NuscenesKeyframe) -> tuple[list[NuscenesBox], tuple[str, ...]]:
@@ -106,10 +106,10 @@ def surface_labels(upward: np.ndarray, height: np.ndarray) -> np.ndarray:
         height: metres above the floor.
     """
     labels = np.full(upward.shape, SURFACES.index("other thing"), dtype=np.int32)
-    labels[(np.abs(upward) < _UPRIGHT) & (height > _WALL_FROM)] = SURFACES.index("wall")
+    labels[np.abs(upward) < _UPRIGHT] = SURFACES.index("upright surface")
     labels[upward > _LEVEL] = SURFACES.index("table top")
     labels[(upward > _LEVEL) & (height < _FLOOR_BAND)] = SURFACES.index("floor")
-    labels[(upward < -_LEVEL) & (height > _WALL_FROM)] = SURFACES.index("ceiling")
+    labels[(upward < -_LEVEL) & (height > _CEILING_FROM)] = SURFACES.index("ceiling")
     labels[~np.isfinite(upward)] = -1
     return labels
 

@@ -120,6 +120,14 @@ def test_the_vote_repairs_what_views_get_wrong(room: Path, tmp_path: Path, truth
     assert right["set"] >= 0.93 and right["set"] > max(right["none"], right["view"]) + 0.2
 
 
+def test_compact_pieces_of_a_sparse_cloud_are_pieces(room: Path, tmp_path: Path, truth):
+    out = tmp_path / "out"
+    summary = segment(options(room, out, partition="compact"), None, Oracle(room, wrong_share=0.5))
+    cloud, _, labels = points_of(out)
+    assert summary.segments < summary.num_points / 5  # a piece of one point is no vote
+    assert (labels.class_id == truth(cloud.points_in_world)).mean() >= 0.9
+
+
 def test_a_partition_of_the_users_own_is_voted_in_and_a_second_vote_changes_nothing(
     room: Path, tmp_path: Path, labelled_cloud, truth
 ):
@@ -399,7 +407,7 @@ def test_the_embedded_model_warns_once_where_the_place_is_no_generated_room(room
         segment(options(photographed, tmp_path / "out", **few), None, called_small_clip(room))
     assert len(caught) == 1 and str(photographed) in str(caught[0].message)
     pictures = SegmentOptions(target=(photographed / "frame-000000.color.png",), out=tmp_path / "images", threads=1)
-    with pytest.warns(CaptureWarning, match="these images"):
+    with pytest.warns(CaptureWarning, match="images of anything else"):
         segment(pictures, None, called_small_clip(room))
     # Warnings are errors here: neither the model in its own world nor another teacher elsewhere says anything.
     segment(options(room, tmp_path / "out", **few), None, called_small_clip(room))

@@ -76,3 +76,17 @@ def test_a_nadir_flight_is_seen_at_an_angle():
 
 def test_up_is_the_mean_of_upright_cameras():
     assert up_from_cameras(ring(np.arange(0.0, 360.0, 45.0), np.zeros(3))) == pytest.approx(UP, abs=1e-9)
+
+
+def test_up_of_cameras_that_all_look_down_comes_from_their_level_x_axes():
+    """An arc of 80°, pitched down by 40°: the mean of the cameras' own up leans forward by half of that or more."""
+    poses = ring(np.array([-40.0, -15.0, 5.0, 40.0]), np.zeros(3))
+    height = 4.0 * np.tan(np.radians(40.0))
+    steep = np.stack(
+        [look_at(np.array([*(4.0 * pose[:2, 3] / np.hypot(*pose[:2, 3])), height]), np.zeros(3), UP) for pose in poses]
+    )
+    mean = -steep[:, :3, 1].mean(0)
+    assert np.degrees(np.arccos(mean[2] / np.linalg.norm(mean))) > 30
+    assert np.degrees(np.arccos(up_from_cameras(steep)[2])) < 5
+    one_way = np.repeat(steep[:1], 3, axis=0)  # says nothing about pitch
+    assert up_from_cameras(one_way) == pytest.approx(-steep[0, :3, 1], abs=1e-9)

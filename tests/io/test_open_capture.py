@@ -377,7 +377,8 @@ def test_fox(data_root: Path):
     assert frame.load_image().shape == (frame.camera.height, frame.camera.width, 3)
     small = frame.downscaled(4)
     assert (small.camera.width, small.camera.height) == (269, 480)
-    assert capture.up_in_world[2] > 0.999  # instant-ngp turned the scene upright
+    # instant-ngp turned the mean of the cameras' own up to +Z; their x axes put the vertical 5° from it.
+    assert 0.99 < capture.up_in_world[2] < 0.999
 
 
 @pytest.mark.data

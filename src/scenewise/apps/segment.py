@@ -44,6 +44,7 @@ from scenewise.parts.labelfree.lifting import (
     stream_visible_pixels,
 )
 from scenewise.parts.labelfree.oversegmentation import (
+    PointSegments,
     Supervoxels,
     point_segments,
     scale_unit,
@@ -53,7 +54,7 @@ from scenewise.parts.labelfree.oversegmentation import (
 from scenewise.parts.labelfree.oversegmentation import mesh_segments as segments_of_mesh
 from scenewise.parts.labelfree.pixel_classes import ClassQuestion, ask_for_classes, kind_of_answers
 from scenewise.parts.labelfree.point_normals import nearest_viewpoints
-from scenewise.parts.labelfree.segment_settings import smooth_segments
+from scenewise.parts.labelfree.segment_settings import compact_segments, smooth_segments
 from scenewise.parts.labelfree.votes import MajorityVote
 from scenewise.rendering import render
 from scenewise.scenes.element_features import ElementFeatures
@@ -336,12 +337,13 @@ class _Segmentation:
             return None, None
         centers = np.stack([frame.camera.centers_in_world.numpy() for frame in self.target.frames])
         unit = self._world_units_per_metre()
-        compact = Supervoxels() if self.options.partition == "compact" else None
+        compact = self.options.partition == "compact"
         of_points = given
         if of_points is None and self.cloud is not None and len(self.cloud):
             points, colors = self.cloud.points_in_world, self.cloud.colors_u8
-            if compact is not None:
-                of_points = supervoxels(points, colors_u8=colors, settings=compact, scale_unit=unit)
+            if compact:
+                pieces = compact_segments(points, unit)
+                of_points = supervoxels(points, colors_u8=colors, settings=pieces, scale_unit=unit)
             elif self.target.mesh is not None:
                 of_points = segments_of_mesh(self.target.mesh)
             else:
@@ -355,7 +357,9 @@ class _Segmentation:
                 )
         of_splats = None
         if len(self.gaussians):
-            settings = compact or smooth_segments(self._splat_centers(), unit, colored=True)
+            places = self._splat_centers()
+            settings: PointSegments | Supervoxels
+            settings = compact_segments(places, unit) if compact else smooth_segments(places, unit, colored=True)
             of_splats = splat_segments(self.gaussians, camera_centers=centers, settings=settings, scale_unit=unit)
         return of_points, of_splats
 

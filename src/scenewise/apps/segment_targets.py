@@ -98,7 +98,7 @@ def warn_of_photographs(teacher_name: str, target: SpatialTarget | ImageTarget) 
     """A CaptureWarning when the embedded model is to name what it has never seen: anything but generated rooms."""
     if teacher_name != SMALL_CLIP or (isinstance(target, SpatialTarget) and _is_generated(target.scene)):
         return
-    shown = "these images"
+    shown = "images of anything else"
     if isinstance(target, SpatialTarget):
         shown = target.scene.provenance.capture or "this scene"
     warnings.warn(

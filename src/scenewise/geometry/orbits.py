@@ -9,6 +9,7 @@ _AXIAL_WEIGHT = 1e-3  # how much the expected depth counts against the crossing 
 _MAX_ELEVATION = np.radians(60.0)  # a nadir flight still gives a view in which things have sides
 _GAP_FOR_SWING = np.radians(90.0)  # a gap in the covered directions above this is not flown through
 _SWING_MARGIN = 0.9
+_ROLL = 1e-2  # variance of the x axes along up that hands cause: about 6°
 
 
 def focus_in_world(world_from_camera: Float64[np.ndarray, "n 4 4"], depth: float) -> Float64[np.ndarray, "3"]:
@@ -34,8 +35,15 @@ def focus_in_world(world_from_camera: Float64[np.ndarray, "n 4 4"], depth: float
 
 
 def up_from_cameras(world_from_camera: Float64[np.ndarray, "n 4 4"]) -> Float64[np.ndarray, "3"]:
-    """Unit vector away from the ground, from the assumption that photographs are held upright on average (−Y of the cameras)."""
-    up = -world_from_camera[:, :3, 1].mean(0)
+    """Unit vector away from the ground, from the assumption that cameras are turned and pitched, but not rolled on average.
+
+    Where all look down, so does the mean m of their own up (−Y); but their x axes stay level.  Hence
+    u ∝ (mean x xᵀ + ε I)⁻¹ m, the minimum of mean (x·u)² + ε‖u‖² − 2 m·u: what the x axes agree to be horizontal is taken out of
+    m.  Where they span no plane (all cameras look the same way), m decides.
+    """
+    sideways = world_from_camera[:, :3, 0]
+    level = sideways.T @ sideways / len(sideways) + _ROLL * np.eye(3)
+    up = np.linalg.solve(level, -world_from_camera[:, :3, 1].mean(0))
     length = float(np.linalg.norm(up))
     return up / length if length > 1e-6 else np.array([0.0, 0.0, 1.0])
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from scenewise.errors import CaptureWarning, DataFormatError
+from scenewise.geometry.orbits import up_from_cameras
 from scenewise.io.colmap import find_colmap_model, read_colmap
 from scenewise.io.datasets import DATASET_PRESETS
 from scenewise.io.georeference import georeference_capture
@@ -24,6 +25,7 @@ from scenewise.scenes.frames import Frame
 ENOUGH_FRAMES = 20
 ENOUGH_SHARE = 0.8
 _NAMED_AT_MOST = 5
+_AGREED = 0.2  # length of a mean of directions from which they have one in common
 
 
 def open_capture(
@@ -181,14 +183,17 @@ def usable_frames(capture: Capture, strict: bool = False) -> tuple[Frame, ...]:
 def estimated_up(capture: Capture) -> Float64[np.ndarray, "3"]:
     """A guess at the direction away from the ground.
 
-    A georeferenced capture knows it.  Otherwise it is the mean of the cameras' own up (−Y); where these cancel out, as in nadir
-    flights to and fro, it is the direction the cameras look away from.
+    A georeferenced capture knows it.  Otherwise it is told from the cameras' own axes
+    (:func:`~scenewise.geometry.orbits.up_from_cameras`); where their up (−Y) cancels out, as in nadir flights to and fro, it is
+    the direction the cameras look away from.
     """
     if capture.georeference is not None:
         return np.ascontiguousarray(capture.georeference.rotation[2])
     poses = np.stack([frame.camera.camera_from_world.numpy()[:3, :3] for frame in capture.frames])
-    for direction in (-poses[:, 1].mean(axis=0), -poses[:, 2].mean(axis=0)):
-        length = float(np.linalg.norm(direction))
-        if length > 0.2:
-            return direction / length
+    if np.linalg.norm(poses[:, 1].mean(axis=0)) > _AGREED:
+        return up_from_cameras(np.stack([frame.camera.world_from_camera.numpy() for frame in capture.frames]))
+    away = -poses[:, 2].mean(axis=0)
+    length = float(np.linalg.norm(away))
+    if length > _AGREED:
+        return away / length
     return -poses[0, 1] / np.linalg.norm(poses[0, 1])

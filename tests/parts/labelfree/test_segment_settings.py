@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scenewise.parts.labelfree.segment_settings import smooth_segments
+from scenewise.parts.labelfree.segment_settings import compact_segments, smooth_segments
 
 
 def grid(spacing: float) -> np.ndarray:
@@ -25,3 +25,12 @@ def test_colour_counts_only_where_there_is_any():
 @pytest.mark.parametrize("points", [np.zeros((0, 3)), np.zeros((1, 3)), np.zeros((9, 3))], ids=["none", "one", "equal"])
 def test_clouds_without_a_spacing(points):
     assert smooth_segments(points, 1.0, colored=False).min_size == 20
+
+
+@pytest.mark.parametrize(
+    ("spacing", "voxel", "seeds"), [(0.02, 0.05, 0.5), (0.08, 0.08, 0.5), (0.3, 0.3, 0.75)], ids=["dense", "room", "sparse"]
+)
+def test_voxels_are_as_wide_as_points_are_apart(spacing, voxel, seeds):
+    settings = compact_segments(grid(spacing), 1.0)
+    assert settings.voxel_size == pytest.approx(voxel) and settings.seed_spacing == pytest.approx(seeds)
+    assert compact_segments(grid(50 * spacing), 50.0).voxel_size == pytest.approx(voxel)
