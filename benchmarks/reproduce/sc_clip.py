@@ -112,7 +112,7 @@ QUICK = Sizes(rooms=1, views=2, seeds=1, validation_rooms=1, validation_views=1,
 
 def grids() -> dict[str, list[ReadOutSettings]]:
     """What is tried for each read-out: the same switches for all, and each one's own parameter; the published setting first."""
-    switches = list(itertools.product((False, True), (0.0, 0.3, 0.5, 1.0)))  # keep_ffn, class_residual
+    switches = list(itertools.product((False, True), (0.0, 0.2, 0.3, 0.5)))  # keep_ffn, class_residual
     maskclip = [MaskClipSettings()] + [
         MaskClipSettings(keep_residual=residual, keep_ffn=ffn, class_residual=weight)
         for residual in (False, True)
@@ -133,7 +133,7 @@ def grids() -> dict[str, list[ReadOutSettings]]:
     ]
     sc_clip = [ScClipSettings()]
     for two_pass, owns, betas in ((False, ("key", "value"), (0.4, 0.6, 0.8)), (True, ("value",), (0.6, 0.8))):
-        for own, weight, beta in itertools.product(owns, (0.3, 0.5), betas):
+        for own, weight, beta in itertools.product(owns, (0.2, 0.3), betas):
             sc_clip.append(ScClipSettings(own_attention=own, keep_ffn=True, class_residual=weight, beta=beta, two_pass=two_pass))
     return {
         "clip": [ClipSettings()],
@@ -435,24 +435,33 @@ class Bench:
         return Arm("zero_shot_crops", self.described(pictures=settings.fingerprint(), of=self.sizes.crop_rooms), run)
 
 
-def choose_scale(bench: Bench, read_out: ReadOutSettings, cache: Path, say: Say) -> float:
-    """How much to enlarge a view that goes through the tower as a whole, by mIoU on validation rooms."""
-    sizes, scales = bench.sizes, (1.0, 1.5, 2.0)
-    key = {"read_out": asdict(read_out), "sizes": asdict(sizes), "weights": weights_hash(), "scales": scales}
-    path = cache / f"scale_{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
+def choose_whole(
+    bench: Bench, read_out: ScClipSettings | MaskClipSettings, cache: Path, say: Say
+) -> tuple[ReadOutSettings, float]:
+    """For a view that goes through the tower as a whole: how much of the class token, and how much to enlarge the view.
+
+    A window's class token speaks of a few things, that of a whole view of all of them, so its best weight is another one.
+    """
+    sizes = bench.sizes
+    tried = [(weight, scale) for scale in (1.0, 1.5, 2.0) for weight in (0.1, 0.2, 0.3)]
+    key = {"read_out": asdict(read_out), "sizes": asdict(sizes), "weights": weights_hash(), "tried": tried}
+    path = cache / f"whole_{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
     if path.exists():
         mious = json.loads(path.read_text(encoding="utf-8"))
     else:
-        tower = bench.teacher.clip.tower
-        matrices = [ConfusionMatrix(CLASS_NAMES) for _ in scales]
+        matrices = [ConfusionMatrix(CLASS_NAMES) for _ in tried]
         for view in views_of([VALIDATION_SEEDS[i] for i in range(sizes.validation_rooms)], sizes.validation_views):
-            for matrix, scale in zip(matrices, scales):
-                field = dense_field(tower, view.image, lambda images: dense_tokens(tower, images, read_out), *bench.shown(scale))
+            passes: dict[float, ReplayedPasses] = {}
+            for matrix, (weight, scale) in zip(matrices, tried):
+                replayed = passes.setdefault(scale, ReplayedPasses(bench.teacher.clip.tower))
+                features = replayed.features_of(replace(read_out, class_residual=weight))
+                field = dense_field(bench.teacher.clip.tower, view.image, features, *bench.shown(scale))
                 matrix.update(classify_pixels(field, bench.question, bench.teacher.logit_scale)[0], view.truth.class_ids)
         mious = [matrix.scores().miou for matrix in matrices]
         atomic_write_json(path, mious)
-    say("validation, whole image: " + ", ".join(f"{scale}x {100 * miou:.1f}" for scale, miou in zip(scales, mious)))
-    return scales[int(np.argmax(mious))]
+    weight, scale = tried[int(np.argmax(mious))]
+    say(f"validation, {name_of(read_out)} without windows: {100 * max(mious):.1f} at {scale}x with class residual {weight}")
+    return replace(read_out, class_residual=weight), scale
 
 
 def main() -> int:
@@ -469,7 +478,10 @@ def main() -> int:
     chosen = choose_settings(bench.teacher, sizes, cache, say)
     tuned = chosen["sc_clip"][0]
     assert isinstance(tuned, ScClipSettings)
-    scale = choose_scale(bench, tuned, cache, say)
+    tuned_maskclip = chosen["maskclip"][0]
+    assert isinstance(tuned_maskclip, MaskClipSettings)
+    whole, whole_scale = choose_whole(bench, tuned, cache, say)
+    whole_maskclip, whole_maskclip_scale = choose_whole(bench, tuned_maskclip, cache, say)
     best_peer = max(("clearclip", "sclip", "naclip"), key=lambda name: chosen[name][1])
     published = {name: options_[0] for name, options_ in grids().items()}
 
@@ -478,8 +490,8 @@ def main() -> int:
     arms += [bench.pixels(name, settings) for name, (settings, _) in chosen.items()]
     arms += [bench.pixels(name, settings) for name, settings in steps_in_turn(tuned).items()]
     arms += [
-        bench.pixels("sc_clip_no_windows", tuned, whole=scale),
-        bench.pixels("maskclip_no_windows", chosen["maskclip"][0], whole=scale),
+        bench.pixels("sc_clip_no_windows", whole, whole=whole_scale),
+        bench.pixels("maskclip_no_windows", whole_maskclip, whole=whole_maskclip_scale),
     ]
     arms += [
         bench.injected("injected_anomalies", tuned),
