@@ -6,8 +6,9 @@ nuscenes_mini      Six cameras label a LiDAR sweep.  The teacher is the annotati
                    and the truth is which points lie in which box.  What is measured is therefore lifting and voting (the chain
                    of poses, what hides what, silhouettes that also show what is behind and between), not recognition.
 redkitchen_rgbd    A kitchen is reconstructed and labelled twice: by the embedded model, which has only seen procedural rooms
-                   (what its names are worth here is for the eye), and by surfaces told from the depth alone, whose names can
-                   be checked against the same measurement.  Then texts are looked for.
+                   (what its names are worth here is for the eye), and by surfaces told from the depth alone: there the names of
+                   points are compared with what the same teacher says about views that were not used.  Then texts are looked
+                   for.
 
 Captures that are not below ROOT are left out and named.  Pictures stay in FOLDER: the captures' licences do not allow more.
 """
@@ -39,9 +40,14 @@ from scenewise.engine.progress import NullProgress, console_progress
 from scenewise.errors import ScenewiseError
 from scenewise.io.captures import open_capture
 from scenewise.io.nuscenes import read_nuscenes
-from scenewise.io.scene_folder import read_scene_labels
-from scenewise.io.teacher_files import TEACHER_FILE
+from scenewise.io.ply import read_points_ply
+from scenewise.io.scene_folder import POINTS_FILE, read_scene, read_scene_labels
+from scenewise.io.teacher_files import TEACHER_FILE, find_answer, read_answer, read_teacher_info
+from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.metrics.segmentation import ConfusionMatrix
+from scenewise.parts.labelfree.lifting import stream_visible_pixels
+from scenewise.parts.splats.initial_points.settings import spread_evenly
+from scenewise.scenes.captures import Capture
 from scenewise.teachers.small_clip import WEIGHTS
 
 QUERIES = {"small_clip": ("monitor", "floor", "something to sit on"), "surfaces": ("floor", "table top", "monitor")}
@@ -138,8 +144,34 @@ def kitchen(capture_folder: Path, out: Path, report: Report) -> Figures:
             + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items())
         )
         splat_pictures(out / f"{name}.png", folder, capture)
+        labels = read_scene_labels(folder, "points")
+        names, up = read_vocabulary(folder / VOCABULARY_FILE)[0].names, read_scene(folder).up_in_world
+        if labels is not None and up is not None:
+            points = read_points_ply(folder / POINTS_FILE).points_in_world
+            draw_top_view(out / f"above_{name}.png", points, labels.class_id, names, up)
+        if name == "surfaces":
+            found[name]["agreement"] = agreement = agreement_elsewhere(folder, out / "teacher", capture)
+            report(f"  points agree with the teacher in {agreement['views']} views that were not used: {agreement['share']:.1%}")
         found[name]["queries"] = {text: _asked(folder, text, report) for text in QUERIES[name]}
     return found
+
+
+def agreement_elsewhere(folder: Path, teacher: Path, capture: Capture) -> Figures:
+    """How often the name of a visible point is what the teacher says there in views that played no part in naming it."""
+    cloud, labels = read_points_ply(folder / POINTS_FILE), read_scene_labels(folder, "points")
+    assert labels is not None
+    used = {frame.name for frame in spread_evenly(capture.frames_with_image, FRAMES)}
+    others = [frame for frame in capture.frames_with_image if frame.name not in used][::4]
+    info = read_teacher_info(teacher)
+    same = compared = 0
+    for pixels in stream_visible_pixels(cloud.points_in_world, others):
+        path = find_answer(teacher, others[pixels.view].name)
+        said = None if path is None else read_answer(path, info).labels
+        assert said is not None
+        there, ours = said[pixels.row, pixels.column], labels.class_id[pixels.element]
+        both = (there >= 0) & (ours >= 0)
+        same, compared = same + int((there == ours)[both].sum()), compared + int(both.sum())
+    return {"views": len(others), "share": same / max(1, compared)}
 
 
 def _segment(options: SegmentOptions) -> SegmentSummary:

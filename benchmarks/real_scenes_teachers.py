@@ -55,6 +55,9 @@ def drawn_boxes(camera: Cameras, boxes: list[NuscenesBox], names: tuple[str, ...
     for box in boxes:
         width, length, height = box.size
         half = 0.5 * np.array([length, width, height])
+        reach = 0.5 * math.sqrt(width**2 + length**2 + height**2)
+        if (box.center_in_world - pose[:3, 3]) @ pose[:3, 2] < -reach:
+            continue  # all of it lies behind the camera
         origin = (pose[:3, 3] - box.center_in_world) @ box.world_from_box
         # Slabs: the ray is inside the box between the last entry and the first exit.
         with np.errstate(divide="ignore", invalid="ignore"):
