@@ -29,19 +29,40 @@ import numpy as np
 import torch
 from file_mutations import damaged_copies
 from PIL import Image
+from test_nuscenes import fabricated as build_nuscenes_folder
+from test_scannet import MESH
+from test_scannet import streamed as build_sens_file
+from test_scannet import written as build_scannet_folder
 
 from scenewise.engine.journal import Journal, read_journal
 from scenewise.errors import ScenewiseError
 from scenewise.io.captures import open_capture
+from scenewise.io.element_features import read_element_features, write_element_features
 from scenewise.io.las import read_las, write_las
+from scenewise.io.nuscenes import read_nuscenes
 from scenewise.io.ply import read_gaussians_ply, read_points_ply, write_gaussians_ply, write_points_ply
 from scenewise.io.rgbd import RgbdFrame, write_rgbd_folder
+from scenewise.io.scannet import read_scannet, read_scannet_frame_labels
 from scenewise.io.scene_folder import read_scene, write_scene
+from scenewise.io.segments import read_aggregation, read_segments
 from scenewise.io.spz import read_spz, write_spz
+from scenewise.io.teacher_files import (
+    TeacherAnswer,
+    TeacherFilesInfo,
+    write_answer,
+    write_teacher_info,
+    write_text_embeddings,
+)
+from scenewise.io.vocabularies import read_vocabulary, write_vocabulary
+from scenewise.networks.small_clip import SmallClip, SmallClipShape
 from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.element_features import ElementFeatures
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Provenance, Scene, SceneCamera
+from scenewise.scenes.vocabularies import Vocabulary
+from scenewise.teachers.from_files import FilesTeacher
+from scenewise.teachers.small_clip import Language, read_small_clip, save_small_clip
 
 SECONDS_PER_READ = 5.0
 BYTES_PER_READ = 64_000_000  # beyond what was in use before; the files here have a few kilobytes
@@ -159,6 +180,54 @@ def build_journal(folder: Path) -> None:
         journal.write("resume", step=2)
 
 
+def build_teacher_files(folder: Path, *, kind: str) -> None:
+    generator = np.random.default_rng(5)
+    confidence = generator.random((3, 4), dtype=np.float32)
+    if kind == "features":
+        info = TeacherFilesInfo("features", 6, text_space="small-clip", classes=("wall", "chair"), licence="CC0-1.0")
+        write_text_embeddings(folder, info, generator.normal(size=(2, 6)).astype(np.float32))
+        answer = TeacherAnswer(values=generator.normal(size=(3, 4, 6)).astype(np.float32), confidence=confidence)
+    else:
+        info = TeacherFilesInfo("labels", 3, classes=("wall", "chair", "lamp"), ignore=255)
+        answer = TeacherAnswer(labels=generator.integers(-1, 3, (3, 4), dtype=np.int32), confidence=confidence)
+    write_teacher_info(folder, info)
+    write_answer(folder, "a.png", info, answer)
+
+
+def build_segments(folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    ids = np.array([7, 7, -3, 2, 900, 2, 2, 11])
+    (folder / "a.segs.json").write_text('{"params": {"kThresh": "0.0001"}, "sceneId": "s", "segIndices": [7,7,-3,2,900,2,2,11]}')
+    np.save(folder / "a.npy", ids)
+    np.savez_compressed(folder / "a.npz", ids=ids)
+    save_file({"ids": ids}, folder / "a.safetensors")
+    (folder / "a.txt").write_text("\n".join(map(str, ids)))
+    groups = '{"sceneId": "s", "segGroups": [{"id": 0, "objectId": 0, "segments": [7, 2], "label": "chair"}]}'
+    (folder / "a.aggregation.json").write_text(groups)
+
+
+def build_scannet(folder: Path) -> None:
+    build_scannet_folder(folder, mesh=MESH, nyu40_ids=np.array([1, 2, 0, 40, 39]))
+
+
+def build_features(folder: Path) -> None:
+    values = np.random.default_rng(6).normal(size=(9, 5)).astype(np.float16)
+    about = {"kind": "features", "teacher": "small-clip", "read_out": None, "fingerprint": "f", "key_smoothing": True}
+    write_element_features(folder / "a.safetensors", ElementFeatures(values, np.ones(9, np.float32), **about))
+
+
+def build_words(folder: Path) -> None:
+    words = Vocabulary(("wall", "sofa"), (("wall",), ("sofa", "couch")), ("a {}",), ((1, 2, 3), (255, 0, 128)))
+    write_vocabulary(folder / "classes.json", words, teacher="small-clip")
+
+
+def build_small_clip(folder: Path) -> None:
+    shape = SmallClipShape(16, 8, 2, 2, 8, 1, 2, context=6, words=3, dim=4)
+    language = Language(("chair", "a", "red"), {"chair": ("chair",)}, frozenset({"chair", "red"}), ("a {}", "{}"))
+    save_small_clip(folder / "a.safetensors", SmallClip(shape), language)
+
+
 # --- reading as a user would ---------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +242,44 @@ def read_capture(folder: Path) -> None:
 
 def read_whole_scene(folder: Path) -> None:
     read_scene(folder).load_gaussians()
+
+
+def read_teacher_files(folder: Path) -> None:
+    teacher = FilesTeacher(folder)
+    teacher.dense(np.zeros((12, 16, 3), dtype=np.uint8), "a.png")
+    teacher.vocabulary()
+    if teacher.info.kind == "features":
+        teacher.embed_text(["chair"], teacher.default_templates())
+
+
+def read_all_segments(folder: Path) -> None:
+    for name in ("a.segs.json", "a.npy", "a.npz", "a.safetensors", "a.txt"):
+        read_segments(folder / name, count=8)
+    read_aggregation(folder / "a.aggregation.json")
+
+
+def read_keyframe(folder: Path) -> None:
+    for frame in read_nuscenes(folder).capture.frames:
+        if frame.load_image is not None:
+            frame.load_image()
+
+
+def read_scannet_folder(folder: Path) -> None:
+    scene = read_scannet(folder)
+    for frame in scene.capture.frames_with_image:
+        if frame.load_image is not None:
+            frame.load_image()
+        if frame.load_depth is not None:
+            frame.load_depth()
+        read_scannet_frame_labels(frame)
+    scene.mesh()
+    scene.nyu40_ids()
+
+
+def ask_small_clip(folder: Path) -> None:
+    model = read_small_clip(folder / "a.safetensors")
+    model.embed_text(["a red chair"], model.language.templates)
+    model.tower.embed_images(torch.zeros(1, 3, model.tower.native_size, model.tower.native_size))
 
 
 TARGETS = (
@@ -196,6 +303,22 @@ TARGETS = (
     Target("pictures", build_transforms, ("images/0.png",), read_capture),
     Target("rgbd", build_rgbd, ("*.txt", "*.json", "*.png"), read_capture),
     Target("scene", build_scene, ("scene.json", "splats.ply"), read_whole_scene),
+    Target(
+        "teacher_features", lambda f: build_teacher_files(f, kind="features"), ("*.json", "*.safetensors"), read_teacher_files
+    ),
+    Target("teacher_labels", lambda f: build_teacher_files(f, kind="labels"), ("*.json", "*.safetensors"), read_teacher_files),
+    Target("segments", build_segments, ("*.json", "*.np?", "*.safetensors", "*.txt"), read_all_segments),
+    Target(
+        "nuscenes",
+        lambda f: build_nuscenes_folder(f, category_index=[4, 3]) and None,
+        ("*.json", "*.bin"),
+        read_keyframe,
+    ),
+    Target("sens", lambda f: build_sens_file(f / "a.sens") and None, ("a.sens",), read_capture),
+    Target("scannet", build_scannet, ("*.txt", "*.json", "*.ply", "*.png"), read_scannet_folder),
+    Target("words", build_words, ("classes.json",), lambda f: read_vocabulary(f / "classes.json")),
+    Target("features", build_features, ("a.safetensors",), lambda f: read_element_features(f / "a.safetensors", count=9)),
+    Target("small_clip", build_small_clip, ("a.safetensors",), ask_small_clip),
     Target("journal", build_journal, ("log.jsonl",), lambda f: read_journal(f / "log.jsonl")),
 )
 
@@ -263,13 +386,13 @@ def main() -> int:
     """Fuzz every target; exit code 1 when something was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="time per kind of input")
-    parser.add_argument("--only", choices=[target.name for target in TARGETS])
+    parser.add_argument("--only", nargs="+", choices=[target.name for target in TARGETS])
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}")
     all_finds = []
     for target in TARGETS:
-        if arguments.only in (None, target.name):
+        if arguments.only is None or target.name in arguments.only:
             tried, refused, finds = fuzz(target, arguments.seconds, arguments.seed)
             print(f"{target.name:<16}{tried:>9,} files, {refused:>9,} refused, {len(finds)} finds", flush=True)
             all_finds += finds

@@ -1,11 +1,15 @@
 """The embedded teacher: its tower taken apart, its words, its file."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.networks.small_clip import SmallClip, SmallClipShape, normalised
@@ -66,6 +70,54 @@ def test_the_file_gives_back_the_model(model: SmallClipModel, tmp_path: Path) ->
     assert found.language == LANGUAGE and found.network.shape == SHAPE
     images = torch.rand(1, 3, 32, 32)
     assert torch.allclose(found.tower.embed_images(images), model.tower.embed_images(images), atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: [], "metadata scenewise"),
+        (lambda about: about | {"format": None}, "format: expected scenewise small clip 1, got None"),
+        (lambda about: about | {"shape": about["shape"] | {"vision_depth": 10**7}}, "vision_depth: expected a whole number"),
+        (lambda about: about | {"shape": about["shape"] | {"vision_width": 8000}}, "expected 8000, got 32"),
+        (lambda about: about | {"shape": about["shape"] | {"image_size": 4096}}, "positions: expected 262145×32, got 17×32"),
+        (lambda about: about | {"shape": about["shape"] | {"image_size": 33}}, "image_size: expected a multiple of"),
+        (lambda about: about | {"shape": about["shape"] | {"vision_heads": 5}}, "vision_heads: expected a divisor of"),
+        (lambda about: about | {"shape": about["shape"] | {"text_heads": 0}}, "text_heads: expected a whole number from 1"),
+        (lambda about: about | {"shape": about["shape"] | {"other": 1}}, "'other'"),
+        (lambda about: about | {"words": about["words"][1:]}, "words: expected 10 words, as the shape says, got 9"),
+        (lambda about: about | {"words": [[1]]}, "words: expected a list of texts"),
+        (lambda about: about | {"nouns": "x"}, "nouns: expected an object"),
+        (lambda about: about | {"nouns": {"chair": []}}, "nouns: expected a list of words per class"),
+        (lambda about: about | {"templates": [1]}, "templates: expected a list of texts"),
+        (lambda about: about | {"templates": ["no place"]}, "templates: expected prompts with one {}"),
+        (lambda about: "not JSON at all", "expected JSON"),
+    ],
+)
+def test_a_description_that_lies_is_named_before_anything_is_allocated(model, tmp_path: Path, change, message: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_small_clip(path, model.network, LANGUAGE)
+    with safe_open(path, framework="pt") as file:
+        about, tensors = json.loads(file.metadata()["scenewise"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    changed = change(about)
+    save_file(tensors, path, metadata={"scenewise": changed if isinstance(changed, str) else json.dumps(changed)})
+    with pytest.raises(DataFormatError, match=re.escape(message)):
+        read_small_clip(path)
+
+
+def test_weights_that_are_no_numbers_are_refused(model: SmallClipModel, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_small_clip(path, model.network, LANGUAGE)
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors["text.projection"][2, 1] = float("nan")
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(DataFormatError, match=r"text\.projection: expected finite numbers"):
+        read_small_clip(path)
+
+
+def test_a_prompt_with_other_braces_is_taken_as_it_is(model: SmallClipModel) -> None:
+    plain = model.embed_text(("chair",), ("a {}",))
+    assert np.array_equal(model.embed_text(("chair",), ("a {} {0.__class__} {",)), plain)
 
 
 def test_damaged_files_give_one_clear_error(model: SmallClipModel, tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_write_bytes
+from scenewise.io.json_fields import JsonFields
 from scenewise.networks.small_clip import (
     FIRST_WORD,
     IMAGE_MEAN,
@@ -27,6 +28,7 @@ from scenewise.networks.small_clip import (
     SmallClipShape,
     token_ids,
 )
+from scenewise.teachers.model_folders import check_tensor_shapes, tensor_shapes
 from scenewise.teachers.towers import LastBlock, TokenPass
 from scenewise.worlds.captions import words_of
 
@@ -35,6 +37,8 @@ _METADATA = "scenewise"  # one entry only: safetensors writes several in no fixe
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "small_clip.safetensors"
 NAME = "small-clip"
 LICENCE = "Apache-2.0"
+_MOST = {"image_size": 4096, "vision_depth": 256, "text_depth": 256, "context": 4096, "words": 1 << 20}
+_MOST_CHANNELS = 8192
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class SmallClipModel:
         for phrase in phrases:
             known = " ".join(self.check_words(phrase))
             ids = [
-                token_ids([self._ids[word] for word in words_of(template.format(known)) if word in self._ids], context)
+                token_ids([self._ids[word] for word in words_of(template.replace("{}", known)) if word in self._ids], context)
                 for template in templates
             ]
             prompts = F.normalize(self.network.text(torch.tensor(ids, device=self.network.log_logit_scale.device)), dim=-1)
@@ -202,28 +206,69 @@ def read_small_clip(path: Path) -> SmallClipModel:
     """
     from safetensors import SafetensorError, safe_open
 
+    found = tensor_shapes([path])
     try:
         with safe_open(path, framework="pt") as file:
-            description: dict[str, Any] = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
-            if description.get("format") != FORMAT:
-                raise DataFormatError(path, "format", expected=FORMAT, got=description.get("format"))
-            network = SmallClip(SmallClipShape(**description["shape"]))
-            network.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118 - not a dict
-            language = Language(
-                words=tuple(description["words"]),
-                nouns={name: tuple(group) for name, group in description["nouns"].items()},
-                content=frozenset(description["content"]),
-                templates=tuple(description["templates"]),
-            )
-    except FileNotFoundError as error:
-        raise DataFormatError(path, expected="weights of the small CLIP", got="nothing") from error
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
-        if isinstance(error, DataFormatError):
-            raise
+            shape, language = _described(path, (file.metadata() or {}).get(_METADATA, "{}"))
+            with torch.device("meta"):  # sizes are compared before anything of them is allocated
+                wanted = SmallClip(shape).state_dict()
+            check_tensor_shapes(path, found, {name: tuple(tensor.shape) for name, tensor in wanted.items()})
+            network = SmallClip(shape)
+            network.load_state_dict({name: file.get_tensor(name).float() for name in found})
+    except (SafetensorError, RuntimeError, OSError) as error:
         raise DataFormatError(
             path, expected="weights of the small CLIP", got=str(error)[:160], fix="the file is damaged"
         ) from error
+    for name, tensor in network.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise DataFormatError(path, name, expected="finite numbers", got="NaN or infinity", fix="the file is damaged")
     return SmallClipModel(network, language)
+
+
+def _described(path: Path, text: str) -> tuple[SmallClipShape, Language]:
+    """The checked description in a file's metadata."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataFormatError(path, f"metadata {_METADATA}", expected="JSON", got=str(error)[:120]) from error
+    top = JsonFields(path, f"metadata {_METADATA}", value)
+    found = top.text("format", None)
+    if found != FORMAT:
+        raise top.wrong("format", FORMAT, repr(found)[:80])
+    sizes, usual = top.object("shape"), SmallClipShape()
+    shape = SmallClipShape(
+        **{
+            each.name: sizes.integer(
+                each.name,
+                getattr(usual, each.name),
+                minimum=3 if each.name == "context" else 1,
+                maximum=_MOST.get(each.name, _MOST_CHANNELS),
+            )
+            for each in fields(SmallClipShape)
+        }
+    )
+    sizes.finish()
+    if shape.image_size % PATCH_SIZE:
+        raise sizes.wrong("image_size", f"a multiple of the patch size {PATCH_SIZE}", shape.image_size)
+    for tower, width, heads in (
+        ("vision", shape.vision_width, shape.vision_heads),
+        ("text", shape.text_width, shape.text_heads),
+    ):
+        if width % heads:
+            raise sizes.wrong(f"{tower}_heads", f"a divisor of {tower}_width, {width}", heads)
+    words, content, templates = top.texts("words"), top.texts("content"), top.texts("templates")
+    if len(words) != shape.words:
+        raise top.wrong("words", f"{shape.words} words, as the shape says", len(words))
+    if not templates or any(template.count("{}") != 1 for template in templates):
+        raise top.wrong("templates", "prompts with one {}", list(templates))
+    nouns = top.mapping("nouns")
+    if not nouns or not all(
+        isinstance(group, list) and group and all(isinstance(noun, str) for noun in group) for group in nouns.values()
+    ):
+        raise top.wrong("nouns", "a list of words per class", str(nouns)[:80])
+    top.finish()
+    groups = {name: tuple(group) for name, group in nouns.items()}
+    return shape, Language(words=words, nouns=groups, content=frozenset(content), templates=templates)
 
 
 @cache
