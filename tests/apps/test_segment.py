@@ -409,6 +409,12 @@ def test_the_embedded_model_warns_once_where_the_place_is_no_generated_room(room
     pictures = SegmentOptions(target=(photographed / "frame-000000.color.png",), out=tmp_path / "images", threads=1)
     with pytest.warns(CaptureWarning, match="images of anything else"):
         segment(pictures, None, called_small_clip(room))
+    teacher = called_small_clip(room)
+    teacher.licence = "CC0-1.0 (generated)"  # of the model, not of the place
+    scene = write_splat_scene(tmp_path / "scene", photographed, 1000)
+    for _ in range(2):
+        with pytest.warns(CaptureWarning, match="procedural rooms"):
+            segment(SegmentOptions(target=(scene,), threads=1, **few), None, teacher)
     # Warnings are errors here: neither the model in its own world nor another teacher elsewhere says anything.
     segment(options(room, tmp_path / "out", **few), None, called_small_clip(room))
     segment(options(photographed, tmp_path / "out", **few), None, Oracle(room))

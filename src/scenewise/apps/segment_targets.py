@@ -111,7 +111,8 @@ def warn_of_photographs(teacher_name: str, target: SpatialTarget | ImageTarget) 
 
 
 def _is_generated(scene: Scene) -> bool:
-    return scene.provenance.source_format == "world" or GENERATED_LICENCE in scene.licences.values()
+    of_data = [licence for name, licence in scene.licences.items() if name != SMALL_CLIP]  # the model's own says nothing
+    return scene.provenance.source_format == "world" or GENERATED_LICENCE in of_data
 
 
 def _is_image(path: Path) -> bool:
