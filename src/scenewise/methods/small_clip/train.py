@@ -46,9 +46,9 @@ def training_language() -> Language:
         meaningful += [*affordance.phrases, *affordance.questions]
     glue = {word for text in (*captions.SUBJECT_TEMPLATES, *captions.LIST_TEMPLATES) for word in captions.words_of(text)}
     glue |= set(
-        captions.words_of("where can i what how does is are the this here to of for from in on at out up down come comes it")
+        captions.words_of("where can i what how does is are the this here to of for from in on at up down come comes it")
     )
-    glue |= {"something", "somewhere", "place", "things", "way", "put", "used", "by"}
+    glue |= {"something", "somewhere", "place", "that"}
     content = {word for text in meaningful for word in captions.words_of(text)} - glue
     content |= {noun for names in captions.SYNONYMS.values() for noun in names}
     return Language(captions.known_words(), captions.SYNONYMS, frozenset(content), captions.SUBJECT_TEMPLATES)
