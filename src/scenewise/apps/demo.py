@@ -28,7 +28,7 @@ STEPS, MAX_GAUSSIANS = 2000, 80_000  # about 45 s on two cores
 QUICK_STEPS, QUICK_MAX_GAUSSIANS = 100, 4000
 QUICK_FRAMES, QUICK_WIDTH, QUICK_HEIGHT = 16, 96, 72
 TEACHER_FRAMES, QUICK_TEACHER_FRAMES = 32, 4
-QUESTION = "where can I sit"
+QUESTIONS = ("where can I sit", "where are the books")
 
 # What a person finds in the scene folder, in the order in which they want to know it.
 _EXPLAINED = {
@@ -56,8 +56,7 @@ class DemoSummary:
         capture: folder of the photographs.
         scene: scene folder.
         evaluation: figures on held-out views, names included.
-        question: what was asked of the scene.
-        answers: the places that answer it, the best first.
+        answers: per question that was asked, the places that answer it, the best first.
         pictures: what to look at first.
         num_gaussians: size of the scene.
         seconds: by stage, and in all.
@@ -67,8 +66,7 @@ class DemoSummary:
     capture: Path
     scene: Path
     evaluation: EvaluationCard | None
-    question: str
-    answers: tuple[Answer, ...]
+    answers: dict[str, tuple[Answer, ...]]
     pictures: tuple[Path, ...]
     num_gaussians: int
     seconds: dict[str, float]
@@ -90,15 +88,16 @@ class DemoSummary:
             lines.append(
                 f"names of the splats: mIoU {100 * card.miou:.1f} % against the truth in the held-out views, without any label"
             )
-        places = ", ".join(f"{answer.name or 'something'} {answer.score:.2f}" for answer in self.answers[:5]) or "nowhere"
-        lines.append(f"{self.question!r}: {places}")
+        for question, answers in self.answers.items():
+            places = ", ".join(f"{answer.name or 'something'} {answer.score:.2f}" for answer in answers[:5]) or "nowhere"
+            lines.append(f"{question!r}: {places}")
         times = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in self.seconds.items())
         lines.append(
             f"{self.num_gaussians:,} Gaussians; {times}; {text_from_bytes(float(self.peak_memory_bytes))} of memory at most"
         )
         lines += ["", "look at:", *(f"    {picture}" for picture in self.pictures)]
         lines.append(f"    {(self.scene / 'report.html').resolve().as_uri()}")
-        lines.append(f'    scenewise view {self.scene} --ask "{self.question}"')
+        lines.append(f'    scenewise view {self.scene} --ask "{QUESTIONS[0]}"')
         return "\n".join(lines)
 
 
@@ -155,8 +154,8 @@ def run_demo(options: DemoOptions | None = None, progress: Progress | None = Non
     timed("names", started)
 
     started = time.monotonic()
-    answered = query(QueryOptions(scene=scene, text=QUESTION, threads=options.threads), progress)
-    timed("answer", started)
+    answered = [query(QueryOptions(scene=scene, text=question, threads=options.threads), progress) for question in QUESTIONS]
+    timed("answers", started)
 
     started = time.monotonic()
     render_scene(RenderOptions(scene=scene, threads=options.threads, overwrite=True), progress)
@@ -165,10 +164,9 @@ def run_demo(options: DemoOptions | None = None, progress: Progress | None = Non
         write_report(scene, progress=progress)
     timed("pictures", started)
     seconds["in all"] = time.monotonic() - began
-    pictures = tuple(sorted(path for path in answered.files if path.suffix == ".png"))
-    return DemoSummary(
-        capture, scene, card, QUESTION, answered.answers, pictures, made.num_gaussians, seconds, peak_resident_bytes()
-    )
+    answers = {summary.text_asked: summary.answers for summary in answered}
+    pictures = tuple(path for summary in answered for path in sorted(summary.files) if path.suffix == ".png")
+    return DemoSummary(capture, scene, card, answers, pictures, made.num_gaussians, seconds, peak_resident_bytes())
 
 
 def _prepare(out: Path) -> None:
