@@ -45,9 +45,7 @@ def training_language() -> Language:
     for affordance in captions.AFFORDANCES:
         meaningful += [*affordance.phrases, *affordance.questions]
     glue = {word for text in (*captions.SUBJECT_TEMPLATES, *captions.LIST_TEMPLATES) for word in captions.words_of(text)}
-    glue |= set(
-        captions.words_of("where can i what how does is are the this here to of for from in on at up down come comes it")
-    )
+    glue |= set(captions.words_of("where can i what how does is are the this here to of for from in on at up down come comes it"))
     glue |= {"something", "somewhere", "place", "that"}
     content = {word for text in meaningful for word in captions.words_of(text)} - glue
     content |= {noun for names in captions.SYNONYMS.values() for noun in names}
