@@ -22,9 +22,11 @@ from scenewise.apps.viewer.contents import Contents, covariances, evenly_spaced_
 from scenewise.apps.viewer.legend import legend
 from scenewise.apps.viewer.painting import MODES, Look, painted, visible
 from scenewise.apps.viewer.panel_text import answer_html, class_label, status_html
-from scenewise.apps.viewer.viewpoints import first_view, scene_radius, vertical_fov, view_of
+from scenewise.apps.viewer.viewpoints import answer_view, first_view, scene_radius, vertical_fov, view_of
 from scenewise.errors import ConventionError, DataFormatError
+from scenewise.geometry.boxes import OrientedBox
 from scenewise.io.scene_folder import prepare_output, write_scene, write_scene_labels
+from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.labels import ElementLabels
 
@@ -250,6 +252,40 @@ def test_the_view_of_a_camera_looks_where_it_looked(room: Contents):
     view = view_of(room, camera)
     axis = (view.target - view.position) / np.linalg.norm(view.target - view.position)
     assert axis == pytest.approx(camera.world_from_camera.numpy()[:3, 2], abs=1e-9)
+
+
+def test_an_answer_is_shown_by_the_camera_that_has_it_in_the_middle(room: Contents):
+    for entry in room.cameras[1:3]:
+        world_from_camera = entry.camera.world_from_camera.numpy()
+        in_front = world_from_camera[:3, 3] + 2.0 * world_from_camera[:3, 2]
+        box = OrientedBox(in_front, np.array([0.3, 0.2, 0.1]), np.eye(3))
+        view = answer_view(room, [box])
+        assert view is not None
+        offsets = {other.name: _off_axis(other.camera, in_front) for other in room.cameras}
+        chosen = next(
+            other for other in room.cameras if np.allclose(other.camera.centers_in_world.numpy(), view.position + room.origin)
+        )
+        assert offsets[chosen.name] <= offsets[entry.name] + 0.02  # all cameras look at the same spot
+    # A place that only one camera has in its picture.
+    lonely = room.cameras[3].camera.world_from_camera.numpy()
+    beside = lonely[:3, 3] + 0.4 * lonely[:3, 2]
+    seen_by = [entry.name for entry in room.cameras if _off_axis(entry.camera, beside) < 0.5]
+    view = answer_view(room, [OrientedBox(beside, np.full(3, 0.01), np.eye(3))])
+    assert view is not None and room.cameras[3].name in seen_by
+    best = min(seen_by, key=lambda name: _off_axis(next(e.camera for e in room.cameras if e.name == name), beside))
+    shown = next(e for e in room.cameras if np.allclose(e.camera.centers_in_world.numpy(), view.position + room.origin))
+    assert shown.name == best
+    behind = OrientedBox(np.array([0.0, -500.0, 0.0]), np.ones(3), np.eye(3))
+    assert answer_view(room, [behind]) is None and answer_view(room, []) is None
+
+
+def _off_axis(camera: Cameras, point: np.ndarray) -> float:
+    """How far from the middle of the picture a point lies, in pictures; infinite behind the camera."""
+    in_camera = camera.camera_from_world.numpy()[:3, :3] @ point + camera.camera_from_world.numpy()[:3, 3]
+    if in_camera[2] <= 0:
+        return np.inf
+    pixel = camera.K.numpy() @ in_camera
+    return float(np.abs(pixel[:2] / pixel[2] / [camera.width, camera.height] - 0.5).max())
 
 
 def test_an_empty_scene_has_a_view(tmp_path: Path):

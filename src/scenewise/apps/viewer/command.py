@@ -70,7 +70,9 @@ def view_scene(options: ViewOptions, progress: Progress | None = None) -> ViewSu
         if searcher is None:
             progress.message(f"questions are off: {reason}")
         if options.ask is not None:
-            for number, segment in enumerate(viewer.ask(options.ask), start=1):
+            segments = viewer.ask(options.ask)
+            viewer.look_at_answer(segments)
+            for number, segment in enumerate(segments, start=1):
                 progress.message(f"{options.ask}: place {number}, {100 * segment.score:.0f} %")
         if options.mode is not None:
             viewer.set_mode(options.mode)

@@ -5,7 +5,7 @@ import math
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from scenewise.apps.viewer.panel_text import (
     status_html,
 )
 from scenewise.apps.viewer.searcher import Searcher
-from scenewise.apps.viewer.viewpoints import Viewpoint, first_view, scene_radius, vertical_fov, view_of
+from scenewise.apps.viewer.viewpoints import Viewpoint, answer_view, first_view, scene_radius, vertical_fov, view_of
 from scenewise.errors import ConventionError, MissingDependencyError, ResourceError, ScenewiseError, ShapeError
 from scenewise.geometry.rotations import quat_from_rotation
 from scenewise.parts.labelfree.answers import LEAST_OPACITY, AnswerSegment, adaptive_threshold, answer_segments
@@ -203,6 +203,15 @@ class SceneViewer:
         view = self._first_view if camera is None else view_of(self.contents, self.contents.scene.camera(camera))
         for client in self._server.get_clients().values():
             _move(client, view, self._up)
+
+    def look_at_answer(self, segments: Sequence[AnswerSegment]) -> None:
+        """Moves all browsers, and those still to come, to the camera that shows an answer best."""
+        view = answer_view(self.contents, [segment.box for segment in segments])
+        if view is not None:
+            self._first_view = view
+            camera = self._server.initial_camera
+            camera.position, camera.look_at, camera.fov = view.position, view.target, view.fov
+            self.look_from()
 
     def sent_colors(self, what: str = "splats") -> UInt8[np.ndarray, "n 3"]:
         """The colours browsers have last been given for "splats" or "points"."""

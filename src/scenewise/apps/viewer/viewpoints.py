@@ -1,11 +1,13 @@
 """Where to look from first, and how far to see."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from scenewise.apps.viewer.contents import Contents
+from scenewise.geometry.boxes import OrientedBox
 from scenewise.scenes.cameras import Cameras
 
 _CANDIDATES = 64  # cameras that are tried for the first view
@@ -49,6 +51,31 @@ def first_view(contents: Contents) -> Viewpoint:
     candidates = [entry.camera for entry in contents.cameras[::step]]
     seen = [int(_in_view(camera, positions + contents.origin).sum()) for camera in candidates]
     return view_of(contents, candidates[int(np.argmax(seen))])
+
+
+def answer_view(contents: Contents, boxes: Sequence[OrientedBox]) -> Viewpoint | None:
+    """The camera of the scene that shows most of some boxes, best in the middle of its picture; None where none shows any.
+
+    Args:
+        contents: what is shown.
+        boxes: places, the first counting most.
+    """
+    best, best_score = None, 0.0
+    for entry in contents.cameras:
+        camera, score = entry.camera, 0.0
+        for rank, box in enumerate(boxes):
+            points = np.concatenate([box.corners_in_world, np.repeat(box.center_in_world[None], 4, axis=0)])
+            shown = _in_view(camera, points)
+            if shown.any():
+                homogeneous = (points @ camera.camera_from_world.numpy()[:3, :3].T + camera.camera_from_world.numpy()[:3, 3]) @ (
+                    camera.K.numpy().T
+                )
+                places = homogeneous[shown, :2] / homogeneous[shown, 2:]
+                off = np.abs(places / np.array([camera.width, camera.height]) - 0.5).max(axis=1)  # ½ at the picture's edge
+                score += float((1.0 - off).sum()) / len(points) / (1 + rank)
+        if score > best_score:
+            best, best_score = camera, score
+    return None if best is None else view_of(contents, best)
 
 
 def view_of(contents: Contents, camera: Cameras) -> Viewpoint:
