@@ -80,7 +80,7 @@ def answer_segments(
     limit: int | None = None,
     trim: float = 0.01,
 ) -> tuple[AnswerSegment, ...]:
-    """Connected segments of elements at least as hot as the threshold, by descending mean relevancy, equal ones by size.
+    """Connected segments of elements at least as hot as the threshold, the best answers first: see :func:`_rank`.
 
     Args:
         points_in_world: where the elements are.
@@ -107,8 +107,17 @@ def answer_segments(
         for group in groups
         if len(group) >= smallest
     ]
-    found.sort(key=lambda segment: (-segment.score, -len(segment.elements), int(segment.elements[0])))
+    found.sort(key=lambda segment: (-_rank(segment), -segment.score, int(segment.elements[0])))
     return tuple(found[:limit])
+
+
+def _rank(segment: AnswerSegment) -> float:
+    """How good an answer is: its mean relevancy above ½, times the root of its size.
+
+    Relevancy alone puts specks of a few splats first; size alone puts the floor first.  The root lies in between, and what is
+    no better than anything else (½ or less) comes last whatever its size.
+    """
+    return (max(segment.score - 0.5, 0.0) + 1e-3 * segment.score) * len(segment.elements) ** 0.5
 
 
 def _segment(
