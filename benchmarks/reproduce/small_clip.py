@@ -19,6 +19,7 @@ from scenewise.engine.journal import json_ready
 from scenewise.engine.progress import console_progress
 from scenewise.methods.small_clip.config import Phase, PictureSettings, SmallClipConfig
 from scenewise.methods.small_clip.train import export, read_pictures, render_pictures, train
+from scenewise.teachers.choose import chosen_device
 from scenewise.teachers.small_clip import WEIGHTS
 
 
@@ -30,7 +31,7 @@ class Options:
         out: folder of pictures, checkpoints and log.
         minutes: of training in this call; None = to the end.
         processes: that photograph rooms at the same time.
-        device: "cpu" or "cuda"; another device is another run.
+        device: "cpu", "cuda" or "auto": CUDA where there is one.  The packaged weights were trained on the CPU; sums differ.
         quick: a toy of the same shape.
         export: replace the packaged weights by the result.
         json: print the report as JSON.
@@ -39,7 +40,7 @@ class Options:
     out: Path = Path("runs/small_clip")
     minutes: float | None = None
     processes: int = 2
-    device: str = "cpu"
+    device: str = "auto"
     quick: bool = False
     export: bool = False
     json: bool = False
@@ -48,7 +49,7 @@ class Options:
 def quick_config() -> SmallClipConfig:
     """Few pictures, few steps: shows that it runs, not that it learns much."""
     pictures = PictureSettings(rooms_per_shard=8, shards=2)
-    return SmallClipConfig(pictures=pictures, phases=(Phase(16, 48), Phase(4, 96), Phase(4, 144)), batch_size=16, save_every=12)
+    return SmallClipConfig(pictures=pictures, phases=(Phase(16, 48), Phase(8, 96, 1.0, (96, 112))), batch_size=16, save_every=12)
 
 
 def main(options: Options) -> int:
@@ -58,7 +59,14 @@ def main(options: Options) -> int:
     out = options.out / "quick" if options.quick else options.out
     render_pictures(out / "pictures", config.pictures, options.processes, progress)
     pictures = read_pictures(out / "pictures", config.pictures)
-    report = train(config, pictures, out, minutes=options.minutes, device=options.device, progress=progress)
+    report = train(
+        config,
+        pictures,
+        out,
+        minutes=options.minutes,
+        device=chosen_device(None if options.device == "auto" else options.device),
+        progress=progress,
+    )
     weights = out / "small_clip.safetensors"
     export(config, out, weights)
     if options.export and report.is_done and not options.quick:

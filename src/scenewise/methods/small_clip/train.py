@@ -3,9 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer, require_same_run
 from scenewise.engine.journal import Journal
 from scenewise.engine.progress import NullProgress, Progress
-from scenewise.engine.threads import compute_threads
+from scenewise.engine.threads import compute_threads, torch_threads
 from scenewise.errors import ConventionError
 from scenewise.methods.small_clip.batches import Words, batch_at
 from scenewise.methods.small_clip.config import Phase, PictureSettings, SmallClipConfig
@@ -155,12 +154,13 @@ def train(
     began = time.monotonic()
     end = None if minutes is None else began + 60.0 * minutes
     both.train()
+    title = "train" if step == 0 else f"train from step {step}"
+    # Training runs in torch, not in the compiled library, so the threads go there.
     with (
-        compute_threads(config.threads),
+        torch_threads(config.threads),
         Journal(folder / "log.jsonl") as journal,
-        progress.stage("train", config.steps) as stage,
+        progress.stage(title, config.steps - step) as stage,
     ):
-        stage.advance(step)
         while step < config.steps and (end is None or time.monotonic() < end):
             batch = batch_at(pictures, words, config, step).to(torch.device(device))
             for group in optimizer.param_groups:
@@ -210,17 +210,6 @@ def _require_same_steps(found: Checkpoint, config: SmallClipConfig, described: M
             fix="use the phases the run was started with, or start anew in another folder",
         )
     require_same_run(replace(found, config={**taken, "phases": described["phases"]}), config=described, data_hash=data_hash)
-
-
-@contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    """Training runs in torch, not in the compiled library, so the threads go there."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _optimizer(both: nn.Module, config: SmallClipConfig) -> tuple[torch.optim.AdamW, list[list[str]]]:
