@@ -213,6 +213,7 @@ def _from_npy(path: Path, read: Callable[[int], bytes], shape: tuple[int, ...]) 
 
 
 def _from_npz(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    # Beside damage: zipfile raises NotImplementedError for compressions it lacks and RuntimeError for encrypted members.
     unreadable = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, KeyError, OSError, ValueError)
     with open_bounded(path) as (file, _):
         try:
