@@ -165,6 +165,25 @@ def vocabulary_of(options: SegmentOptions, teacher: Teacher) -> Vocabulary:
     return own
 
 
+@dataclass(frozen=True)
+class _Named:
+    """What the stages found.
+
+    Attributes:
+        points: names of the points, None without points.
+        splats: names of the splats, None without splats.
+        point_objects: object of each point, −1 = none.
+        splat_objects: object of each splat, −1 = none; numbers are shared with the points.
+        partition: segments that voted, None without a vote in segments.
+    """
+
+    points: LabelField | None
+    splats: LabelField | None
+    point_objects: Int32[np.ndarray, "points"]
+    splat_objects: Int32[np.ndarray, "splats"]
+    partition: Partition | None
+
+
 @final
 class _Segmentation:
     """The stages of labelling a scene; :meth:`run` reads top to bottom."""
@@ -196,10 +215,10 @@ class _Segmentation:
         with self._timed("labels"), self.progress.stage("labels"):
             points = self._point_labels(lifted, of_points)
             splats = self._splat_labels(lifted, of_splats)
-            point_objects, splat_objects = self._objects(points, splats, of_points, of_splats)
+            named = _Named(points, splats, *self._objects(points, splats, of_points, of_splats), of_points or of_splats)
         with self._timed("write"), self.progress.stage("write"):
-            self._write(lifted, points, splats, point_objects, splat_objects, of_points or of_splats)
-        return self._summary(lifted, points, splats, point_objects, splat_objects, of_points or of_splats)
+            self._write(lifted, named)
+        return self._summary(named)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -429,16 +448,9 @@ class _Segmentation:
 
     # --------------------------------------------------------------------------------------------------------------------- write
 
-    def _write(
-        self,
-        lifted: LiftedViews,
-        points: LabelField | None,
-        splats: LabelField | None,
-        point_objects: Int32[np.ndarray, "points"],
-        splat_objects: Int32[np.ndarray, "splats"],
-        partition: Partition | None,
-    ) -> None:
+    def _write(self, lifted: LiftedViews, named: _Named) -> None:
         """Everything, each file at once; a folder that is read half way has no labels rather than mixed ones."""
+        points, splats = named.points, named.splats
         folder, colors = self.folder, class_palette(self.vocabulary.colors_u8)
         with disk_errors(folder):
             for of in _BOTH:
@@ -447,17 +459,17 @@ class _Segmentation:
             (folder / CLASS_SPLATS_FILE).unlink(missing_ok=True)
         write_vocabulary(folder / VOCABULARY_FILE, self.vocabulary, teacher=self.teacher.name)
         if points is not None and self.cloud is not None:
-            _write_points(folder / POINTS_FILE, self.cloud, points, point_objects, colors[points.class_ids])
+            _write_points(folder / POINTS_FILE, self.cloud, points, named.point_objects, colors[points.class_ids])
             write_element_features(features_path(folder, "points"), self._features(lifted, *lifted.point_means()))
         if splats is not None:
             painted = _painted(self.gaussians, colors[splats.class_ids])
             write_gaussians_ply(folder / CLASS_SPLATS_FILE, painted)
             write_element_features(features_path(folder, "splats"), self._features(lifted, *lifted.splat_means()))
-        write_scene_description(folder, self._described(lifted, partition))
+        write_scene_description(folder, self._described(lifted, named.partition))
         if points is not None:
-            write_scene_labels(folder, "points", ElementLabels(points.class_ids, point_objects, points.confidence))
+            write_scene_labels(folder, "points", ElementLabels(points.class_ids, named.point_objects, points.confidence))
         if splats is not None:
-            write_scene_labels(folder, "splats", ElementLabels(splats.class_ids, splat_objects, splats.confidence))
+            write_scene_labels(folder, "splats", ElementLabels(splats.class_ids, named.splat_objects, splats.confidence))
 
     def _features(
         self, lifted: LiftedViews, means: Float32[np.ndarray, "n dim"], weight: Float32[np.ndarray, "n"]
@@ -517,15 +529,8 @@ class _Segmentation:
             licences={**self.scene.licences, self.teacher.name: self.teacher.licence},
         )
 
-    def _summary(
-        self,
-        lifted: LiftedViews,
-        points: LabelField | None,
-        splats: LabelField | None,
-        point_objects: Int32[np.ndarray, "points"],
-        splat_objects: Int32[np.ndarray, "splats"],
-        partition: Partition | None,
-    ) -> SegmentSummary:
+    def _summary(self, named: _Named) -> SegmentSummary:
+        points, splats, partition = named.points, named.splats, named.partition
         class_ids = np.concatenate([labels.class_ids for labels in (points, splats) if labels is not None])
         where = np.concatenate([np.zeros((0, 3)) if self.cloud is None else self.cloud.points_in_world, self._splat_centers()])
         return SegmentSummary(
@@ -534,7 +539,7 @@ class _Segmentation:
             num_points=0 if points is None else len(points.class_ids),
             num_splats=0 if splats is None else len(splats.class_ids),
             classes=class_shares(self.vocabulary, points, splats),
-            objects=found_objects(where, class_ids, point_objects, splat_objects, self.vocabulary.names),
+            objects=found_objects(where, class_ids, named.point_objects, named.splat_objects, self.vocabulary.names),
             coverage_points=None if points is None else points.coverage,
             coverage_splats=None if splats is None else splats.coverage,
             mean_confidence=mean_confidence(points, splats),
