@@ -2,36 +2,78 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, final
 
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
+from scenewise.errors import ConventionError
 from scenewise.parts.labelfree.learning.batches import TrainingBatch
 from scenewise.parts.labelfree.learning.supervision import Modality, Supervision
 
 _Made = TypeVar("_Made")
 
 
-@dataclass(frozen=True)
+@final
 class StudentOutput:
     """What a student says.
 
+    A head of 512 columns over every point costs more than some networks, and nobody reads most of its output.  So embeddings are made
+    when they are asked for, of the rows that are asked for, and logits without them: ψ(W z + b, T̂) = ⟨z, Wᵀ T̂⟩ + ⟨b, T̂⟩.
+
     Attributes:
-        embeddings: in the text space, not normalised.  Points: a row per point of the batch.  Pixels: a row per pixel of the
-            student's own grid, (view · rows + row) · columns + column.
-        latent: what the embedding head was given, same rows.
+        latent: what the embedding head is given.  Points: a row per point of the batch.  Pixels: a row per pixel of the student's own
+            grid, (view · rows + row) · columns + column.
         grid: (views, rows, columns) of the pixel student; None for points.
+
+    Args:
+        embeddings: in the text space, not normalised, same rows as ``latent``; None where ``head`` makes them.
+        latent: see above.
+        grid: see above.
+        head: makes embeddings of latents; None where they are given.
     """
 
-    embeddings: Float[Tensor, "n dim"]
-    latent: Float[Tensor, "n channels"]
-    grid: tuple[int, int, int] | None = None
+    def __init__(
+        self,
+        embeddings: Float[Tensor, "n dim"] | None,
+        latent: Float[Tensor, "n channels"],
+        grid: tuple[int, int, int] | None = None,
+        head: nn.Linear | None = None,
+    ) -> None:
+        if (embeddings is None) == (head is None):
+            raise ConventionError("StudentOutput", expected="embeddings or a head", got="both" if head is not None else "neither")
+        self.latent = latent
+        self.grid = grid
+        self._embeddings = embeddings
+        self._head = head
 
-    def logits(self, text: Float32[Tensor, "classes dim"]) -> Float[Tensor, "n classes"]:
-        """ψ(f, T̂): inner products without a temperature."""
-        return self.embeddings @ text.T
+    def __len__(self) -> int:
+        return len(self.latent)
+
+    @property
+    def embeddings(self) -> Float[Tensor, "n dim"]:
+        """Of all rows, in the text space, not normalised; made once."""
+        if self._embeddings is None:
+            self._embeddings = self.embedded(None)
+        return self._embeddings
+
+    def embedded(self, rows: Int64[Tensor, "m"] | None) -> Float[Tensor, "m dim"]:
+        """Embeddings of some rows (of all where None)."""
+        if self._embeddings is not None:
+            return self._embeddings if rows is None else self._embeddings[rows]
+        assert self._head is not None
+        made: Tensor = self._head(self.latent if rows is None else self.latent[rows])
+        return made
+
+    def logits(self, text: Float32[Tensor, "classes dim"], rows: Int64[Tensor, "m"] | None = None) -> Float[Tensor, "m classes"]:
+        """ψ(f, T̂) of some rows (of all where None): inner products without a temperature."""
+        if self._embeddings is not None:
+            return self.embedded(rows) @ text.T
+        assert self._head is not None
+        folded: Tensor = text @ self._head.weight
+        bias = None if self._head.bias is None else text @ self._head.bias
+        return nn.functional.linear(self.latent if rows is None else self.latent[rows], folded, bias)
 
 
 @dataclass
