@@ -76,6 +76,23 @@ class StudentOutput:
         return nn.functional.linear(self.latent if rows is None else self.latent[rows], folded, bias)
 
 
+class RowGatherer(Protocol):
+    """Lets the rows of all ranks meet, for attention across every scene of the global batch."""
+
+    def __call__(self, rows: Float[Tensor, "own dim"]) -> tuple[Float[Tensor, "all dim"], int]:
+        """Rows of all ranks in the order of ranks, and where this rank's begin.
+
+        Every rank calls it, also one without rows.  Its backward adds what all ranks say about a row and gives that to the rank
+        the row came from, so a loss that each rank sums over its own rows has the gradient of one process over all of them.
+        """
+        ...
+
+
+def rows_of_one_process(rows: Float[Tensor, "own dim"]) -> tuple[Float[Tensor, "own dim"], int]:
+    """Gathers where there is one process: the rows themselves, which begin at 0."""
+    return rows, 0
+
+
 @dataclass
 class StepContext:
     """One step.  Built by the trainer; losses read it.
@@ -86,7 +103,10 @@ class StepContext:
         text: unit embedding per class.
         outputs: of the students that run in this step.
         supervision: what each student is trained on in this step, after switching.
-        generator: for whatever is drawn in this step; the same on every rank.
+        generator: for whatever is drawn in this step; the same on every rank.  What is drawn for a scan comes from a generator of
+            its own (:func:`~scenewise.parts.labelfree.learning.sampling.scan_generators`), so that ranks may hold any scans.
+        gather: lets the rows of all ranks meet.
+        figures: to log beside losses, written by sources: "self/points/largest_class" …
     """
 
     epoch: int
@@ -95,6 +115,8 @@ class StepContext:
     outputs: Mapping[Modality, StudentOutput]
     supervision: Mapping[Modality, Supervision]
     generator: torch.Generator
+    gather: RowGatherer = rows_of_one_process
+    figures: dict[str, float] = field(default_factory=dict)
     _made: dict[Any, Any] = field(default_factory=dict)
 
     def once(self, key: object, make: Callable[[], _Made]) -> _Made:
