@@ -11,6 +11,21 @@ from torch import Tensor
 from scenewise.errors import ConventionError
 
 
+def keyed_seed(*key: object) -> int:
+    """A seed that depends on the key alone: whatever is drawn from it needs no state to be resumed, and is the same on every rank.
+
+    >>> keyed_seed(0, "order", 1) == keyed_seed(0, "order", 1), keyed_seed(0, "order", 1) == keyed_seed(0, "order", 11)
+    (True, False)
+    """
+    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def keyed_generator(*key: object) -> torch.Generator:
+    """A CPU generator at the beginning of the stream that belongs to the key (:func:`keyed_seed`)."""
+    return torch.Generator().manual_seed(keyed_seed(*key))
+
+
 @final
 class RandomStreams:
     """One generator per name, each seeded from the run's seed and its own name.
@@ -29,8 +44,7 @@ class RandomStreams:
     def __getitem__(self, name: str) -> torch.Generator:
         """The CPU generator called ``name``; made on first use."""
         if name not in self._generators:
-            digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
-            self._generators[name] = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+            self._generators[name] = keyed_generator(self.seed, name)
         return self._generators[name]
 
     def state_tensors(self) -> dict[str, Tensor]:

@@ -19,12 +19,12 @@ _Made = TypeVar("_Made")
 class StudentOutput:
     """What a student says.
 
-    A head of 512 columns over every point costs more than some networks, and nobody reads most of its output.  So embeddings are made
-    when they are asked for, of the rows that are asked for, and logits without them: ψ(W z + b, T̂) = ⟨z, Wᵀ T̂⟩ + ⟨b, T̂⟩.
+    A head of 512 columns over every point costs more than some networks, and nobody reads most of its output.  So embeddings are
+    made when they are asked for, of the rows that are asked for, and logits without them: ψ(W z + b, T̂) = ⟨z, Wᵀ T̂⟩ + ⟨b, T̂⟩.
 
     Attributes:
-        latent: what the embedding head is given.  Points: a row per point of the batch.  Pixels: a row per pixel of the student's own
-            grid, (view · rows + row) · columns + column.
+        latent: what the embedding head is given.  Points: a row per point of the batch.  Pixels: a row per pixel of the student's
+            own grid, (view · rows + row) · columns + column.
         grid: (views, rows, columns) of the pixel student; None for points.
 
     Args:

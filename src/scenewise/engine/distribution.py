@@ -1,0 +1,208 @@
+"""Several processes that train one model: what one of them must know and what they tell each other.
+
+One optimisation step of all ranks together equals the step of a single process on the same batch.  Three things make it so: a loss is
+divided by the number of rows of all ranks, not of one; batch statistics and tokens cross ranks with a gradient; and gradients are
+summed.  Started by ``torchrun``, which sets ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT``.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+import torch.distributed
+from jaxtyping import Float
+from torch import Tensor
+
+from scenewise.errors import ConventionError, ResourceError
+
+_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@final
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a run.  Without arguments: this one alone, where every method is the identity.
+
+    Attributes:
+        rank: this process, from 0.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and talks to people."""
+        return self.rank == 0
+
+    def share(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """This rank's part of a batch: contiguous, so that what ranks gather in order is in the order of the batch."""
+        begin, end = (len(rows) * rank // self.size for rank in (self.rank, self.rank + 1))
+        return tuple(rows[begin:end])
+
+    def sum(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Sum over ranks.  Its gradient is the sum of what the ranks' losses want of it."""
+        if self.size == 1:
+            return values
+        summed: Tensor = _Sum.apply(values)
+        return summed
+
+    def gather(self, rows: Float[Tensor, "own *columns"]) -> tuple[Float[Tensor, "all *columns"], int]:
+        """Rows of all ranks in the order of ranks, and where this rank's begin.
+
+        Ranks may have different numbers of rows.  The gradient of a row is the sum of what every rank's loss wants of its copy.
+        """
+        if self.size == 1:
+            return rows, 0
+        counts = [
+            int(count) for count in self.total([float(len(rows)) if rank == self.rank else 0.0 for rank in range(self.size)])
+        ]
+        begin = sum(counts[: self.rank])
+        gathered: Tensor = _Gather.apply(rows, counts, begin)
+        return gathered, begin
+
+    def total(self, numbers: Sequence[float]) -> list[float]:
+        """Sums of plain numbers over ranks, in float64."""
+        if self.size == 1:
+            return [float(number) for number in numbers]
+        values = torch.tensor(numbers, dtype=torch.float64, device=_device())
+        torch.distributed.all_reduce(values)
+        return [float(value) for value in values.tolist()]
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Gradients become their sum over ranks.  A parameter that no rank has a gradient for keeps none, so that it rests."""
+        if self.size == 1:
+            return
+        parameters = list(parameters)
+        if not parameters:
+            return
+        has_gradient = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int32, device=_device())
+        torch.distributed.all_reduce(has_gradient)
+        moving = [parameter for parameter, count in zip(parameters, has_gradient.tolist()) if count]
+        if not moving:
+            return
+        # One message instead of one per tensor: latency, not volume, is what costs.
+        flat = torch.cat([_gradient_or_zeros(parameter).reshape(-1) for parameter in moving])
+        torch.distributed.all_reduce(flat)
+        for parameter, summed in zip(moving, flat.split([parameter.numel() for parameter in moving])):
+            parameter.grad = summed.reshape(parameter.shape).clone()
+
+    def broadcast(self, tensors: Mapping[str, Tensor]) -> None:
+        """Tensors become those of rank 0, in place."""
+        if self.size == 1:
+            return
+        for name in sorted(tensors):
+            torch.distributed.broadcast(tensors[name].data, src=0)
+
+    def require_same(self, what: str, text: str) -> None:
+        """Raises ConventionError on every rank unless all have the same text: data, configuration …"""
+        if self.size == 1:
+            return
+        texts: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(texts, text)
+        other = next((rank for rank, found in enumerate(texts) if found != texts[0]), None)
+        if other is not None:
+            raise ConventionError(
+                what, expected=f"the same on all {self.size} ranks", got=f"another on rank {other} than on rank 0"
+            )
+
+    def wait(self) -> None:
+        """Returns when all ranks are here."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
+
+ALONE = Ranks()
+"""One process."""
+
+
+@contextmanager
+def joined_ranks(device: torch.device) -> Iterator[Ranks]:
+    """The ranks that ``torchrun`` started, connected within the block; without ``torchrun`` this process alone.
+
+    Args:
+        device: what is computed on: gloo carries the messages of CPUs, NCCL those of CUDA devices.
+
+    Raises:
+        ConventionError: the environment of a launcher is incomplete.
+        ResourceError: the ranks do not find each other, or there are more ranks than CUDA devices.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) <= 1:
+        yield ALONE
+        return
+    missing = [name for name in _VARIABLES if not os.environ.get(name)]
+    if missing:
+        raise ConventionError(
+            "environment", expected=", ".join(_VARIABLES), got=f"no {missing[0]}", fix="start it with torchrun --nproc-per-node N"
+        )
+    if device.type == "cuda":
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if local >= torch.cuda.device_count():
+            raise ResourceError("CUDA devices", expected=f"one for local rank {local}", got=torch.cuda.device_count())
+        torch.cuda.set_device(local)
+    try:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise ResourceError("the other ranks", expected="a connection", got=str(error)[:200]) from error
+    try:
+        yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def rank_device(device: torch.device) -> torch.device:
+    """The device of this rank: with several CUDA ranks on a machine each has its own."""
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def _device() -> torch.device:
+    """Where the messages of the current backend must lie."""
+    return torch.device("cuda" if torch.distributed.get_backend() == "nccl" else "cpu")
+
+
+def _gradient_or_zeros(parameter: torch.nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+@final
+class _Sum(torch.autograd.Function):
+    """y = Σ_r x_r on every rank; the run's loss is the sum of the ranks' losses, so ∂L/∂x_r = Σ_s ∂L_s/∂y."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        summed = values.detach().clone()
+        torch.distributed.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed = gradients[0].contiguous().clone()
+        torch.distributed.all_reduce(summed)
+        return summed
+
+
+@final
+class _Gather(torch.autograd.Function):
+    """Rows of all ranks, one after another."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: list[int], begin: int) -> Tensor:
+        # Messages of one collective must have one size.
+        padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+        padded[: len(rows)] = rows.detach()
+        parts = [torch.empty_like(padded) for _ in counts]
+        torch.distributed.all_gather(parts, padded)
+        ctx.begin, ctx.count = begin, len(rows)
+        return torch.cat([part[:count] for part, count in zip(parts, counts)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        summed = gradients[0].contiguous().clone()
+        torch.distributed.all_reduce(summed)
+        return summed[ctx.begin : ctx.begin + ctx.count], None, None
