@@ -74,8 +74,8 @@ def up_conv(
     backend: Backend = "auto",
     precision: Precision = "float32",
 ) -> Float[Tensor, "v c_out"]:
-    """Inverse of the strided convolution: each voxel of ``grid`` gets x[parent]·W[its place]; features are those of ``grid.down()``.
+    """Inverse of the strided convolution: each voxel of ``grid`` gets x[parent]·W[its place in the parent].
 
-    Other arguments and errors are those of :func:`subm_conv`.
+    ``features`` are those of ``grid.down()``; other arguments and errors are those of :func:`subm_conv`.
     """
     return convolve(features, weight, grid, "up", backend=backend, precision=precision)

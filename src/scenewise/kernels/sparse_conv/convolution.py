@@ -78,7 +78,7 @@ def convolve(
         kernels = native_kernels() if chosen == "native" else reference
         if bfloat16 and chosen == "native" and not kernels.supports_bfloat16():
             bfloat16 = False  # a permission to round, not a duty: without the instructions float32 is the faster one
-        out: Tensor = _Convolve.apply(features, weight, grid, kind, chosen, kernels, bfloat16)
+        out: Tensor = _Convolve.apply(features, weight, grid, kind, kernels, bfloat16)
     return out
 
 
@@ -87,12 +87,12 @@ class _Convolve(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, grid: VoxelGrid, kind: RuleKind, backend: str, kernels: Any, bfloat16: bool
+        ctx: Any, features: Tensor, weight: Tensor, grid: VoxelGrid, kind: RuleKind, kernels: Any, bfloat16: bool
     ) -> Tensor:
         features, weight = features.contiguous(), weight.contiguous()
         ctx.save_for_backward(features, weight)
-        ctx.grid, ctx.kind, ctx.backend, ctx.kernels, ctx.bfloat16 = grid, kind, backend, kernels, bfloat16
-        rule = grid.rule(backend, kind, kernels)
+        ctx.grid, ctx.kind, ctx.kernels, ctx.bfloat16 = grid, kind, kernels, bfloat16
+        rule = grid.rule(kind, kernels)
         out: Tensor = kernels.convolve(features, weight, rule, transposed=False, mirrored=False, bfloat16=bfloat16)
         return out
 
@@ -106,10 +106,10 @@ class _Convolve(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             # A pair (i, o) at offset k is the pair (o, i) of the opposite offset, of the up rule, of the down rule.
             back: RuleKind = {"submanifold": "submanifold", "down": "up", "up": "down"}[kind]
-            rule = grid.rule(ctx.backend, back, kernels)
+            rule = grid.rule(back, kernels)
             mirrored = kind == "submanifold"
             d_features = kernels.convolve(gradient, weight, rule, transposed=True, mirrored=mirrored, bfloat16=ctx.bfloat16)
         if ctx.needs_input_grad[1]:
-            rule = grid.rule(ctx.backend, kind, kernels)
+            rule = grid.rule(kind, kernels)
             d_weight = kernels.weight_gradient(features, gradient, rule, bfloat16=ctx.bfloat16)
-        return d_features, d_weight, None, None, None, None, None
+        return d_features, d_weight, None, None, None, None

@@ -1,9 +1,9 @@
 """Occupied voxels, their levels and what convolution caches about them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeVar, final
 
 from jaxtyping import Int32, Int64
 from torch import Tensor
@@ -13,6 +13,7 @@ from scenewise.kernels.sparse_conv import reference
 from scenewise.kernels.sparse_conv.keys import check, keys_from_coords
 
 RuleKind = Literal["submanifold", "down", "up"]
+T = TypeVar("T")
 
 
 @final
@@ -34,7 +35,7 @@ class VoxelGrid:
         self.stride = stride
         self.batch_size = batch_size
         self._coarser: tuple[VoxelGrid, Tensor, Tensor] | None = None
-        self._rules: dict[tuple[str, RuleKind], Any] = {}
+        self._kept: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -58,7 +59,7 @@ class VoxelGrid:
 
     def neighbours(self) -> Int64[Tensor, "v 27"]:
         """Row of the neighbour at offset (dx + 1)·9 + (dy + 1)·3 + (dz + 1), or v where there is none."""
-        rule: reference.Rule = self.rule("reference", "submanifold", reference)
+        rule: reference.Rule = self.rule("submanifold", reference)
         assert rule.table is not None
         return rule.table
 
@@ -67,22 +68,21 @@ class VoxelGrid:
         """Ascending keys of the rows."""
         return keys_from_coords(self.coords)
 
-    def rule(self, backend: str, kind: RuleKind, kernels: Any) -> Any:
-        """The rule of one backend for convolution within this grid, from it to :meth:`down`, or back; made once.
+    def rule(self, kind: RuleKind, kernels: Any) -> Any:
+        """The rule of a backend (its module) for convolution within this grid, from it to :meth:`down`, or back; made once."""
+        make: dict[RuleKind, Callable[[], Any]] = {
+            "submanifold": lambda: kernels.submanifold_rule(self.coords),
+            "down": lambda: kernels.down_rule(self.parent, self.child, len(self.down())),
+            "up": lambda: kernels.up_rule(self.parent, self.child, len(self.down())),
+        }
+        return self.kept((kernels.__name__, kind), make[kind])
 
-        Args:
-            backend: its name.
-            kind: which rule.
-            kernels: the backend's module.
-        """
-        if (backend, kind) not in self._rules:
-            make: dict[str, Callable[[], Any]] = {
-                "submanifold": lambda: kernels.submanifold_rule(self.coords),
-                "down": lambda: kernels.down_rule(self.parent, self.child, len(self.down())),
-                "up": lambda: kernels.up_rule(self.parent, self.child, len(self.down())),
-            }
-            self._rules[backend, kind] = make[kind]()
-        return self._rules[backend, kind]
+    def kept(self, name: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` returned when this name was first asked for."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        value: T = self._kept[name]
+        return value
 
     def _down(self) -> tuple["VoxelGrid", Tensor, Tensor]:
         if self._coarser is None:
