@@ -1,0 +1,100 @@
+"""Settings of CLIP2Scene, each with its source.
+
+"Paper" is Chen et al. 2023, arXiv 2301.04926; "code" its released code, which is what was run where the two differ.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Literal
+
+from scenewise.errors import ConventionError
+from scenewise.parts.labelfree.learning.backbone_choice import BackboneName
+from scenewise.parts.labelfree.learning.recipes import Augmentation
+
+FeatureLoss = Literal["cosine", "grid", "none"]
+
+
+@dataclass(frozen=True)
+class Clip2SceneConfig:
+    """Everything that decides a run, the data and the seed apart.
+
+    Attributes:
+        backbone: code: MinkUNet14A on ScanNet, SPVCNN on nuScenes.
+        width: multiple of the backbone's channels.
+        voxel: edge in metres; code: 5 cm on ScanNet.
+        epochs: code: 30 on ScanNet, 20 on nuScenes.
+        batch_scans: scans per step over all devices; code: 8 on two.
+        views_per_step: code: 8 random views of each scan; None = all.
+        labels: "pairs": every (point, pixel) pair of the step is a row (code); "view_vote": the mode over all views, one row per
+            point, which is not in the paper.
+        learning_rate: of SGD, down to 0 by half a cosine; code.
+        momentum: code.
+        dampening: code.
+        weight_decay: code.
+        clip_norm: largest gradient norm; None as in the code.  Features are not normalised, so logits have no bound.
+        switch_shares: of {teacher, own prediction, other student's} once switching has begun; code: ½, ½.
+        switch_from: first epoch of switching, counted from 1 in the published length; see :func:`phase_starts`.
+        published_epochs: length that ``switch_from`` refers to.
+        feature_loss: "cosine": mean(1 − cos) to frozen features (code, ScanNet); "grid": spatial-temporal consistency, pixels
+            and points of a cell fused by attention (code, nuScenes; paper, section 3.3); "none".
+        feature_weight: of that loss beside the cross entropy; code: 1.
+        grid_cell: edge of its cells in metres; code: 0.1 m, and at most 8 pairs in each.
+        augmentation: code: any turn about the up axis, mirrored x and y; pictures mirrored.
+    """
+
+    backbone: BackboneName = "minkunet14a"
+    width: float = 1.0
+    voxel: float = 0.05
+    epochs: int = 30
+    batch_scans: int = 8
+    views_per_step: int | None = 8
+    labels: Literal["pairs", "view_vote"] = "pairs"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    dampening: float = 0.1
+    weight_decay: float = 1e-4
+    clip_norm: float | None = None
+    switch_shares: tuple[float, float, float] = (0.5, 0.5, 0.0)
+    switch_from: int = 10
+    published_epochs: int = 30
+    feature_loss: FeatureLoss = "cosine"
+    feature_weight: float = 1.0
+    grid_cell: float = 0.1
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+PRESETS: Mapping[str, Clip2SceneConfig] = MappingProxyType(
+    {
+        "scannet": Clip2SceneConfig(),
+        "nuscenes": Clip2SceneConfig(
+            backbone="spvcnn",
+            voxel=0.1,
+            epochs=20,
+            batch_scans=4,
+            views_per_step=None,  # the six cameras
+            switch_from=11,
+            published_epochs=20,
+            feature_loss="grid",
+        ),
+        # 24 small rooms: a quarter of the width, voxels and steps that fit minutes on a CPU.
+        "rooms": Clip2SceneConfig(width=0.25, voxel=0.08, epochs=40, batch_scans=4, clip_norm=10.0),
+    }
+)
+"""By data set."""
+
+
+def preset(name: str) -> Clip2SceneConfig:
+    """The settings for a data set.
+
+    Raises:
+        ConventionError: there are none of that name.
+    """
+    if name not in PRESETS:
+        raise ConventionError("preset", expected=f"one of {', '.join(PRESETS)}", got=repr(name))
+    return PRESETS[name]
+
+
+def in_frame_of(config: Clip2SceneConfig, *, epochs: int, published_epochs: int) -> Clip2SceneConfig:
+    """The same method trained as long as another one's frame, as HICL re-runs it: switching keeps its epoch in that frame."""
+    return replace(config, epochs=epochs, published_epochs=published_epochs)

@@ -1,0 +1,119 @@
+"""Settings of HICL, each with its source.
+
+"Paper" is Kang et al. 2024, *Hierarchical Intra-modal Correlation Learning for Label-free 3D Semantic Segmentation*, CVPR 2024.
+No code was found.  What the paper leaves open is decided here, the other reading being an option; "taken over" is CLIP2Scene's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from scenewise.errors import ConventionError
+from scenewise.parts.labelfree.learning.backbone_choice import BackboneName
+from scenewise.parts.labelfree.learning.recipes import Augmentation
+from scenewise.parts.labelfree.votes import MajorityVote
+
+Level = Literal["scene", "batch"]
+
+
+@dataclass(frozen=True)
+class HiclConfig:
+    """Everything that decides a run, the data and the seed apart.
+
+    Attributes:
+        backbone: paper: MinkUNet14 on ScanNet, of which 14A is taken over; SPVCNN on nuScenes.
+        width: multiple of the backbone's channels.
+        voxel: edge in metres; taken over: 5 cm on ScanNet, 10 cm on nuScenes.
+        epochs: paper: 120 on ScanNet, 30 on nuScenes.
+        batch_scans: scans per step over all devices; paper: 8, and 4 in its ablations.
+        views_per_step: pictures of each scan in a step, for what needs pictures; None = all.
+        learning_rate: of the 3D network's SGD, down to 0 by half a cosine; paper.
+        momentum: taken over.
+        dampening: taken over.
+        weight_decay: taken over.
+        clip_norm: largest gradient norm of the 3D network; None = no limit.
+        transformer_learning_rate: of the transformers' AdamW, down to 0 by half a cosine; paper.
+        transformer_weight_decay: not told; AdamW's usual value.
+        labels: "set_vote": the intra-set vote (paper, section on intra-set learning); "view_vote": each point the mode over its
+            views; "pairs": CLIP2Scene's rows, unvoted.
+        vote: how a set votes.  The formula speaks of the pixels of one image ("view"), the text of disagreeing views ("scene",
+            taken here); points nobody labelled take their set's label.
+        region_refined: labels are voted inside 2D regions of each picture first, as CNS does; not in the paper.
+        levels: which points attend to each other: those of a scene (eq. 4), then those of all scenes of the batch (eq. 7).
+        tokens: points sampled per scene, M, in proportion to the sizes of the sets; paper: 1024.
+        layers: of each transformer; paper: three.
+        heads: of the attention; not told.
+        layer_form: "vit": pre-norm attention and a four times wider MLP ("vision transformers"); "paper": the layer of eq. 3.
+        positions: "none", or "xyz_fourier": codes of the points' places take part in queries and keys; not told.
+        deep_supervision: the inner level is told the labels as well, with an equal share.
+        detach: stops the gradient of the transformers' cross entropy before the 3D network; the theory needs it (False).
+        feedback: the transformers' answers are told back to the 3D network (eq. 8).
+        feedback_space: "class": posteriors over class names; "channel": softmax over feature channels, eq. 8 taken literally.
+        feedback_direction: "distil": KL(transformer ‖ network) with a fixed transformer; "literal": KL(network ‖ transformer).
+        correlation_from: first epoch of the transformers; paper: 11.
+        feedback_from: first epoch of the feedback; paper: 21.
+        published_epochs: length that these refer to.
+        combine: "mean" of the active losses (paper), or "sum".
+        self_training: chance of a step whose labels are the network's own; CLIP2Scene's switch, not mentioned in the paper: 0.
+        self_training_from: its first epoch.
+        augmentation: taken over.
+    """
+
+    backbone: BackboneName = "minkunet14a"
+    width: float = 1.0
+    voxel: float = 0.05
+    epochs: int = 120
+    batch_scans: int = 8
+    views_per_step: int | None = None
+    learning_rate: float = 0.2
+    momentum: float = 0.9
+    dampening: float = 0.1
+    weight_decay: float = 1e-4
+    clip_norm: float | None = None
+    transformer_learning_rate: float = 2e-4
+    transformer_weight_decay: float = 0.01
+    labels: Literal["set_vote", "view_vote", "pairs"] = "set_vote"
+    vote: MajorityVote = field(default_factory=MajorityVote)
+    region_refined: bool = False
+    levels: tuple[Level, ...] = ("scene", "batch")
+    tokens: int = 1024
+    layers: int = 3
+    heads: int = 8
+    layer_form: Literal["vit", "paper"] = "vit"
+    positions: Literal["none", "xyz_fourier"] = "none"
+    deep_supervision: bool = False
+    detach: bool = False
+    feedback: bool = True
+    feedback_space: Literal["class", "channel"] = "class"
+    feedback_direction: Literal["distil", "literal"] = "distil"
+    correlation_from: int = 11
+    feedback_from: int = 21
+    published_epochs: int = 120
+    combine: Literal["mean", "sum"] = "mean"
+    self_training: float = 0.0
+    self_training_from: int = 10
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+PRESETS: Mapping[str, HiclConfig] = MappingProxyType(
+    {
+        "scannet": HiclConfig(),
+        # The phases of a run of 30 epochs are not told; they keep their share of the whole here.
+        "nuscenes": HiclConfig(backbone="spvcnn", voxel=0.1, epochs=30),
+        # 24 small rooms: a quarter of the width, voxels, tokens and steps that fit minutes on a CPU.
+        "rooms": HiclConfig(width=0.25, voxel=0.08, epochs=40, batch_scans=4, tokens=256, clip_norm=10.0),
+    }
+)
+"""By data set."""
+
+
+def preset(name: str) -> HiclConfig:
+    """The settings for a data set.
+
+    Raises:
+        ConventionError: there are none of that name.
+    """
+    if name not in PRESETS:
+        raise ConventionError("preset", expected=f"one of {', '.join(PRESETS)}", got=repr(name))
+    return PRESETS[name]

@@ -1,0 +1,55 @@
+"""Backbones by name: what a configuration says and what is built."""
+
+from collections.abc import Callable
+from typing import Literal, assert_never
+
+from torch import nn
+
+from scenewise.networks.backbones import Backbone3D
+
+BackboneName = Literal["minkunet14a", "minkunet18a", "minkunet34c", "spvcnn"]
+PixelBackboneName = Literal["deeplabv3_resnet50", "deeplab_narrow"]
+
+
+def point_backbone(name: BackboneName, width: float) -> Callable[[int], Backbone3D]:
+    """A function from the number of input channels to a new 3D backbone.
+
+    Args:
+        name: which.
+        width: multiple of its channels.
+    """
+
+    def build(in_channels: int) -> Backbone3D:
+        from scenewise.networks.minkunet import MinkUNet
+        from scenewise.networks.spvcnn import SpvCnn
+
+        if name == "spvcnn":
+            return SpvCnn(in_channels, width=width)
+        return MinkUNet(name, in_channels, width=width)
+
+    return build
+
+
+def pixel_backbone(name: PixelBackboneName | None, width: float) -> Callable[[], nn.Module] | None:
+    """A function that makes a new 2D backbone; None where there is to be none.
+
+    Args:
+        name: which.
+        width: multiple of its channels.
+    """
+    if name is None:
+        return None
+
+    def build() -> nn.Module:
+        from scenewise.networks.deeplab import DeepLab, deeplab_narrow
+
+        inner, outer = round(64 * width), round(256 * width)
+        match name:
+            case "deeplabv3_resnet50":
+                return DeepLab(width=inner, out_channels=outer)
+            case "deeplab_narrow":
+                return deeplab_narrow(width=inner, out_channels=outer)
+            case _:
+                assert_never(name)
+
+    return build
