@@ -1,8 +1,8 @@
 """Several processes that train one model: what one of them must know and what they tell each other.
 
-One optimisation step of all ranks together equals the step of a single process on the same batch.  Three things make it so: a loss is
-divided by the number of rows of all ranks, not of one; batch statistics and tokens cross ranks with a gradient; and gradients are
-summed.  Started by ``torchrun``, which sets ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT``.
+One optimisation step of all ranks together equals the step of a single process on the same batch.  Three things make it so: a
+loss is divided by the number of rows of all ranks, not of one; batch statistics and tokens cross ranks with a gradient; and
+gradients are summed.  Started by ``torchrun``, which sets ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT``.
 """
 
 import os

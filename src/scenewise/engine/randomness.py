@@ -12,7 +12,7 @@ from scenewise.errors import ConventionError
 
 
 def keyed_seed(*key: object) -> int:
-    """A seed that depends on the key alone: whatever is drawn from it needs no state to be resumed, and is the same on every rank.
+    """A seed that depends on the key alone: what is drawn from it needs no state to be resumed, and is the same on every rank.
 
     >>> keyed_seed(0, "order", 1) == keyed_seed(0, "order", 1), keyed_seed(0, "order", 1) == keyed_seed(0, "order", 11)
     (True, False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, cast, final
+from typing import Any, Protocol, TypeVar, cast, final, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32, Int64
@@ -76,6 +76,7 @@ class StudentOutput:
         return nn.functional.linear(self.latent if rows is None else self.latent[rows], folded, bias)
 
 
+@runtime_checkable
 class RowGatherer(Protocol):
     """Lets the rows of all ranks meet, for attention across every scene of the global batch."""
 
@@ -141,6 +142,7 @@ class LossTerm:
     extra: Mapping[str, float] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Regulariser(Protocol):
     """One summand of the training loss with whatever it learns itself (:class:`torch.nn.Module` parameters)."""
 
@@ -159,6 +161,7 @@ class Regulariser(Protocol):
         ...
 
 
+@runtime_checkable
 class LabelSource(Protocol):
     """Where a student's labels come from in a step."""
 
