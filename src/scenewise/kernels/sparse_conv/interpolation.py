@@ -119,8 +119,8 @@ class _Blend(torch.autograd.Function):
 
 
 def _weighted_sums(values: Tensor, rows: Tensor, counts: Tensor, weights: Tensor) -> Tensor:
-    """Sums of consecutive groups of weights[j] · values[rows[j]]; group g has counts[g] members (maybe 0)."""
-    if len(rows) == 0 or len(counts) == 0:
+    """Sums of consecutive groups of weights[j] · values[rows[j]]; group g has counts[g] members, maybe none."""
+    if len(rows) == 0 or len(values) == 0:
         return values.new_zeros(len(counts), values.shape[1])
     starts = counts.cumsum(0) - counts
     return torch.nn.functional.embedding_bag(rows, values, starts, mode="sum", per_sample_weights=weights)

@@ -4,6 +4,7 @@ It gets our pairs of rows, so its own limits on coordinates do not apply, and mu
 spconv wants weights as [c_out, x, y, z, c_in]; converting there and back is part of every call.
 """
 
+import warnings
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def convolve(features: Tensor, weight: Tensor, grid: "VoxelGrid", kind: "RuleKin
 
 
 def _listed(rule: reference.Rule) -> tuple[Tensor, Tensor]:
-    """spconv's form of a rule: int32 [2, offsets, most pairs] of (input, output) rows, filled up with −1, and pairs per offset."""
+    """A rule for spconv: int32 [2, offsets, most pairs] of (input, output) rows, filled up with −1, and the pairs per offset."""
     device = rule.lists[0][0].device
     counts = [len(inputs) for inputs, _ in rule.lists]
     pairs = torch.full((2, len(counts), max(rule.num_inputs, rule.num_outputs)), -1, dtype=torch.int32, device=device)
@@ -62,8 +63,10 @@ def _listed(rule: reference.Rule) -> tuple[Tensor, Tensor]:
 
 def _spconv() -> tuple[Any, Any]:
     """spconv's functions and the algorithm that exists on every device."""
-    from spconv.core import ConvAlgo
-    from spconv.pytorch import cppcore, functional, ops
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its imports use what newer Pythons advise against
+        from spconv.core import ConvAlgo
+        from spconv.pytorch import cppcore, functional, ops
 
     if not torch.cuda.is_available():
         # Its backward asks for the CUDA stream before it looks where the tensors are.
