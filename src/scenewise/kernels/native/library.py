@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_VARIANTS = ("base", "avx2", "avx512")
+_VARIANTS = ("base", "avx2", "avx512", "avx512bf16")
 
 
 @dataclass(frozen=True)
