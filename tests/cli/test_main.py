@@ -206,7 +206,7 @@ def test_doctor_reports_this_machine(capsys):
     versions = {package["name"]: package["version"] for package in diagnosis["packages"]}
     assert versions["torch"] is not None and diagnosis["cores"][1] >= 1
     assert isinstance(diagnosis["native_library"]["reason"], str)
-    assert {kernel["kernel"] for kernel in diagnosis["kernels"]} == {"splats", "ssim", "adam", "ray_casting"}
+    assert {kernel["kernel"] for kernel in diagnosis["kernels"]} == {"splats", "ssim", "adam", "ray_casting", "sparse_conv"}
     assert main(["doctor"]) == 0
     assert "Kernels" in capsys.readouterr().out
 

@@ -179,7 +179,7 @@ def kernel_backends() -> tuple[KernelBackend, ...]:
     """Which implementation of every operator would run now on the usual input (float32, on the default device), and why."""
     import torch
 
-    from scenewise.kernels import adam, ray_casting, splats, ssim
+    from scenewise.kernels import adam, ray_casting, sparse_conv, splats, ssim
 
     device = splats.default_device()
     values = torch.zeros(1, 3, device=device)
@@ -215,6 +215,9 @@ def kernel_backends() -> tuple[KernelBackend, ...]:
             else f"plain torch on {device.type}: the compiled library cannot run here"
         )
         reports.append(KernelBackend(name, backend, why))
+    reports.append(
+        KernelBackend("sparse_conv", *sparse_conv.describe(torch.device("cuda" if torch.cuda.is_available() else "cpu")))
+    )
     return tuple(reports)
 
 

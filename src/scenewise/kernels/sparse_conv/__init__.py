@@ -8,7 +8,7 @@ Source: Graham, Engelcke and van der Maaten 2018, arXiv 1711.10275, §3.
 from jaxtyping import Float
 from torch import Tensor
 
-from scenewise.kernels.sparse_conv.convolution import Backend, Precision, backend_for, convolve
+from scenewise.kernels.sparse_conv.convolution import Backend, Precision, backend_for, convolve, describe
 from scenewise.kernels.sparse_conv.grid import VoxelGrid, Voxelisation, voxelise
 from scenewise.kernels.sparse_conv.interpolation import mean_in_voxels, trilinear
 
@@ -18,6 +18,7 @@ __all__ = [
     "VoxelGrid",
     "Voxelisation",
     "backend_for",
+    "describe",
     "down_conv",
     "mean_in_voxels",
     "subm_conv",

@@ -42,6 +42,18 @@ def backend_for(device: torch.device, dtype: torch.dtype, wanted: Backend = "aut
     return wanted, "asked for"
 
 
+def describe(device: torch.device) -> tuple[Backend, str]:
+    """The backend of float32 tensors on this device and what it makes of bfloat16, for ``scenewise doctor``."""
+    chosen, reason = backend_for(device, torch.float32)
+    if chosen == "native":
+        rounds = "bfloat16 by AVX512-BF16" if native_kernels().supports_bfloat16() else "no bfloat16 here: float32 runs instead"
+    elif device.type == "cpu":
+        rounds = "bfloat16 rounds operands but gains no time"
+    else:
+        rounds = "bfloat16 operands, float32 sums"
+    return chosen, f"{reason}; {rounds}"
+
+
 def convolve(
     features: Tensor,
     weight: Tensor,
