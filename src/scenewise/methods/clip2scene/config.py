@@ -4,11 +4,10 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from scenewise.errors import ConventionError
 from scenewise.parts.labelfree.learning.backbone_choice import BackboneName
 from scenewise.parts.labelfree.learning.recipes import Augmentation
 
@@ -82,19 +81,3 @@ PRESETS: Mapping[str, Clip2SceneConfig] = MappingProxyType(
     }
 )
 """By data set."""
-
-
-def preset(name: str) -> Clip2SceneConfig:
-    """The settings for a data set.
-
-    Raises:
-        ConventionError: there are none of that name.
-    """
-    if name not in PRESETS:
-        raise ConventionError("preset", expected=f"one of {', '.join(PRESETS)}", got=repr(name))
-    return PRESETS[name]
-
-
-def in_frame_of(config: Clip2SceneConfig, *, epochs: int, published_epochs: int) -> Clip2SceneConfig:
-    """The same method trained as long as another one's frame, as HICL re-runs it: switching keeps its epoch in that frame."""
-    return replace(config, epochs=epochs, published_epochs=published_epochs)

@@ -1,1 +1,1 @@
-"""HICL (Kang et al. 2024): names that agree within sets, between the sets of a scene and between scenes, then told to the 3D network."""
+"""HICL (Kang et al. 2024): names that agree in sets, within scenes and between scenes, told back to the 3D network."""

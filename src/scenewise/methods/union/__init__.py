@@ -1,1 +1,1 @@
-"""SC-CLIP's names, HICL's three levels and CNS's switching between a 2D and a 3D student in one recipe, which nobody published."""
+"""SC-CLIP's names, HICL's three levels and CNS's switching in one recipe, which nobody published."""

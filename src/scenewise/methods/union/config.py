@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from scenewise.errors import ConventionError
 from scenewise.parts.labelfree.learning.backbone_choice import BackboneName, PixelBackboneName
 from scenewise.parts.labelfree.learning.recipes import Augmentation
 from scenewise.parts.labelfree.votes import MajorityVote
@@ -112,14 +111,3 @@ PRESETS: Mapping[str, UnionConfig] = MappingProxyType(
     }
 )
 """By data set."""
-
-
-def preset(name: str) -> UnionConfig:
-    """The settings for a data set.
-
-    Raises:
-        ConventionError: there are none of that name.
-    """
-    if name not in PRESETS:
-        raise ConventionError("preset", expected=f"one of {', '.join(PRESETS)}", got=repr(name))
-    return PRESETS[name]

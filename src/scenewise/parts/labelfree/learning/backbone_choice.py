@@ -14,18 +14,28 @@ PixelBackboneName = Literal["deeplabv3_resnet50", "deeplab_narrow"]
 def point_backbone(name: BackboneName, width: float) -> Callable[[int], Backbone3D]:
     """A function from the number of input channels to a new 3D backbone.
 
+    SPVCNN is CLIP2Scene's variant: features of three scales side by side, no dropout, and its momentum of batch norm.
+
     Args:
         name: which.
         width: multiple of its channels.
     """
 
     def build(in_channels: int) -> Backbone3D:
-        from scenewise.networks.minkunet import MinkUNet
-        from scenewise.networks.spvcnn import SpvCnn
+        from scenewise.networks.minkunet import minkunet14a, minkunet18a, minkunet34c
+        from scenewise.networks.spvcnn import SPVCNN
 
-        if name == "spvcnn":
-            return SpvCnn(in_channels, width=width)
-        return MinkUNet(name, in_channels, width=width)
+        match name:
+            case "minkunet14a":
+                return minkunet14a(in_channels, width)
+            case "minkunet18a":
+                return minkunet18a(in_channels, width)
+            case "minkunet34c":
+                return minkunet34c(in_channels, width)
+            case "spvcnn":
+                return SPVCNN(in_channels, width=width, heads_on="concat", dropout=0.0, bn_momentum=0.05)
+            case _:
+                assert_never(name)
 
     return build
 

@@ -1,7 +1,8 @@
 """A method as a composition of parts: what the trainer is given.  It knows nothing about papers."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from jaxtyping import Float32
@@ -112,3 +113,9 @@ class Recipe:
     views_per_step: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
     config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settings_as_json(config: Any) -> dict[str, Any]:
+    """A method's settings, a record of plain values, as they will be read back: tuples are lists."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return values

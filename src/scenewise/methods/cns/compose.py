@@ -1,0 +1,60 @@
+"""CNS as a composition: votes in regions → two students → switch among three sources, and frozen features to match."""
+
+from jaxtyping import Float32
+from torch import Tensor
+
+from scenewise.methods.cns.config import CnsConfig
+from scenewise.parts.labelfree.learning.backbone_choice import pixel_backbone, point_backbone
+from scenewise.parts.labelfree.learning.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
+from scenewise.parts.labelfree.learning.regularisers import FeatureMatch
+from scenewise.parts.labelfree.learning.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.learning.sources import Switch
+from scenewise.parts.labelfree.learning.steps import Regulariser
+
+
+def recipe(config: CnsConfig) -> Recipe:
+    """What the trainer needs.  L = CE_2D + CE_3D + Σ(1 − cos(x, f)) + Σ(1 − cos(s, f)), both sums as means."""
+    start = phase_starts((1, config.switch_from), config.published_epochs, config.epochs)[-1]
+    with_pixels = config.pixel_backbone is not None
+    weights = {"points": 1.0}
+    if with_pixels:
+        weights["pixels"] = 1.0
+    if config.match_points:
+        weights["match_points"] = config.match_points
+    if config.match_pixels and with_pixels:
+        weights["match_pixels"] = config.match_pixels
+
+    def regularisers(text: Float32[Tensor, "classes dim"], points: int, pixels: int, targets: int) -> tuple[Regulariser, ...]:
+        made: list[Regulariser] = []
+        if "match_points" in weights:
+            made.append(FeatureMatch("points", points, targets))
+        if "match_pixels" in weights:
+            made.append(FeatureMatch("pixels", pixels, targets))
+        return tuple(made)
+
+    sgd = OptimizerSettings("sgd", config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm)
+    return Recipe(
+        name="cns",
+        point_labels=PointLabels("pairs", region_vote=config.region_refined),
+        build_points=point_backbone(config.backbone, config.width),
+        build_pixels=pixel_backbone(config.pixel_backbone, config.pixel_width),
+        build_regularisers=regularisers,
+        source=Switch(
+            config.switch_shares,
+            start,
+            config.granularity,
+            pool_points="regions" if config.vote_predictions else "none",
+            pool_pixels=config.vote_predictions,
+            min_region=config.min_region,
+        ),
+        schedule=Schedule((Phase(1, weights),), combine="sum"),
+        voxel=config.voxel,
+        batch_scans=config.batch_scans,
+        epochs=config.epochs,
+        points_optimizer=sgd,
+        pixels_optimizer=sgd if with_pixels else None,
+        extra_optimizer=sgd,
+        views_per_step=config.views_per_step,
+        augmentation=config.augmentation,
+        config=settings_as_json(config),
+    )

@@ -1,0 +1,70 @@
+"""The union as a composition: votes in regions and sets → two students that switch → correlations, feedback, matching."""
+
+from jaxtyping import Float32
+from torch import Tensor
+
+from scenewise.methods.union.config import UnionConfig
+from scenewise.parts.labelfree.learning.backbone_choice import pixel_backbone, point_backbone
+from scenewise.parts.labelfree.learning.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
+from scenewise.parts.labelfree.learning.regularisers import FeatureMatch, FeedbackKL, build_correlation
+from scenewise.parts.labelfree.learning.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.learning.sources import Switch
+from scenewise.parts.labelfree.learning.steps import Regulariser
+
+
+def recipe(config: UnionConfig) -> Recipe:
+    """What the trainer needs."""
+    with_pixels = config.pixel_backbone is not None
+    matched = {"match_points": config.match_points, "match_pixels": config.match_pixels if with_pixels else 0.0}
+    matched = {name: weight for name, weight in matched.items() if weight}
+    epochs = (1, config.correlation_from, config.feedback_from, config.switch_from)
+    first, correlation_from, feedback_from, switch_from = phase_starts(epochs, config.published_epochs, config.epochs)
+    supervised = {"points": 1.0, **({"pixels": 1.0} if with_pixels else {}), **matched}
+    phases = [Phase(first, supervised)]
+    if config.levels:
+        phases.append(Phase(correlation_from, {**supervised, "correlation": 1.0}))
+    if config.levels and config.feedback:
+        phases.append(Phase(feedback_from, {**supervised, "correlation": 1.0, "feedback": 1.0}))
+
+    def regularisers(text: Float32[Tensor, "classes dim"], points: int, pixels: int, targets: int) -> tuple[Regulariser, ...]:
+        made: list[Regulariser] = []
+        if "match_points" in matched:
+            made.append(FeatureMatch("points", points, targets))
+        if "match_pixels" in matched:
+            made.append(FeatureMatch("pixels", pixels, targets))
+        if config.levels:
+            correlation = build_correlation(
+                text.shape[1], levels=config.levels, tokens_per_scan=config.tokens, layers=config.layers, heads=config.heads
+            )
+            made.append(correlation)
+            if config.feedback:
+                made.append(FeedbackKL(correlation))
+        return tuple(made)
+
+    sgd = OptimizerSettings("sgd", config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm)
+    return Recipe(
+        name="union",
+        point_labels=PointLabels("set_vote", region_vote=config.region_refined, set_vote=config.vote),
+        build_points=point_backbone(config.backbone, config.width),
+        build_pixels=pixel_backbone(config.pixel_backbone, config.pixel_width),
+        build_regularisers=regularisers,
+        source=Switch(
+            config.switch_shares,
+            switch_from,
+            pool_points="segments" if config.vote_predictions else "none",
+            pool_pixels=config.vote_predictions,
+            min_region=config.min_region,
+        ),
+        schedule=Schedule(tuple(phases), combine=config.combine),
+        voxel=config.voxel,
+        batch_scans=config.batch_scans,
+        epochs=config.epochs,
+        points_optimizer=sgd,
+        pixels_optimizer=sgd if with_pixels else None,
+        extra_optimizer=OptimizerSettings(
+            "adamw", config.transformer_learning_rate, weight_decay=config.transformer_weight_decay
+        ),
+        views_per_step=config.views_per_step,
+        augmentation=config.augmentation,
+        config=settings_as_json(config),
+    )
