@@ -2,7 +2,8 @@
 
 One optimisation step of all ranks together equals the step of a single process on the same batch.  Three things make it so: a
 loss is divided by the number of rows of all ranks, not of one; batch statistics and tokens cross ranks with a gradient; and
-gradients are summed.  Started by ``torchrun``, which sets ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT``.
+gradients are summed.  Started by ``torchrun``, which sets ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and
+``MASTER_PORT``.
 """
 
 import os

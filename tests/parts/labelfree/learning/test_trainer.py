@@ -93,7 +93,7 @@ def test_rates_fall_by_half_a_cosine_and_losses_are_averaged():
     first = reports[0]
     assert first.loss == pytest.approx((1.0 * first.terms["points"] + 0.5 * first.terms["spread"]) / 1.5)
     assert first.figures["share/clip/points"] == 1.0 and 1 / 3 <= first.figures["largest_class/labels/points"] <= 1
-    assert first.figures["spread/gathered"] == 5.0
+    assert first.figures["spread/gathered"] in (4.0, 6.0)
     assert 0 < reports[-1].seconds_preparing < reports[-1].seconds
 
 

@@ -49,7 +49,7 @@ class TinyPixels(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 6, 3, stride=2, padding=1)
+        self.conv = nn.Conv2d(3, 6, 3, stride=2, padding=1, bias=False)
         self.norm = BatchNorm(6)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -69,9 +69,13 @@ class Spread:
         return {"layer": self.layer}
 
     def __call__(self, context: StepContext) -> LossTerm:
-        latent = context.outputs["points"].latent
-        rows, _ = context.gather(latent[:5])
-        return LossTerm((self.layer(latent[:5]) * rows.mean(0)[:2]).square().sum(), 5, {"gathered": float(len(rows))})
+        begins = context.batch.first_point[:-1]
+        mine = context.outputs["points"].latent[torch.cat([begins, begins + 7])]
+        rows, begin = context.gather(mine)
+        assert torch.equal(rows[begin : begin + len(mine)], mine)
+        # Every row looks at the rows of all scans, as attention over the batch does.
+        weights = (mine @ rows.T).softmax(1)
+        return LossTerm(self.layer(weights @ rows).square().sum(), len(mine), {"gathered": float(len(rows))})
 
 
 def tiny_scan(seed: int, points: int = 120, views: int = 3) -> TrainingScan:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, cast, final, runtime_checkable
+from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float32, Int64
@@ -24,9 +24,9 @@ from scenewise.engine.distribution import ALONE, Ranks
 from scenewise.engine.randomness import keyed_generator, keyed_seed
 from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.networks.batch_norm import reduce_statistics
-from scenewise.parts.labelfree.learning.augmentation import BatchMember, FixedLabels, training_batch
+from scenewise.parts.labelfree.learning.augmentation import BatchMember, training_batch
 from scenewise.parts.labelfree.learning.batches import TrainingBatch
-from scenewise.parts.labelfree.learning.fixed_labels import fixed_labels
+from scenewise.parts.labelfree.learning.fixed_labels import FixedLabels, fixed_labels
 from scenewise.parts.labelfree.learning.recipes import OptimizerSettings, Recipe
 from scenewise.parts.labelfree.learning.scans import TrainingScan
 from scenewise.parts.labelfree.learning.sources import SOURCES, cross_entropy
@@ -263,7 +263,7 @@ class LabelFreeTrainer:
             if not math.isfinite(values["loss"]):
                 raise self._diverged("the loss", epoch, batch, values)
             if total.requires_grad:
-                self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+                self._scaler.scale(total).backward()
         figures = self._move(epoch, batch, values)
         if detailed:
             figures |= self._figures(context, terms)
@@ -312,7 +312,7 @@ class LabelFreeTrainer:
         terms: dict[str, LossTerm] = {}
         for name in self.recipe.schedule.at(context.epoch):
             if name in CROSS_ENTROPIES:
-                terms[name] = cross_entropy(context, cast(Modality, name))
+                terms[name] = cross_entropy(context, name)
             else:
                 terms[name] = by_name[name](context)
         return terms
@@ -567,7 +567,7 @@ def _set_precision(network: nn.Module, precision: Precision, device: torch.devic
         raise ConventionError("precision", expected="float32 or bfloat16 on a CPU", got=precision)
     for module in network.modules():
         if hasattr(module, "precision"):
-            module.precision = "bfloat16"
+            setattr(module, "precision", "bfloat16")  # noqa: B010 — modules declare it each for themselves
 
 
 @contextmanager
