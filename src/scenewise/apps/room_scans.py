@@ -1,17 +1,19 @@
 """Procedural rooms written as ScanNet scenes: the same files, the same reader."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
 from scenewise.engine.progress import NullProgress, Progress
+from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.rgbd import RgbdFrame
+from scenewise.io.scan_data_sets import SCANS_FOLDER, read_data_set_description, write_scan_data_set
 from scenewise.io.scannet import NYU40_NAMES, write_scannet_scene
 from scenewise.scenes.meshes import TriangleMesh
 from scenewise.scenes.partitions import Partition
-from scenewise.worlds.captures import DEFAULT_FOV_DEG, photograph, room_cameras, truth
+from scenewise.worlds.captures import DEFAULT_FOV_DEG, LICENCE, photograph, room_cameras, truth
 from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.meshes import room_mesh
 from scenewise.worlds.rooms import furnished_room
@@ -82,3 +84,69 @@ def write_room_scan(
             instance_ids=None if segment is None else surface.instance_ids,
             instance_names=[thing.class_name for thing in room.objects],
         )
+
+
+def room_scan_name(seed: int) -> str:
+    """Of the room of a seed."""
+    return f"room{seed:07d}"
+
+
+def write_room_data_set(
+    folder: Path,
+    train: Sequence[int],
+    test: Sequence[int],
+    validation: Sequence[int] = (),
+    *,
+    frames: int = 12,
+    width: int = 160,
+    height: int = 120,
+    spacing: float = 0.04,
+    segment: Callable[[TriangleMesh], Partition] | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Rooms as a data set in ScanNet's layout with its own classes and splits; a stopped run goes on with the room it was at.
+
+    Learn from ``LEARNING_SEEDS``, choose settings on ``VALIDATION_SEEDS`` and report ``BENCHMARK_SEEDS``
+    (:mod:`scenewise.worlds.seeds`): the embedded teacher was trained on other rooms.
+
+    Args:
+        folder: of the data set.
+        train: seeds.
+        test: seeds, others than those.
+        validation: seeds, others than those.
+        frames: views of a room.
+        width: of a picture, pixels.
+        height: of a picture, pixels.
+        spacing: of the mesh's vertices, metres.
+        segment: see :func:`write_room_scan`.
+        progress: where to report.
+
+    Raises:
+        ConventionError: a seed twice.
+        DataFormatError: the folder holds rooms that were made with other settings.
+    """
+    splits = {"train": list(train), "val": list(validation), "test": list(test)}
+    seeds = [seed for split in splits.values() for seed in split]
+    if len(set(seeds)) != len(seeds):
+        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
+        raise ConventionError("seeds of rooms", expected="each in one split", got=f"{twice} twice")
+    made_with = {"frames": frames, "width": width, "height": height, "spacing": spacing, "segments": segment is not None}
+    before = read_data_set_description(folder)
+    if before is not None and before.get("rooms") != made_with:
+        raise DataFormatError(
+            folder, expected=f"rooms made with {made_with}", got=str(before.get("rooms")), fix="choose another folder"
+        )
+    write_scan_data_set(
+        folder,
+        {split: [room_scan_name(seed) for seed in chosen] for split, chosen in splits.items()},
+        CLASS_NAMES,
+        nyu40_of_class_ids(np.arange(len(CLASS_NAMES))).tolist(),
+        LICENCE,
+        {"rooms": made_with},
+    )
+    with (NullProgress() if progress is None else progress).stage("rooms", len(seeds)) as stage:
+        for seed in seeds:
+            path = folder / SCANS_FOLDER / room_scan_name(seed)
+            if not path.exists():  # a room appears only when all of it is written
+                write_room_scan(seed, path, frames=frames, width=width, height=height, spacing=spacing, segment=segment)
+            stage.advance()

@@ -275,6 +275,18 @@ def read_nuscenes(path: Path, sample: str | None = None, *, background: Backgrou
     )
 
 
+def read_lidar_sweep(
+    path: str | Path,
+) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n"], Float32[np.ndarray, "n"]]:
+    """Points in the LiDAR's frame, intensity (0 … 255) and ring of a ``.pcd.bin`` file by itself.
+
+    Raises:
+        DataFormatError: no whole number of points, or values that are not finite.
+    """
+    sweep = _read_sweep(Path(path))
+    return np.ascontiguousarray(sweep[:, :3]), np.ascontiguousarray(sweep[:, 3]), np.ascontiguousarray(sweep[:, 4])
+
+
 def read_nuscenes_capture(path: Path, *, background: Background | None = None) -> Capture:
     """The first keyframe's capture; a warning says so where there are more."""
     count = len(list_nuscenes_keyframes(path))
