@@ -92,8 +92,7 @@ def run_arm(arm: Arm, seeds: Sequence[int], cache: Path, *, report: Callable[[st
     """
     outcomes = []
     for seed in seeds:
-        described = json.dumps({"arm": arm.name, "seed": seed, "config": arm.config}, sort_keys=True)
-        path = cache / f"{arm.name}_{seed}_{hashlib.sha256(described.encode()).hexdigest()[:16]}.json"
+        path = outcome_path(arm, seed, cache)
         if path.exists():
             outcomes.append(_read_outcome(path))
             report(f"{arm.name}, seed {seed}: kept from before: {_figures(outcomes[-1])}")
@@ -104,6 +103,12 @@ def run_arm(arm: Arm, seeds: Sequence[int], cache: Path, *, report: Callable[[st
         outcomes.append(outcome)
         report(f"{arm.name}, seed {seed}: {_figures(outcome)} ({time.monotonic() - started:.0f} s)")
     return outcomes
+
+
+def outcome_path(arm: Arm, seed: int, cache: Path) -> Path:
+    """Where the outcome of an arm is kept; its name changes with the arm's configuration."""
+    described = json.dumps({"arm": arm.name, "seed": seed, "config": arm.config}, sort_keys=True)
+    return cache / f"{arm.name}_{seed}_{hashlib.sha256(described.encode()).hexdigest()[:16]}.json"
 
 
 def _read_outcome(path: Path) -> Outcome:
