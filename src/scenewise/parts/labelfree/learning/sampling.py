@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Int64
@@ -75,7 +76,7 @@ def sample_tokens(
     generators = scan_generators(generator, range(len(bounds) - 1) if scans is None else scans)
     rows = [
         begin + _proportional(segments[begin:end], eligible[begin:end], tokens_per_scan, own)
-        for begin, end, own in zip(bounds, bounds[1:], generators, strict=True)
+        for (begin, end), own in zip(pairwise(bounds), generators, strict=True)
     ]
     scan = torch.repeat_interleave(
         torch.arange(len(rows), device=segments.device), torch.tensor([len(some) for some in rows], device=segments.device)

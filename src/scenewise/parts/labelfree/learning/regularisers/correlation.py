@@ -144,7 +144,7 @@ def build_correlation(
     tokens_per_scan: int = 1024,
     layers: int = 3,
     heads: int = 8,
-    mlp_ratio: float = 4.0,
+    mlp_ratio: int = 4,
     layer_form: LayerForm = "vit",
     position_code: PositionCode | None = None,
     metres_per_voxel: float | None = None,
