@@ -64,7 +64,8 @@ def test_upper_right_cell_sees_the_upper_right_pixels():
     with torch.no_grad():
         difference = (network(images) - network(changed)).abs().sum(1)[0]
     assert difference.shape == (8, 20)
-    assert divmod(int(difference.argmax()), 20) == (0, 19)
+    quarters = difference.unflatten(0, (2, 4)).unflatten(2, (2, 10)).mean((1, 3))
+    assert quarters[0, 1] > 1.5 * quarters.flatten()[[0, 2, 3]].max()  # those hear of it by the picture's mean
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 3, 24, 40)])

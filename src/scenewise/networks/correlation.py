@@ -79,9 +79,11 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int, lengths: tuple[int, ...
     if len(set(lengths)) == 1:
         q, k, v = (_heads_apart(part.unflatten(0, (len(lengths), -1)), heads) for part in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2).flatten(0, 1)
-    groups = zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
-    apart = [tuple(_heads_apart(part, heads)[None] for part in group) for group in groups]
-    return torch.cat([F.scaled_dot_product_attention(*group)[0].transpose(0, 1).flatten(1) for group in apart])
+    attended = [
+        F.scaled_dot_product_attention(_heads_apart(a, heads)[None], _heads_apart(b, heads)[None], _heads_apart(c, heads)[None])
+        for a, b, c in zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
+    ]
+    return torch.cat([group[0].transpose(0, 1).flatten(1) for group in attended])
 
 
 def _small(layer: nn.Linear, scale: float = 1.0) -> nn.Linear:

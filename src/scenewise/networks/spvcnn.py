@@ -108,7 +108,7 @@ class SPVCNN(nn.Module):
             raised = self.ups[step](features, grid)
             return self.decoders[step](torch.cat([raised, down[3 - step]], dim=1), grid)
 
-        x = mean_in_voxels(cloud.inputs.to(self.point_layers[0].linear.weight.dtype), levels[0])
+        x = mean_in_voxels(cloud.inputs.to(next(self.parameters()).dtype), levels[0])
         for layer in self.stem:
             x = layer(x, levels[0].grid)
         z0 = to_points(x, 0)
