@@ -72,9 +72,9 @@ def read_scan_data_set(path: Path, split: str | None = None) -> ScanDataSet:
         DataFormatError: no such split, or scans without folder, pictures, poses or mesh: one error that names the first of them
             and says how many there are.
     """
-    classes, nyu40, licence, more = SCANNET20_NAMES, SCANNET20_NYU40, LICENCE, {}
+    description: _Description = (SCANNET20_NAMES, SCANNET20_NYU40, LICENCE, {})
     if is_file(path / DESCRIPTION_FILE):
-        classes, nyu40, licence, more = _read_description(path / DESCRIPTION_FILE)
+        description = _read_description(path / DESCRIPTION_FILE)
     present = dict(_scans_in(path))
     names = tuple(sorted(present)) if split is None else _names_of_split(path, split)
     if not names:
@@ -91,7 +91,7 @@ def read_scan_data_set(path: Path, split: str | None = None) -> ScanDataSet:
             got=f"{len(lacking)} incomplete. {shown}" + (" …" if len(lacking) > _NAMED_AT_MOST else ""),
             fix=fix,
         )
-    return ScanDataSet(path, tuple((name, present[name]) for name in names), split, classes, nyu40, licence, more)
+    return ScanDataSet(path, tuple((name, present[name]) for name in names), split, *description)
 
 
 def write_scan_data_set(
@@ -168,7 +168,10 @@ def _problem(root: Path, name: str, folder: Path | None) -> str | None:
     return None
 
 
-def _read_description(path: Path) -> tuple[tuple[str, ...], tuple[int, ...], str, dict[str, Any]]:
+_Description = tuple[tuple[str, ...], tuple[int, ...], str, dict[str, Any]]
+
+
+def _read_description(path: Path) -> _Description:
     fields = read_json_object(path)
     classes, nyu40 = fields.texts("classes"), tuple(fields.integers("nyu40"))
     licence, more = fields.text("licence"), fields.mapping("more")

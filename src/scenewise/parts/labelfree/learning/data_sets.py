@@ -71,6 +71,12 @@ _CODE_DIM = 64
 
 Truth = Int64[np.ndarray, "n"]
 FrameTruth = Int64[np.ndarray, "height width"]
+Renumbering = Int64[np.ndarray, "classes_and_one"]
+FrameTruths = Callable[[str], FrameTruth | None]
+
+
+def _unknown(name: str) -> FrameTruth | None:
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------------ sources
@@ -119,10 +125,14 @@ class ScannetScan:
         scene = self._scene()
         return None if scene.labels_path is None else self._classes(scene.nyu40_ids())
 
-    def frame_truth(self, frame_name: str) -> FrameTruth | None:
-        frame = next((frame for frame in self._scene().capture.frames if frame.name == frame_name), None)
-        ids = None if frame is None else read_scannet_frame_labels(frame)
-        return None if ids is None else self._classes(ids)
+    def frame_truths(self) -> FrameTruths:
+        frames = {frame.name: frame for frame in self._scene().capture.frames}
+
+        def of_frame(name: str) -> FrameTruth | None:
+            ids = read_scannet_frame_labels(frames[name]) if name in frames else None
+            return None if ids is None else self._classes(ids)
+
+        return of_frame
 
     def _scene(self) -> ScannetScene:
         return read_scannet(self.folder)
@@ -172,8 +182,8 @@ class NuscenesScan:
         ids = read_nuscenes(self.root, self.token).class_ids
         return None if ids is None else ids.astype(np.int64)
 
-    def frame_truth(self, frame_name: str) -> FrameTruth | None:
-        return None
+    def frame_truths(self) -> FrameTruths:
+        return _unknown
 
 
 @dataclass(frozen=True)
@@ -212,9 +222,9 @@ class CaptureScan:
     def truth(self) -> Truth | None:
         return None
 
-    def frame_truth(self, frame_name: str) -> FrameTruth | None:
-        frame = next((frame for frame in open_capture(self.folder).frames if frame.name == frame_name), None)
-        return None if frame is None else read_class_ids(frame)
+    def frame_truths(self) -> FrameTruths:
+        frames = {frame.name: frame for frame in open_capture(self.folder).frames}
+        return lambda name: read_class_ids(frames[name]) if name in frames else None
 
 
 @dataclass(frozen=True)
@@ -252,8 +262,8 @@ class SceneScan:
     def truth(self) -> Truth | None:
         return None
 
-    def frame_truth(self, frame_name: str) -> FrameTruth | None:
-        return None
+    def frame_truths(self) -> FrameTruths:
+        return _unknown
 
 
 @dataclass(frozen=True)
@@ -304,8 +314,8 @@ class CloudScan:
         is_kitti = self.path.suffix.lower() == ".bin" and not self.path.name.lower().endswith(_NUSCENES_ENDING)
         return read_semantickitti_scan(self.path).class_ids if is_kitti else None
 
-    def frame_truth(self, frame_name: str) -> FrameTruth | None:
-        return None
+    def frame_truths(self) -> FrameTruths:
+        return _unknown
 
 
 def open_training_data(path: str | Path, split: str | None = None) -> Sequence[ScanSource]:
@@ -362,17 +372,22 @@ def truth_of_scan(source: ScanSource, vocabulary: Vocabulary) -> Truth | None:
     return None if ids is None else _renumbering(source.class_names, vocabulary)[ids]
 
 
-def frame_truths(
-    sources: Sequence[ScanSource], vocabulary: Vocabulary
-) -> Callable[[str], Int64[np.ndarray, "height width"] | None]:
-    """The class of each pixel by ``scan/frame``, in the ids of a vocabulary: what :class:`NoisyTruth` errs from."""
+def frame_truths(sources: Sequence[ScanSource], vocabulary: Vocabulary) -> FrameTruths:
+    """The class of each pixel by ``scan/frame``, in the ids of a vocabulary: what
+    :class:`~scenewise.teachers.noisy_truth.NoisyTruth` errs from.  One scan at a time is kept open."""
     by_name = {source.name: source for source in sources}
-    tables = {source.name: _renumbering(source.class_names, vocabulary) for source in sources}
+    opened: dict[str, tuple[FrameTruths, Renumbering]] = {}
 
-    def of_frame(name: str) -> Int64[np.ndarray, "height width"] | None:
+    def of_frame(name: str) -> FrameTruth | None:
         scan, _, frame = name.partition("/")
-        ids = by_name[scan].frame_truth(frame) if scan in by_name else None
-        return None if ids is None else tables[scan][ids]
+        if scan not in by_name:
+            return None
+        if scan not in opened:
+            opened.clear()
+            opened[scan] = by_name[scan].frame_truths(), _renumbering(by_name[scan].class_names, vocabulary)
+        of_scan, table = opened[scan]
+        ids = of_scan(frame)
+        return None if ids is None else table[ids]
 
     return of_frame
 
@@ -537,7 +552,7 @@ def _check_inputs(summaries: Sequence[ScanSummary]) -> None:
         )
 
 
-def _renumbering(names: Sequence[str], vocabulary: Vocabulary) -> Int64[np.ndarray, "classes_and_one"]:
+def _renumbering(names: Sequence[str], vocabulary: Vocabulary) -> Renumbering:
     """Class id in the vocabulary per own id; the last entry, which −1 finds, is −1."""
     table = np.full(len(names) + 1, -1, dtype=np.int64)
     known = {_folded(word): index for index, words in enumerate(vocabulary.phrases) for word in words}

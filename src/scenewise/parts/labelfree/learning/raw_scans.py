@@ -75,6 +75,6 @@ class ScanSource(Protocol):
         """Index into ``class_names`` per point, −1 = not scored; None where nobody knows."""
         ...
 
-    def frame_truth(self, frame_name: str) -> Int64[np.ndarray, "height width"] | None:
-        """The same per pixel of a frame."""
+    def frame_truths(self) -> Callable[[str], Int64[np.ndarray, "height width"] | None]:
+        """Of each pixel by a frame's name, read when it is asked for; None where nobody knows."""
         ...
