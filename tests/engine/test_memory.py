@@ -1,5 +1,8 @@
 """Memory estimates and the caps that follow from budgets."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -56,3 +59,24 @@ def test_splat_training_estimate_covers_what_a_store_holds() -> None:
         gradients = sum(field.store[name].nbytes for name in field.store)
         assert estimate.per_gaussian["parameters"] * len(field.store) >= 2 * (field.store.bytes + gradients) * 0.9
     assert torch.equal(field.store["shN"], torch.zeros(150, 15, 3))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of the GNU C library")
+def test_freed_memory_is_kept() -> None:
+    # In a process of its own, because the setting lasts.  Faults count pages touched for the first time: 16 MB are 4096 of them.
+    code = (
+        "import resource, numpy, sys; from scenewise.engine.memory import keep_freed_memory\n"
+        "taken = keep_freed_memory() if sys.argv[1] == 'keep' else True\n"
+        "numpy.ones(1 << 21); before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(5): numpy.ones(1 << 21)\n"
+        "print(taken, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    faults = {}
+    for choice in ("keep", "default"):
+        taken, count = subprocess.run(
+            [sys.executable, "-c", code, choice], capture_output=True, text=True, check=True
+        ).stdout.split()
+        if taken != "True":
+            pytest.skip("not the GNU C library")
+        faults[choice] = int(count)
+    assert faults["keep"] < 100 < faults["default"]

@@ -35,6 +35,27 @@ def peak_resident_bytes() -> int:
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024
 
 
+def keep_freed_memory() -> bool:
+    """Makes the C library keep what large arrays free for the next ones, for the rest of this process.
+
+    By default every array beyond some hundred kilobytes is fetched from the operating system and given back, and each of its
+    pages is cleared again at first touch.  Training allocates the same activations at every step: this saves a sparse network's
+    step 10 to 30 %.  In exchange the process stays as large as it once was.
+
+    Returns:
+        Whether it took effect: only with the GNU C library.
+    """
+    import ctypes
+
+    trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1  # malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another C library; Windows wants a name
+        return False
+    # Old releases refuse thresholds beyond half a heap, 32 MiB.
+    return bool((mallopt(mmap_threshold, most) or mallopt(mmap_threshold, 32 << 20)) and mallopt(trim_threshold, most))
+
+
 @dataclass(frozen=True)
 class MemoryEstimate:
     """What a run will need, as a sum of named parts.

@@ -9,7 +9,7 @@ from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from scenewise.errors import ShapeError
-from scenewise.kernels.sparse_conv import reference
+from scenewise.kernels.sparse_conv import native, reference
 from scenewise.kernels.sparse_conv.keys import check, keys_from_coords
 
 RuleKind = Literal["submanifold", "down", "up"]
@@ -140,8 +140,4 @@ def _voxel_kernels(coords: Tensor) -> Any:
 
 def native_kernels() -> Any:
     """The compiled backend's module, or None where it cannot run."""
-    try:
-        from scenewise.kernels.sparse_conv import native
-    except ImportError:
-        return None
     return native if native.is_available() else None

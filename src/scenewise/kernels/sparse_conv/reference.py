@@ -11,14 +11,14 @@ The gradients are written by hand; autograd would keep every gathered copy.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
+from scenewise.kernels.matmul import fast_exact_matmul
 from scenewise.kernels.sparse_conv.keys import axis_bits, batch_bits, keys_from_coords, rows_of
 
 _CHUNK_CPU = 2048  # rows gathered side by side: 27 × 32 floats each, which stay in the second-level cache
@@ -159,7 +159,7 @@ def convolve(
         weight = weight.transpose(1, 2)
     if bfloat16:
         features, weight = _rounded(features), _rounded(weight)
-    with _fastest_exact_matmul(features):
+    with fast_exact_matmul(features.device):
         if _takes_table(rule, weight.shape[1], weight.shape[2]):
             return _convolve_by_table(features, weight, rule)
         out = features.new_zeros((rule.num_outputs, weight.shape[2]), dtype=_sum_dtype(features))
@@ -178,7 +178,7 @@ def weight_gradient(
     if bfloat16:
         features, gradient = _rounded(features), _rounded(gradient)
     c_in, c_out = features.shape[1], gradient.shape[1]
-    with _fastest_exact_matmul(features):
+    with fast_exact_matmul(features.device):
         if _takes_table(rule, c_in, c_out):
             return _weight_gradient_by_table(features, gradient, rule)
         out = features.new_zeros((rule.num_offsets, c_in, c_out), dtype=_sum_dtype(features))
@@ -235,38 +235,3 @@ def _mm(left: Tensor, right: Tensor) -> Tensor:
     if left.dtype == torch.bfloat16:
         return torch.mm(left, right, out_dtype=torch.float32)
     return torch.mm(left, right)
-
-
-@cache
-def _onednn_is_exact() -> bool:
-    """Whether the "medium" setting multiplies float32 on the CPU with float32-sized errors.
-
-    The setting allows bfloat16 but does not demand it: without AMX, torch hands the product to oneDNN, which keeps float32 and
-    is twice as fast as MKL on AMD processors.  Where rounding is seen (or AMX is there) it is not used.
-    """
-    if torch.cpu._is_amx_tile_supported():  # type: ignore[no-untyped-call]
-        return False
-    generator = torch.Generator().manual_seed(0)
-    left, right = torch.randn(256, 256, generator=generator), torch.randn(256, 256, generator=generator)
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        product = left @ right
-    finally:
-        torch.set_float32_matmul_precision(before)
-    exact = left.double() @ right.double()
-    return float((product.double() - exact).norm() / exact.norm()) < 2e-6
-
-
-@contextmanager
-def _fastest_exact_matmul(features: Tensor) -> Iterator[None]:
-    """Within: the fastest float32 product of this processor that is exact."""
-    if features.device.type != "cpu" or features.dtype != torch.float32 or not _onednn_is_exact():
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
