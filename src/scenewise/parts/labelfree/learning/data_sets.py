@@ -318,12 +318,16 @@ class CloudScan:
         return _unknown
 
 
-def open_training_data(path: str | Path, split: str | None = None) -> Sequence[ScanSource]:
+def open_training_data(
+    path: str | Path, split: str | None = None, *, max_points: int = _MADE_POINTS, seed: int = 0
+) -> Sequence[ScanSource]:
     """The scans in a folder or file; none of them is read yet, but those of a data set are checked for completeness.
 
     Args:
         path: see the module.
         split: "train", "val", "test" or a list in ``splits/``; for folders of several scans only.
+        max_points: of a capture without points, where they are made from depth or from matches.
+        seed: of that.
 
     Raises:
         DataFormatError: nothing that can be read, an incomplete data set, or a split of something that has none.
@@ -352,7 +356,7 @@ def open_training_data(path: str | Path, split: str | None = None) -> Sequence[S
             for index, (scene, token) in enumerate(list_nuscenes_keyframes(path))
         )
     elif is_capture(path):
-        return (CaptureScan(path, name, tuple(read_class_names(path) or ())),)
+        return (CaptureScan(path, name, tuple(read_class_names(path) or ()), max_points, seed),)
     raise DataFormatError(
         path,
         expected="a folder of scans (scans/scene0000_00/ …), a capture, a scene folder, or a cloud ("
@@ -457,7 +461,7 @@ def prepare_data(
             fingerprint = scan_fingerprint(raw, instruments, settings)
             summary = cache.find(source.name, fingerprint)
             if summary is None:
-                prepared = prepare_scan(raw, instruments, settings, progress)
+                prepared = prepare_scan(raw, instruments, settings, progress, is_alone=len(sources) == 1)
                 cache.keep(prepared, fingerprint)
                 summary = prepared.summary
             else:

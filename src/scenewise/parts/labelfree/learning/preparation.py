@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32
+from jaxtyping import Float32, Float64, Int32, UInt8
 
 from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.progress import NullProgress, Progress
@@ -63,8 +63,6 @@ class PreparationSettings:
         regions: 2D sets of each picture: "slic", "felzenszwalb", "sam:NAME"; None for none.
         targets: frozen features; see :mod:`scenewise.parts.labelfree.learning.feature_targets`; None for none.
         pictures: keep the pictures for a 2D student.
-        max_points: where points have to be made from depth or from matches.
-        seed: of that.
     """
 
     picture_width: int = 320
@@ -78,11 +76,9 @@ class PreparationSettings:
     regions: str | None = None
     targets: str | None = None
     pictures: bool = True
-    max_points: int = 200_000
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("picture_width", "most_views", "max_points", "segment_min_size"):
+        for name in ("picture_width", "most_views", "segment_min_size"):
             if getattr(self, name) < 1:
                 raise ConventionError(name, expected="at least 1", got=getattr(self, name))
         if self.depth_tolerance is not None and not 0 < self.depth_tolerance < np.inf:
@@ -248,18 +244,24 @@ def fingerprint_of_settings(instruments: Instruments, settings: PreparationSetti
 
 
 def prepare_scan(
-    raw: RawScan, instruments: Instruments, settings: PreparationSettings, progress: Progress | None = None
+    raw: RawScan,
+    instruments: Instruments,
+    settings: PreparationSettings,
+    progress: Progress | None = None,
+    *,
+    is_alone: bool = True,
 ) -> PreparedScan:
     """Everything learning needs of a scan; its points keep their number and order.
 
-    The teacher sees the photographs in full, under the name ``scan/frame`` first and then under the frame's own.  Confidences
-    are rounded to float16, as they are kept on the disk.
+    The teacher sees the photographs in full, under the name ``scan/frame``.  Confidences are rounded to float16, as they are kept
+    on the disk.
 
     Args:
         raw: the scan.
         instruments: who is asked.
         settings: how.
         progress: where to report; one stage for the views.
+        is_alone: whether it is the only scan, so that frames may also be known to the teacher by their own names.
 
     Raises:
         ConventionError: no pictures, no answer to any of them, no point visible in any, or segments that cannot be had.
@@ -271,7 +273,8 @@ def prepare_scan(
     with progress.stage(f"views of {raw.name}", len(frames)) as stage:
         for frame in frames:
             small = _small(frame, settings.picture_width)
-            view = _view(raw.name, frame, small, instruments, settings)
+            names = (f"{raw.name}/{frame.name}", *((frame.name,) if is_alone else ()))
+            view = _view(frame, names, small, instruments, settings)
             if view is None:
                 lacking.append(frame.name)
             else:
@@ -333,11 +336,12 @@ def _small(frame: Frame, width: int) -> Frame:
     return frame.resized(width, max(1, round(camera.height * width / camera.width)))
 
 
-def _view(scan_name: str, frame: Frame, small: Frame, instruments: Instruments, settings: PreparationSettings) -> ScanView | None:
+def _view(
+    frame: Frame, names: tuple[str, ...], small: Frame, instruments: Instruments, settings: PreparationSettings
+) -> ScanView | None:
     """One picture with the teacher's answer; None where the teacher or the target has nothing for it."""
     assert frame.load_image is not None
     image = frame.load_image()
-    names = (f"{scan_name}/{frame.name}", frame.name)
     field = _answer(instruments.teacher, image, names)
     if field is None:
         return None
@@ -375,7 +379,7 @@ def _answer(teacher: Teacher, image: ImageU8, names: tuple[str, ...]) -> DenseFi
     return next((field for name in names if (field := teacher.dense(image, name)) is not None), None)
 
 
-def _resized(image: ImageU8, small: Frame) -> ImageU8:
+def _resized(image: ImageU8, small: Frame) -> UInt8[np.ndarray, "rows columns 3"]:
     """What ``small`` would decode, without decoding the photograph twice."""
     from PIL import Image
 
@@ -383,7 +387,9 @@ def _resized(image: ImageU8, small: Frame) -> ImageU8:
     return np.ascontiguousarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
-def _regions(source: RegionSource, image: ImageU8, picture: ImageU8) -> Int32[np.ndarray, "height width"]:
+def _regions(
+    source: RegionSource, image: ImageU8, picture: UInt8[np.ndarray, "rows columns 3"]
+) -> Int32[np.ndarray, "rows columns"]:
     """Sets of the picture's pixels; −1 in holes.  A SAM looks at the photograph, what cuts by colour at the picture."""
     if not source.name.startswith(SAM_PREFIX) or image.shape == picture.shape:
         return source.regions(picture).ids
