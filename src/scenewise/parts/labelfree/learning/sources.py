@@ -263,13 +263,16 @@ def cross_entropy(context: StepContext, modality: Modality, scale: float = 1.0) 
         The term; its figure "accuracy" is the share of rows whose class the student says already.
     """
     rows = context.supervision[modality]
-    # Half precision would round sums of thousands of terms.
-    logits = student_logits(context, modality)[rows.element]
-    logits = (logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits) * scale
+    logits = summable(student_logits(context, modality)[rows.element]) * scale
     extra: dict[str, float] = {}
     if len(rows):
         extra["accuracy"] = float((logits.detach().argmax(dim=1) == rows.class_ids).float().mean())
     return LossTerm(cross_entropy_of_scores(logits, rows.class_ids), len(rows), extra)
+
+
+def summable(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The same in float32 where they are in half precision, which would round sums of thousands of terms or overflow."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def largest_class_share(rows: Supervision, num_classes: int) -> float:

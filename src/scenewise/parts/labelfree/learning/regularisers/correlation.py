@@ -12,7 +12,7 @@ from scenewise.errors import ConventionError
 from scenewise.networks.correlation import CorrelationTransformer, LayerForm, PositionCode
 from scenewise.parts.labelfree.learning.equations import cross_entropy_of_scores, inner_products
 from scenewise.parts.labelfree.learning.sampling import Tokens, sample_tokens
-from scenewise.parts.labelfree.learning.sources import mode_of_groups
+from scenewise.parts.labelfree.learning.sources import mode_of_groups, summable
 from scenewise.parts.labelfree.learning.steps import LossTerm, StepContext
 from scenewise.parts.labelfree.learning.supervision import Supervision
 
@@ -89,11 +89,11 @@ class Correlation:
         """
         tokens = self.tokens(context)
         told = tokens.levels if self.deep_supervision else tokens.levels[-1:]
-        scores = [_whole(inner_products(level, context.text.to(level.dtype))) for level in told]
+        scores = [inner_products(summable(level), context.text) for level in told]
         total = torch.stack([cross_entropy_of_scores(each, tokens.class_ids) for each in scores]).mean()
         extra: dict[str, float] = {}
         if len(tokens.points):
-            before = inner_products(tokens.before.detach(), context.text.to(tokens.before.dtype))
+            before = inner_products(summable(tokens.before.detach()), context.text)
             for figure, said in (("accuracy", scores[-1].detach()), ("accuracy_before", before)):
                 extra[figure] = float((said.argmax(dim=1) == tokens.class_ids).float().mean())
         return LossTerm(total, len(tokens.points), extra)
@@ -183,8 +183,3 @@ def point_classes(rows: Supervision, num_points: int, num_classes: int) -> Int64
     class_ids = torch.full((num_points,), -1, dtype=torch.int64, device=rows.element.device)
     class_ids[rows.element] = rows.class_ids
     return class_ids
-
-
-def _whole(scores: Tensor) -> Tensor:
-    """Half precision would round sums over a thousand tokens."""
-    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores

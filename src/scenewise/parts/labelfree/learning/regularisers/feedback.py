@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Literal, assert_never, final
 
-import torch
 from torch import nn
 
 from scenewise.parts.labelfree.learning.equations import inner_products, posterior_divergence
 from scenewise.parts.labelfree.learning.regularisers.correlation import Correlation
+from scenewise.parts.labelfree.learning.sources import summable
 from scenewise.parts.labelfree.learning.steps import LossTerm, StepContext
 
 Space = Literal["class", "channel"]
@@ -42,11 +42,9 @@ class FeedbackKL:
     def __call__(self, context: StepContext) -> LossTerm:
         """The divergence summed over this step's tokens."""
         tokens = self.correlation.tokens(context)
-        before, after = tokens.before, tokens.after.detach()
+        before, after = summable(tokens.before), summable(tokens.after.detach())
         if self.space == "class":
-            before, after = (inner_products(each, context.text.to(each.dtype)) for each in (before, after))
-        if before.dtype in (torch.float16, torch.bfloat16):
-            before, after = before.float(), after.float()
+            before, after = (inner_products(each, context.text) for each in (before, after))
         if self.direction == "distil":
             total = posterior_divergence(after, before)
         elif self.direction == "literal":

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scenewise.parts.labelfree.learning.sampling import scan_generators
+from scenewise.parts.labelfree.learning.sources import summable
 from scenewise.parts.labelfree.learning.steps import LossTerm, StepContext
 
 MEMBERS = 8
@@ -55,7 +56,7 @@ class GridConsistency:
         """The term over this step's cells; a row is a pair."""
         row, cell = self._cells(context)
         points = context.batch.points
-        features = self.local(context.outputs["points"].latent[points.element[row]])
+        features = summable(self.local(context.outputs["points"].latent[points.element[row]]))
         if not len(row):
             return LossTerm(features.sum(), 0)
         first = torch.cat([cell.new_ones(1, dtype=torch.bool), cell[1:] != cell[:-1]])

@@ -11,6 +11,7 @@ from torch.nn import functional
 from scenewise.errors import ConventionError, ShapeError
 from scenewise.parts.labelfree.learning.batches import PictureBatch, PixelLinks
 from scenewise.parts.labelfree.learning.sampling import scan_generators
+from scenewise.parts.labelfree.learning.sources import summable
 from scenewise.parts.labelfree.learning.steps import LossTerm, StepContext
 from scenewise.parts.labelfree.learning.supervision import Modality
 
@@ -85,7 +86,7 @@ class FeatureMatch:
             student = at_pixels(grid, *_size(_pictures(context)), links)
             other = context.outputs["points"]
             target = other.embedded(links.point) if self.projection is None else other.latent[links.point]
-        target = target.detach().to(student.dtype)
+        student, target = summable(student), summable(target.detach())
         if student.shape != target.shape:
             raise ShapeError(f"targets of {self.name}", expected=f"{student.shape[1]} channels", got=target.shape[1])
         # Padding of a frozen encoder's picture, or a view nothing is known of.
