@@ -1,0 +1,73 @@
+"""CLIP2Scene on procedural rooms nobody trained on; figures and claims in docs/results/clip2scene.json.
+
+    python benchmarks/reproduce/clip2scene.py [--quick] [--full] [--cache build/reproduce/label_free]
+
+Kept outcomes are reused (one file per arm, seed and configuration; a stopped training goes on from its last checkpoint).
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from label_free_arms import (
+    QUICK,
+    Bench,
+    Kept,
+    Sizes,
+    clip2scene_arms,
+    parsed_options,
+    publish,
+    run_full,
+    teacher_arms,
+)
+from scenewise.engine.experiments import paired_claim
+
+
+def main() -> int:
+    """Runs, judges and writes."""
+    started = time.monotonic()
+    options = parsed_options(__doc__, with_full=True)
+    bench = Bench(QUICK if options.quick else Sizes(), options.cache)
+    kept = Kept(options.cache)
+    seeds = list(range(bench.sizes.seeds))
+    teacher_arms(bench, kept)
+    rate = bench.best_rate("clip2scene", kept)
+    for arm in clip2scene_arms(bench, rate).values():
+        kept.run(arm, seeds)
+    run_full(bench, kept, "clip2scene", options)
+
+    mine = kept.of("clip2scene")
+    claims = [
+        paired_claim(
+            "beats_raw_teacher",
+            "from points alone, the 3D student exceeds what the teacher says of each point in one picture",
+            mine,
+            kept.of("raw_teacher_3d") * len(seeds),
+        ),
+        paired_claim(
+            "beats_view_vote",
+            "from points alone, the 3D student exceeds the teacher's vote over all pictures of the room",
+            mine,
+            kept.of("view_vote_3d") * len(seeds),
+        ),
+        paired_claim(
+            "switch_helps",
+            "switching to own predictions exceeds the teacher's labels alone",
+            mine,
+            kept.of("clip2scene_no_switch"),
+        ),
+        paired_claim(
+            "feature_loss_helps",
+            "matching frozen features exceeds the cross entropy alone",
+            mine,
+            kept.of("clip2scene_no_features"),
+        ),
+    ]
+    shown = ["raw_teacher_2d", "view_vote_3d", "set_vote_3d", "clip2scene", "clip2scene_full_width"]
+    return publish("clip2scene", bench, kept, claims, shown, options, started)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""The union of SC-CLIP's teacher, HICL and CNS beside each of them, on rooms nobody trained on; docs/results/union.json.
+
+    python benchmarks/reproduce/union.py [--quick] [--cache build/reproduce/label_free]
+
+Kept outcomes are reused, those of HICL's and CNS's own reproduction too.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from label_free_arms import (
+    QUICK,
+    Bench,
+    Kept,
+    Sizes,
+    clip2scene_arms,
+    cns_arms,
+    hicl_arms,
+    parsed_options,
+    publish,
+    teacher_arms,
+    union_arms,
+)
+from scenewise.engine.experiments import paired_claim
+
+
+def main() -> int:
+    """Runs, judges and writes."""
+    started = time.monotonic()
+    options = parsed_options(__doc__, with_full=False)
+    bench = Bench(QUICK if options.quick else Sizes(), options.cache)
+    kept = Kept(options.cache)
+    seeds = list(range(bench.sizes.seeds))
+    teacher_arms(bench, kept)
+    rates = {method: bench.best_rate(method, kept) for method in ("clip2scene", "hicl", "cns", "union")}
+    single = {
+        **clip2scene_arms(bench, rates["clip2scene"]),
+        **hicl_arms(bench, rates["hicl"], rates["clip2scene"]),
+        **cns_arms(bench, rates["cns"]),
+    }
+    for name in ("clip2scene", "hicl_V", "hicl_V_region_refined", "cns"):
+        kept.run(single[name], seeds)
+    for arm in union_arms(bench, rates["union"]).values():
+        kept.run(arm, seeds)
+
+    best = [max(pair) for pair in zip(kept.of("hicl_V"), kept.of("cns"))]
+    claims = [
+        paired_claim("union_at_least_best", "the union's 3D student exceeds the better of HICL and CNS", kept.of("union"), best),
+        paired_claim(
+            "union_switch_helps",
+            "the union exceeds itself without switching labels",
+            kept.of("union"),
+            kept.of("union_no_switch"),
+        ),
+    ]
+    shown = ["view_vote_3d", "set_vote_3d", "clip2scene", "hicl_V", "cns", "union", "union_no_switch"]
+    return publish("union", bench, kept, claims, shown, options, started)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
