@@ -68,6 +68,11 @@ def test_upper_right_cell_sees_the_upper_right_pixels():
     assert quarters[0, 1] > 1.5 * quarters.flatten()[[0, 2, 3]].max()  # those hear of it by the picture's mean
 
 
+def test_pictures_of_a_batch_do_not_touch():
+    network, images = tiny().eval(), pictures(3, 3, 32, 48)
+    torch.testing.assert_close(network(images)[1:2], network(images[1:2]))
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 3, 24, 40)])
 def test_a_single_picture_trains(shape):
     """Image pooling leaves one row; the smallest picture leaves one cell."""

@@ -74,7 +74,7 @@ def test_named_builders_and_width():
     # The prototype's quarter network had 0.61 million with a 512-d head and a 5³ stem.
     assert parameter_count(quarter) + 33 * 512 + (125 - 27) * 3 * 16 == 614_640
     assert [scaled_planes(p, 0.25) for p in (32, *MINKUNETS["14A"].planes)] == [16, 16, 16, 32, 64, 32, 32, 32, 32]
-    assert scaled_planes(96, 0.5) == 48 and scaled_planes(32, 0.01) == 16
+    assert [scaled_planes(96, 0.5), scaled_planes(96, 0.35), scaled_planes(32, 0.01)] == [48, 48, 16]
 
 
 @pytest.mark.parametrize(("width", "millions"), [(1.0, 21.8), (0.64, 8.8), (0.5, 5.5)])
