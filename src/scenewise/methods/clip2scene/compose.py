@@ -24,9 +24,12 @@ def recipe(config: Clip2SceneConfig) -> Recipe:
     def regularisers(text: Float32[Tensor, "classes dim"], points: int, pixels: int, targets: int) -> tuple[Regulariser, ...]:
         match config.feature_loss:
             case "cosine":
-                return (FeatureMatch("points", points, targets, name="features"),)
+                return (FeatureMatch("points", points, targets, links_per_scan=config.matched_links, name="features"),)
             case "grid":
-                return (GridConsistency(points, text.shape[1], cell_voxels=config.grid_cell / config.voxel, name="features"),)
+                cell = config.grid_cell / config.voxel
+                return (
+                    GridConsistency(points, text.shape[1], cell_voxels=cell, cells_per_scan=config.grid_cells, name="features"),
+                )
             case "none":
                 return ()
             case _:

@@ -38,7 +38,9 @@ class Clip2SceneConfig:
         feature_loss: "cosine": mean(1 − cos) to frozen features (code, ScanNet); "grid": spatial-temporal consistency, pixels
             and points of a cell fused by attention (code, nuScenes; paper, section 3.3); "none".
         feature_weight: of that loss beside the cross entropy; code: 1.
+        matched_links: (point, pixel) pairs of each scan that "cosine" matches in a step, drawn anew; None = all, as in the code.
         grid_cell: edge of its cells in metres; code: 0.1 m, and at most 8 pairs in each.
+        grid_cells: cells of each scan that "grid" takes in a step, drawn anew; None = all, as in the code.
         augmentation: code: any turn about the up axis, mirrored x and y; pictures mirrored.
     """
 
@@ -59,7 +61,9 @@ class Clip2SceneConfig:
     published_epochs: int = 30
     feature_loss: FeatureLoss = "cosine"
     feature_weight: float = 1.0
+    matched_links: int | None = None
     grid_cell: float = 0.1
+    grid_cells: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -77,7 +81,9 @@ PRESETS: Mapping[str, Clip2SceneConfig] = MappingProxyType(
             feature_loss="grid",
         ),
         # 24 small rooms: a quarter of the width, voxels and steps that fit minutes on a CPU.
-        "rooms": Clip2SceneConfig(width=0.25, voxel=0.08, epochs=40, batch_scans=4, clip_norm=10.0),
+        "rooms": Clip2SceneConfig(
+            width=0.25, voxel=0.1, epochs=40, batch_scans=4, matched_links=4096, grid_cells=2048, clip_norm=10.0
+        ),
     }
 )
 """By data set."""

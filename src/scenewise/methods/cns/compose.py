@@ -27,7 +27,7 @@ def recipe(config: CnsConfig) -> Recipe:
     def regularisers(text: Float32[Tensor, "classes dim"], points: int, pixels: int, targets: int) -> tuple[Regulariser, ...]:
         made: list[Regulariser] = []
         if "match_points" in weights:
-            made.append(FeatureMatch("points", points, targets))
+            made.append(FeatureMatch("points", points, targets, links_per_scan=config.matched_links))
         if "match_pixels" in weights:
             made.append(FeatureMatch("pixels", pixels, targets))
         return tuple(made)
@@ -37,7 +37,7 @@ def recipe(config: CnsConfig) -> Recipe:
         name="cns",
         point_labels=PointLabels("pairs", region_vote=config.region_refined),
         build_points=point_backbone(config.backbone, config.width),
-        build_pixels=pixel_backbone(config.pixel_backbone, config.pixel_width),
+        build_pixels=pixel_backbone(config.pixel_backbone, config.pixel_width, config.pixel_stride),
         build_regularisers=regularisers,
         source=Switch(
             config.switch_shares,

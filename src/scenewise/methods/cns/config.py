@@ -25,6 +25,7 @@ class CnsConfig:
         width: multiple of the backbone's channels.
         pixel_backbone: paper: DeepLabV3 on ResNet50; None leaves the 2D student out (an ablation, not in the paper).
         pixel_width: multiple of its channels.
+        pixel_stride: pixels per cell of its grid; DeepLabV3's 8.
         voxel: edge in metres; taken over: 5 cm on ScanNet.
         epochs: of both stages; taken over: 30.
         batch_scans: scans per step over all devices; taken over: 8.
@@ -43,6 +44,7 @@ class CnsConfig:
         min_region: pixels that a region needs to vote on predictions; not told.
         match_points: weight of mean(1 − cos) between projected point features and frozen picture features; paper: 1 (not told).
         match_pixels: the same of the 2D student.
+        matched_links: (point, pixel) pairs of each scan that are matched in a step, drawn anew; None = all, as in the paper.
         augmentation: taken over.
     """
 
@@ -50,6 +52,7 @@ class CnsConfig:
     width: float = 1.0
     pixel_backbone: PixelBackboneName | None = "deeplabv3_resnet50"
     pixel_width: float = 1.0
+    pixel_stride: int = 8
     voxel: float = 0.05
     epochs: int = 30
     batch_scans: int = 8
@@ -68,6 +71,7 @@ class CnsConfig:
     min_region: int = 100
     match_points: float = 1.0
     match_pixels: float = 1.0
+    matched_links: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -75,16 +79,19 @@ PRESETS: Mapping[str, CnsConfig] = MappingProxyType(
     {
         "scannet": CnsConfig(),
         "nuscenes": CnsConfig(voxel=0.1, epochs=20, batch_scans=4, views_per_step=None, switch_from=11, published_epochs=20),
-        # 24 small rooms: narrow students, few pictures and voxels that fit minutes on a CPU.
+        # 24 small rooms: narrow students, few pictures and voxels that fit minutes on a CPU; the other methods' backbone, so that
+        # methods are compared.
         "rooms": CnsConfig(
+            backbone="minkunet14a",
             width=0.25,
             pixel_backbone="deeplab_narrow",
             pixel_width=0.25,
-            voxel=0.08,
+            voxel=0.1,
             epochs=40,
             batch_scans=4,
             views_per_step=4,
             min_region=20,
+            matched_links=4096,
             clip_norm=10.0,
         ),
     }

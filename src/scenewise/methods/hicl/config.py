@@ -101,7 +101,7 @@ PRESETS: Mapping[str, HiclConfig] = MappingProxyType(
         # The phases of a run of 30 epochs are not told; they keep their share of the whole here.
         "nuscenes": HiclConfig(backbone="spvcnn", voxel=0.1, epochs=30),
         # 24 small rooms: a quarter of the width, voxels, tokens and steps that fit minutes on a CPU.
-        "rooms": HiclConfig(width=0.25, voxel=0.08, epochs=40, batch_scans=4, tokens=256, clip_norm=10.0),
+        "rooms": HiclConfig(width=0.25, voxel=0.1, epochs=40, batch_scans=4, tokens=256, clip_norm=10.0),
     }
 )
 """By data set."""

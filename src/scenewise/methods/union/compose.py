@@ -29,7 +29,7 @@ def recipe(config: UnionConfig) -> Recipe:
     def regularisers(text: Float32[Tensor, "classes dim"], points: int, pixels: int, targets: int) -> tuple[Regulariser, ...]:
         made: list[Regulariser] = []
         if "match_points" in matched:
-            made.append(FeatureMatch("points", points, targets))
+            made.append(FeatureMatch("points", points, targets, links_per_scan=config.matched_links))
         if "match_pixels" in matched:
             made.append(FeatureMatch("pixels", pixels, targets))
         if config.levels:
@@ -46,7 +46,7 @@ def recipe(config: UnionConfig) -> Recipe:
         name="union",
         point_labels=PointLabels("set_vote", region_vote=config.region_refined, set_vote=config.vote),
         build_points=point_backbone(config.backbone, config.width),
-        build_pixels=pixel_backbone(config.pixel_backbone, config.pixel_width),
+        build_pixels=pixel_backbone(config.pixel_backbone, config.pixel_width, config.pixel_stride),
         build_regularisers=regularisers,
         source=Switch(
             config.switch_shares,

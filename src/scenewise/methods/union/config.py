@@ -25,6 +25,7 @@ class UnionConfig:
         width: multiple of the backbone's channels.
         pixel_backbone: CNS's.
         pixel_width: multiple of its channels.
+        pixel_stride: pixels per cell of its grid; CNS's.
         voxel: edge in metres.
         epochs: HICL's.
         batch_scans: HICL's.
@@ -49,6 +50,7 @@ class UnionConfig:
         min_region: pixels that a region needs to vote on predictions.
         match_points: weight of feature matching of the 3D student (CNS).
         match_pixels: the same of the 2D student.
+        matched_links: (point, pixel) pairs of each scan that are matched in a step, drawn anew; None = all.
         correlation_from: first epoch of the transformers (HICL).
         feedback_from: first epoch of the feedback (HICL).
         published_epochs: length that these epochs refer to.
@@ -60,6 +62,7 @@ class UnionConfig:
     width: float = 1.0
     pixel_backbone: PixelBackboneName | None = "deeplabv3_resnet50"
     pixel_width: float = 1.0
+    pixel_stride: int = 8
     voxel: float = 0.05
     epochs: int = 120
     batch_scans: int = 8
@@ -84,6 +87,7 @@ class UnionConfig:
     min_region: int = 100
     match_points: float = 1.0
     match_pixels: float = 1.0
+    matched_links: int | None = None
     correlation_from: int = 11
     feedback_from: int = 21
     published_epochs: int = 120
@@ -100,12 +104,13 @@ PRESETS: Mapping[str, UnionConfig] = MappingProxyType(
             width=0.25,
             pixel_backbone="deeplab_narrow",
             pixel_width=0.25,
-            voxel=0.08,
+            voxel=0.1,
             epochs=40,
             batch_scans=4,
             views_per_step=4,
             tokens=256,
             min_region=20,
+            matched_links=4096,
             clip_norm=10.0,
         ),
     }

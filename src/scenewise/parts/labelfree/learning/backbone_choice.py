@@ -40,12 +40,13 @@ def point_backbone(name: BackboneName, width: float) -> Callable[[int], Backbone
     return build
 
 
-def pixel_backbone(name: PixelBackboneName | None, width: float) -> Callable[[], nn.Module] | None:
+def pixel_backbone(name: PixelBackboneName | None, width: float, stride: int = 8) -> Callable[[], nn.Module] | None:
     """A function that makes a new 2D backbone; None where there is to be none.
 
     Args:
         name: which.
         width: multiple of its channels.
+        stride: pixels per cell of its grid.
     """
     if name is None:
         return None
@@ -56,9 +57,9 @@ def pixel_backbone(name: PixelBackboneName | None, width: float) -> Callable[[],
         inner, outer = round(64 * width), round(256 * width)
         match name:
             case "deeplabv3_resnet50":
-                return DeepLab(width=inner, out_channels=outer)
+                return DeepLab(width=inner, out_channels=outer, output_stride=stride)
             case "deeplab_narrow":
-                return deeplab_narrow(width=inner, out_channels=outer)
+                return deeplab_narrow(width=inner, out_channels=outer, output_stride=stride)
             case _:
                 assert_never(name)
 
