@@ -1,6 +1,6 @@
 """CLIP2Scene on procedural rooms nobody trained on; figures and claims in docs/results/clip2scene.json.
 
-    python benchmarks/reproduce/clip2scene.py [--quick] [--full] [--cache build/reproduce/label_free]
+    python benchmarks/reproduce/clip2scene.py [--quick] [--full] [--jobs N] [--cache build/reproduce/label_free]
 
 Kept outcomes are reused (one file per arm, seed and configuration; a stopped training goes on from its last checkpoint).
 """
@@ -12,10 +12,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_free_arms import (
-    QUICK,
-    Bench,
-    Kept,
-    Sizes,
     clip2scene_arms,
     parsed_options,
     publish,
@@ -29,13 +25,12 @@ def main() -> int:
     """Runs, judges and writes."""
     started = time.monotonic()
     options = parsed_options(__doc__, with_full=True)
-    bench = Bench(QUICK if options.quick else Sizes(), options.cache)
-    kept = Kept(options.cache)
+    bench, kept = options.bench()
     seeds = list(range(bench.sizes.seeds))
     teacher_arms(bench, kept)
-    rate = bench.best_rate("clip2scene", kept)
-    for arm in clip2scene_arms(bench, rate).values():
-        kept.run(arm, seeds)
+    rates = bench.best_rates(["clip2scene"], kept)
+    arms = clip2scene_arms(bench, rates["clip2scene"])
+    kept.stage([(arm, seeds) for arm in arms.values()], lambda: bench.ready(["clip2scene"]))
     run_full(bench, kept, "clip2scene", options)
 
     mine = kept.of("clip2scene")

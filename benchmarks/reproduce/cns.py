@@ -1,6 +1,6 @@
 """CNS and what it is without its parts, on procedural rooms nobody trained on; figures and claims in docs/results/cns.json.
 
-    python benchmarks/reproduce/cns.py [--quick] [--cache build/reproduce/label_free]
+    python benchmarks/reproduce/cns.py [--quick] [--jobs N] [--cache build/reproduce/label_free]
 
 Kept outcomes are reused (one file per arm, seed and configuration; a stopped training goes on from its last checkpoint).
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from label_free_arms import QUICK, Bench, Kept, Sizes, cns_arms, parsed_options, publish, teacher_arms
+from label_free_arms import cns_arms, parsed_options, publish, teacher_arms
 from scenewise.engine.experiments import paired_claim
 
 
@@ -19,14 +19,12 @@ def main() -> int:
     """Runs, judges and writes."""
     started = time.monotonic()
     options = parsed_options(__doc__, with_full=False)
-    bench = Bench(QUICK if options.quick else Sizes(), options.cache)
-    kept = Kept(options.cache)
+    bench, kept = options.bench()
     seeds = list(range(bench.sizes.seeds))
     teacher_arms(bench, kept)
-    rate = bench.best_rate("cns", kept)
-    arms = cns_arms(bench, rate)
-    for arm in arms.values():
-        kept.run(arm, seeds)
+    rates = bench.best_rates(["cns"], kept)
+    arms = cns_arms(bench, rates["cns"])
+    kept.stage([(arm, seeds) for arm in arms.values()], lambda: bench.ready(["cns"]))
 
     points, pixels = kept.of("cns"), kept.of("cns", "miou_2d")
     with_matching = [(a + b) / 2 for a, b in zip(points, pixels)]

@@ -1,6 +1,6 @@
 """The union of SC-CLIP's teacher, HICL and CNS beside each of them, on rooms nobody trained on; docs/results/union.json.
 
-    python benchmarks/reproduce/union.py [--quick] [--cache build/reproduce/label_free]
+    python benchmarks/reproduce/union.py [--quick] [--jobs N] [--cache build/reproduce/label_free]
 
 Kept outcomes are reused, those of HICL's and CNS's own reproduction too.
 """
@@ -12,10 +12,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_free_arms import (
-    QUICK,
-    Bench,
-    Kept,
-    Sizes,
     clip2scene_arms,
     cns_arms,
     hicl_arms,
@@ -31,20 +27,19 @@ def main() -> int:
     """Runs, judges and writes."""
     started = time.monotonic()
     options = parsed_options(__doc__, with_full=False)
-    bench = Bench(QUICK if options.quick else Sizes(), options.cache)
-    kept = Kept(options.cache)
+    bench, kept = options.bench()
     seeds = list(range(bench.sizes.seeds))
     teacher_arms(bench, kept)
-    rates = {method: bench.best_rate(method, kept) for method in ("clip2scene", "hicl", "cns", "union")}
+    methods = ["clip2scene", "hicl", "cns", "union"]
+    rates = bench.best_rates(methods, kept)
     single = {
         **clip2scene_arms(bench, rates["clip2scene"]),
         **hicl_arms(bench, rates["hicl"], rates["clip2scene"]),
         **cns_arms(bench, rates["cns"]),
     }
-    for name in ("clip2scene", "hicl_V", "hicl_V_region_refined", "cns"):
-        kept.run(single[name], seeds)
-    for arm in union_arms(bench, rates["union"]).values():
-        kept.run(arm, seeds)
+    arms = [single[name] for name in ("clip2scene", "hicl_V", "hicl_V_region_refined", "cns")]
+    arms += union_arms(bench, rates["union"]).values()
+    kept.stage([(arm, seeds) for arm in arms], lambda: bench.ready(methods))
 
     best = [max(pair) for pair in zip(kept.of("hicl_V"), kept.of("cns"))]
     claims = [
