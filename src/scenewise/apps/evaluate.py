@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from scenewise.apps.evaluate_labels import evaluate_labels
+from scenewise.apps.evaluate_names import NamesSummary, evaluate_names
 from scenewise.apps.options import EvalOptions
 from scenewise.apps.pictures import file_stem, image_u8_from_color, png_bytes
 from scenewise.apps.render import compute_device
@@ -19,6 +20,7 @@ from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError
 from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.captures import open_capture
+from scenewise.io.run_folder import is_run_folder
 from scenewise.io.scene_folder import read_scene, write_scene_description
 from scenewise.metrics.color_correction import color_corrected
 from scenewise.metrics.depth import depth_error
@@ -84,13 +86,16 @@ def _shown(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def evaluate_command(options: EvalOptions, progress: Progress | None = None) -> EvalSummary:
-    """Measures a scene folder and writes the figures into its evaluation card.
+def evaluate_command(options: EvalOptions, progress: Progress | None = None) -> EvalSummary | NamesSummary:
+    """Measures a scene folder and writes the figures into its evaluation card; with ``--data``, names against a truth.
 
     Raises:
         DataFormatError: the scene, the capture or the backbone file cannot be read.
         ConventionError: the scene has no views of the wanted split, or the capture is another one.
     """
+    if options.data is not None or is_run_folder(options.scene):
+        return evaluate_names(options, progress)
+    assert options.split != "val", "the options refuse it"
     device = compute_device(options.device)
     with compute_threads(options.threads):
         card = evaluate_scene(

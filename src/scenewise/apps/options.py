@@ -212,28 +212,37 @@ class RenderOptions:
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """Measure a scene on its held-out views: PSNR, SSIM, LPIPS, depth error, with and without colour correction.
+    """Measure a scene on its held-out views (PSNR, SSIM, LPIPS, depth error), or names of points against a data set's truth.
 
     Attributes:
-        scene: scene folder.
+        scene: scene folder; with --data also a run folder of scenewise train, or what scenewise predict or segment wrote.
+        data: labelled scans to compare names of points with: a data set for a run, the scan itself for a scene.
         capture: the capture the scene was made from, when it has moved since.
         lpips_weights: LPIPS backbone and heads (safetensors); without it LPIPS is null.
-        split: which views to measure on; "train" says how well the scene fits, not how well it generalises.
+        split: which views to measure on; "train" says how well the scene fits, not how well it generalises.  With --data: which
+            scans of a data set ("val" is ScanNet's usual one).
+        repeats: with a run: shifted grids whose answers are summed.
         save_images: also write the rendered views to SCENE/renders.
         threads: worker threads; default all cores this process may use.
         device: where to compute.
     """
 
     scene: Positional[Path]
+    data: _Path = None
     capture: _Path = None
     lpips_weights: _Path = None
-    split: Literal["test", "train"] = "test"
+    split: Literal["test", "train", "val"] = "test"
+    repeats: int = 1
     save_images: bool = False
     threads: _Count = None
     device: Device = "auto"
 
     def __post_init__(self) -> None:
         _require_at_least("--threads", self.threads, 1)
+        _require_at_least("--repeats", self.repeats, 1)
+        _require(
+            self.split != "val" or self.data is not None, "--split val", "--data", "none", "views of a scene are test or train"
+        )
 
 
 @dataclass(frozen=True)
@@ -422,6 +431,128 @@ class ViewOptions:
         _require(self.port is None or 0 <= self.port <= 65535, "--port", "a number from 0 to 65535", self.port)
         for option, value in (("--width", self.width), ("--height", self.height)):
             _require(64 <= value <= 8192, option, "64 to 8192", value)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a network that names points, from images and class names alone.
+
+    The first run with a teacher prepares the scans, for which it looks at every picture; later runs with other methods and seeds
+    find them in the cache.  Several processes: torchrun --nproc-per-node N -m scenewise.cli.main train …
+
+    Attributes:
+        method: clip2scene, cns, hicl or union.
+        data: folder of scans in ScanNet's layout (ScanNet, procedural rooms), nuScenes, or one captured folder.
+        out: run folder to write.
+        split: which scans of a data set.
+        preset: settings of the method by data set: scannet, nuscenes or rooms.
+        teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
+        read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
+        text_from: for "files:DIR" with features, the teacher whose text tower shares their space.
+        classes: names separated by commas, synonyms by bars ("wall, floor, sofa|couch"), or a file with a class per line; default
+            the names of the data set's classes, or the teacher's own list.
+        epochs: passes over the scans; the method's phases keep their shares of short runs.
+        width: multiple of the 3D network's channels, such as 0.25.
+        voxel: edge of a voxel in metres.
+        batch: scans in a step over all processes.
+        learning_rate: of the students, at the start.
+        backbone: 3D network: minkunet14a, minkunet18a, minkunet34c or spvcnn.
+        views: pictures of a scan that are used at most, evenly spread.
+        views_per_step: pictures of each scan in a step.
+        picture_width: pixels of the pictures that are learned from.
+        regions: 2D sets of pixels: slic, felzenszwalb or sam:NAME; default what the method needs.
+        targets: frozen features to match: sam:NAME, files:DIR, teacher or random-convolutions; default what the method needs.
+        segments: geometric sets of points; "shipped" are ScanNet's own, which know the borders of its truth.
+        cache: folder of prepared scans; default RUN/cache.
+        seed: random seed; the same seed on the same machine gives the same bits.
+        precision: "bfloat16" rounds the operands of convolutions where that is faster; "float16" on CUDA only.
+        save_every: epochs between two checkpoints.
+        resume: continue from the newest checkpoint in the run folder.
+        overwrite: replace a run.
+        threads: worker threads; default all cores this process may use.
+        device: where to compute.
+        tensorboard: also write TensorBoard's files to RUN/tensorboard.
+    """
+
+    method: Positional[str]
+    data: Path
+    out: Path
+    split: str = "train"
+    preset: str = "scannet"
+    teacher: str = "small-clip"
+    read_out: _Text = None
+    text_from: _Text = None
+    classes: _Text = None
+    epochs: _Count = None
+    width: _Number = None
+    voxel: _Number = None
+    batch: _Count = None
+    learning_rate: _Number = None
+    backbone: Literal["minkunet14a", "minkunet18a", "minkunet34c", "spvcnn"] | None = None
+    views: int = 100
+    views_per_step: _Count = None
+    picture_width: int = 320
+    regions: _Text = None
+    targets: _Text = None
+    segments: Literal["auto", "mesh", "neighbours", "supervoxels", "shipped"] = "auto"
+    cache: _Path = None
+    seed: int = 0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    save_every: int = 1
+    resume: bool = False
+    overwrite: bool = False
+    threads: _Count = None
+    device: Device = "auto"
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for option, value in (
+            ("--epochs", self.epochs),
+            ("--batch", self.batch),
+            ("--views", self.views),
+            ("--views-per-step", self.views_per_step),
+            ("--picture-width", self.picture_width),
+            ("--save-every", self.save_every),
+            ("--threads", self.threads),
+        ):
+            _require_at_least(option, value, 1)
+        _require_at_least("--seed", self.seed, 0)
+        for option, number in (("--width", self.width), ("--voxel", self.voxel), ("--learning-rate", self.learning_rate)):
+            _require(number is None or 0.0 < number < float("inf"), option, "a number above 0", number)
+        _require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Name the points of a cloud or scene with a trained network.  Needs no images.
+
+    Attributes:
+        run: folder that scenewise train wrote.
+        target: point cloud or mesh (.ply, .las, .laz, .obj …), SemanticKITTI sweep (.bin), scene folder, or scan in ScanNet's
+            layout.
+        out: scene folder to write.
+        repeats: grids, shifted against each other, whose answers are summed; 5 is usual where every point counts.
+        max_voxels: larger clouds are named tile by tile; a smaller number needs less memory.
+        overwrite: replace a scene folder.
+        seed: of the shifts.
+        threads: worker threads; default all cores this process may use.
+        device: where to compute.
+    """
+
+    run: Positional[Path]
+    target: Positional[Path]
+    out: Path
+    repeats: int = 1
+    max_voxels: int = 600_000
+    overwrite: bool = False
+    seed: int = 0
+    threads: _Count = None
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        _require_at_least("--repeats", self.repeats, 1)
+        _require_at_least("--max-voxels", self.max_voxels, 1000)
+        _require_at_least("--threads", self.threads, 1)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ import torch
 from jaxtyping import Float32, Float64, Int32
 
 from scenewise.apps.label_pictures import class_palette
+from scenewise.apps.named_points import write_named_points
 from scenewise.apps.options import SegmentOptions
 from scenewise.apps.segment_images import ImagesSummary, segment_images
 from scenewise.apps.segment_summary import SegmentSummary, class_shares, found_objects, mean_confidence
-from scenewise.apps.segment_targets import PHOTO_COLUMNS, ImageTarget, SpatialTarget, open_target, warn_of_photographs
+from scenewise.apps.segment_targets import ImageTarget, SpatialTarget, open_target, warn_of_photographs
 from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
@@ -25,7 +26,7 @@ from scenewise.geometry.spherical_harmonics import sh0_from_rgb
 from scenewise.io.atomic import atomic_write_json, disk_errors
 from scenewise.io.element_features import features_path, write_element_features
 from scenewise.io.json_fields import read_json_object
-from scenewise.io.ply import write_gaussians_ply, write_points_ply
+from scenewise.io.ply import write_gaussians_ply
 from scenewise.io.scene_folder import (
     CLASS_SPLATS_FILE,
     POINTS_FILE,
@@ -63,7 +64,6 @@ from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.partitions import Partition
-from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Scene
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.cached import CachedTeacher
@@ -459,7 +459,7 @@ class _Segmentation:
             (folder / CLASS_SPLATS_FILE).unlink(missing_ok=True)
         write_vocabulary(folder / VOCABULARY_FILE, self.vocabulary, teacher=self.teacher.name)
         if points is not None and self.cloud is not None:
-            _write_points(folder / POINTS_FILE, self.cloud, points, named.point_objects, colors[points.class_ids])
+            write_named_points(folder / POINTS_FILE, self.cloud, points, named.point_objects, self.vocabulary.colors_u8)
             write_element_features(features_path(folder, "points"), self._features(lifted, *lifted.point_means()))
         if splats is not None:
             painted = _painted(self.gaussians, colors[splats.class_ids])
@@ -580,19 +580,6 @@ def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
             got="others: " + ", ".join(different),
             fix="--overwrite starts anew; the teacher's answers are kept and used again where they fit",
         )
-
-
-def _write_points(
-    path: Path,
-    cloud: PointCloud,
-    labels: LabelField,
-    objects: Int32[np.ndarray, "n"],
-    colors_u8: np.ndarray,
-) -> None:
-    extra: dict[str, np.ndarray] = {"label": labels.class_ids, "instance": objects, "confidence": labels.confidence}
-    if cloud.colors_u8 is not None:
-        extra |= {name: np.ascontiguousarray(cloud.colors_u8[:, channel]) for channel, name in enumerate(PHOTO_COLUMNS)}
-    write_points_ply(path, replace(cloud, colors_u8=np.ascontiguousarray(colors_u8)), extra=extra)
 
 
 def _painted(gaussians: Gaussians, colors_u8: np.ndarray) -> Gaussians:

@@ -29,10 +29,12 @@ from scenewise.apps.options import (
     EvalOptions,
     Evaluate2dOptions,
     ExportOptions,
+    PredictOptions,
     QueryOptions,
     ReconstructOptions,
     RenderOptions,
     SegmentOptions,
+    TrainOptions,
     ViewOptions,
 )
 from scenewise.engine.journal import json_ready
@@ -95,7 +97,7 @@ def render(options: _Flat[RenderOptions], *, json: _Json = False) -> Invocation:
 
 
 def evaluate(options: _Flat[EvalOptions], *, json: _Json = False) -> Invocation:
-    """Measure a scene on its held-out views: PSNR, SSIM, LPIPS, depth error."""
+    """Measure a scene on its held-out views, or a trained network on labelled scans: IoU per class."""
 
     def run(progress: Progress) -> object:
         from scenewise.apps.evaluate import evaluate_command
@@ -160,6 +162,28 @@ def view(options: _Flat[ViewOptions], *, json: _Json = False) -> Invocation:
     return Invocation(run, json)
 
 
+def train(options: _Flat[TrainOptions], *, json: _Json = False) -> Invocation:
+    """Train a network that names points, from images and class names alone."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.train import train
+
+        return train(options, progress)
+
+    return Invocation(run, json, resumable=True)
+
+
+def predict(options: _Flat[PredictOptions], *, json: _Json = False) -> Invocation:
+    """Name the points of a cloud or scene with a trained network.  Needs no images."""
+
+    def run(progress: Progress) -> object:
+        from scenewise.apps.predict import predict
+
+        return predict(options, progress)
+
+    return Invocation(run, json)
+
+
 def convert_weights(options: _Flat[ConvertWeightsOptions], *, json: _Json = False) -> Invocation:
     """Turn a foreign checkpoint (.pth) into safetensors that --teacher takes."""
 
@@ -203,6 +227,8 @@ COMMANDS: Mapping[str, Callable[..., Invocation]] = {
     "view": view,
     "segment": segment,
     "query": query,
+    "train": train,
+    "predict": predict,
     "convert-weights": convert_weights,
     "doctor": doctor,
     "demo": demo,
@@ -236,7 +262,8 @@ def _run(arguments: list[str]) -> int:
         # A library that prints must not break the promise of one JSON object.
         with redirect_stdout(sys.stderr):
             record = invocation.run(progress)
-        print(_json_text(record) if invocation.json else _plain_text(record))
+        if record is not None:  # of several processes only the first has one
+            print(_json_text(record) if invocation.json else _plain_text(record))
         return 0
     except SystemExit as leaving:  # tyro printed the help (0) or what is wrong with the arguments (2)
         if leaving.code and wants_json:

@@ -194,7 +194,7 @@ def bare_scan(raw: RawScan) -> TrainingScan:
     return TrainingScan(
         name=raw.name,
         points_in_scan=scan_axes(raw)(raw.cloud.points_in_world),
-        inputs=_inputs(raw)[0],
+        inputs=point_inputs(raw)[0],
         segments=np.full(count, -1, dtype=np.int32),
         views=(),
         pixels=Correspondence(none.astype(np.int64), none, none, none, count, 0),
@@ -301,7 +301,7 @@ def prepare_scan(
             fix="check that points and poses share one frame, and that depth is in the poses' units",
         )
     partition = _segments(raw, frames, settings, unit)
-    inputs, kind = _inputs(raw)
+    inputs, kind = point_inputs(raw)
     scan = TrainingScan(
         name=raw.name,
         points_in_scan=axes(raw.cloud.points_in_world),
@@ -449,7 +449,8 @@ def _segments(raw: RawScan, frames: Sequence[Frame], settings: PreparationSettin
     )
 
 
-def _inputs(raw: RawScan) -> tuple[Float32[np.ndarray, "n channels"], Literal["colour", "intensity", "ones"]]:
+def point_inputs(raw: RawScan) -> tuple[Float32[np.ndarray, "n channels"], Literal["colour", "intensity", "ones"]]:
+    """What a network is given of each point, and what that is: colour / 127.5 − 1, or intensity, or ones."""
     if raw.cloud.colors_u8 is not None:
         return inputs_of_colors(raw.cloud), "colour"
     if raw.intensity is not None:

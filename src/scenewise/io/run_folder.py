@@ -1,0 +1,174 @@
+"""The folder of a training run: what ``scenewise predict`` needs, and nothing else.
+
+my_run/
+  config.json       how it was trained and what the network is built from
+  vocabulary.json   class names, phrases, prompts, colours
+  checkpoints/      the last two; resume from here
+  model_card.md     for people: data, teacher, licences, figures, limits
+  log.jsonl         the run's diary
+  cache/            prepared scans, unless they are kept elsewhere
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scenewise.errors import DataFormatError, ScenewiseError
+from scenewise.io.atomic import atomic_write_json, disk_errors
+from scenewise.io.json_fields import read_json_object
+
+RUN_FILE = "config.json"
+RUN_VOCABULARY_FILE = "vocabulary.json"
+RUN_CHECKPOINTS = "checkpoints"
+MODEL_CARD_FILE = "model_card.md"
+RUN_LOG_FILE = "log.jsonl"
+
+_FORMAT = "scenewise-run"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunNetwork:
+    """What the trained 3D student is built from.
+
+    Attributes:
+        backbone: its name.
+        width: multiple of its channels.
+        in_channels: of a point's input.
+        inputs: what they are: "colour" / 127.5 − 1, "intensity" or "ones".
+        dim: of the text space.
+        voxel: edge in metres.
+    """
+
+    backbone: str
+    width: float
+    in_channels: int
+    inputs: str
+    dim: int
+    voxel: float
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a network was trained.
+
+    Attributes:
+        method: name of its folder.
+        preset: of its settings.
+        seed: of everything that was drawn.
+        precision: of the computation.
+        network: what it is built from.
+        settings: of the method, all of them, JSON values.
+        data: what was trained on, with checksums and counts, JSON values.
+        teacher: who named the pixels.
+        licences: of every model and data set used, by name; None = unknown.
+        versions: of packages.
+        git_commit: of the software, or None.
+    """
+
+    method: str
+    preset: str
+    seed: int
+    precision: str
+    network: RunNetwork
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    teacher: str
+    licences: Mapping[str, str | None]
+    versions: Mapping[str, str]
+    git_commit: str | None = None
+
+
+def is_run_folder(folder: str | Path) -> bool:
+    """Whether a training of ours wrote the folder."""
+    try:
+        return read_json_object(Path(folder) / RUN_FILE).text("format") == _FORMAT
+    except ScenewiseError:
+        return False
+
+
+def prepare_run_folder(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> Path:
+    """Makes a folder ready for a run; returns it.
+
+    A new or empty folder is always fine.  A run is taken up again with ``resume`` and deleted with ``overwrite``; prepared scans
+    in its cache stay, as they are found again by what they were made from.
+
+    Raises:
+        DataFormatError: a file stands there, the folder holds something else than a run, or a run and neither flag was given.
+        ResourceError: the folder cannot be made or written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DataFormatError(folder, expected="a folder", got="a file", fix="choose another name")
+    if folder.is_dir() and any(entry.name != "cache" for entry in folder.iterdir()):
+        if not is_run_folder(folder):
+            raise DataFormatError(
+                folder, expected="a new folder or a training run", got="a folder with other files", fix="choose another folder"
+            )
+        if not (overwrite or resume):
+            raise DataFormatError(
+                folder, expected="a new folder", got="an existing run", fix="--resume continues it, --overwrite replaces it"
+            )
+    elif resume:
+        raise DataFormatError(folder, expected="a run to continue", got="none", fix="leave --resume out")
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            shutil.rmtree(folder / RUN_CHECKPOINTS, ignore_errors=True)
+            for name in (RUN_LOG_FILE, MODEL_CARD_FILE, RUN_VOCABULARY_FILE, RUN_FILE):
+                (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+def write_run_config(folder: str | Path, config: RunConfig) -> None:
+    """Writes ``config.json``; ResourceError where that fails."""
+    atomic_write_json(Path(folder) / RUN_FILE, {"format": _FORMAT, "version": _VERSION, **asdict(config)})
+
+
+def read_run_config(folder: str | Path) -> RunConfig:
+    """What ``config.json`` says.
+
+    Raises:
+        DataFormatError: no run there, one of a later version, or a key that is missing, unknown or of the wrong kind.
+    """
+    folder = Path(folder)
+    path = folder / RUN_FILE
+    if not path.is_file():
+        got = "nothing" if not folder.exists() else f"no {RUN_FILE}"
+        raise DataFormatError(
+            folder, expected="the folder of a training run", got=got, fix="name a folder that scenewise train wrote"
+        )
+    top = read_json_object(path)
+    if top.text("format") != _FORMAT:
+        raise top.wrong("format", repr(_FORMAT), "another", "name a folder that scenewise train wrote")
+    if top.integer("version") > _VERSION:
+        raise top.wrong("version", f"at most {_VERSION}", "a later one", "use a newer Scenewise")
+    network = top.object("network")
+    shape = RunNetwork(
+        backbone=network.text("backbone"),
+        width=network.number("width"),
+        in_channels=network.integer("in_channels", minimum=1, maximum=1024),
+        inputs=network.choice("inputs", ["colour", "intensity", "ones"]),
+        dim=network.integer("dim", minimum=1, maximum=1 << 16),
+        voxel=network.number("voxel"),
+    )
+    network.finish()
+    if not (0.0 < shape.width <= 16.0 and shape.voxel > 0.0):
+        raise network.wrong("width, voxel", "above 0, and a width of at most 16", f"{shape.width}, {shape.voxel}")
+    found = RunConfig(
+        method=top.text("method"),
+        preset=top.text("preset"),
+        seed=top.integer("seed"),
+        precision=top.text("precision"),
+        network=shape,
+        settings=top.mapping("settings"),
+        data=top.mapping("data"),
+        teacher=top.text("teacher"),
+        licences=top.mapping("licences"),
+        versions=top.mapping("versions"),
+        git_commit=top.text("git_commit", None),
+    )
+    top.finish()
+    return found
