@@ -11,6 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 from scenewise.apps.room_scans import write_room_data_set
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
+from scenewise.io.ply import write_points_ply
+from scenewise.io.scene_folder import no_gaussians, write_scene_description
 from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.labelfree.learning.data_sets import (
     class_embeddings,
@@ -28,8 +30,11 @@ from scenewise.parts.labelfree.oversegmentation import mesh_segments
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.point_clouds import PointCloud
+from scenewise.scenes.scenes import Provenance, Scene, SceneCamera
 from scenewise.scenes.vocabularies import Vocabulary
+from scenewise.teachers.from_files import FilesTeacher, export_teacher_files
 from scenewise.teachers.noisy_truth import NoiseRates, NoisyTruth
+from scenewise.teachers.regions.sam import SamRegions
 from scenewise.worlds.seeds import BENCHMARK_SEEDS, LEARNING_SEEDS
 
 SMALL = PreparationSettings(picture_width=48)
@@ -137,6 +142,49 @@ def test_regions_and_targets_come_at_their_own_sizes(sources: Sequence[ScanSourc
             assert view.targets is not None and view.targets.shape[2] == channels and np.isfinite(view.targets).all()
     with pytest.raises(ConventionError, match=r"targets: expected sam:NAME, files:DIR, teacher or random-convolutions"):
         instruments_of(ColorTeacher(), COLORS, replace(SMALL, targets="dino"))
+
+
+def test_targets_and_answers_from_files_are_those_of_the_scan(sources: Sequence[ScanSource], tmp_path: Path) -> None:
+    """Frames of different scans share their names; files lie in a folder for each scan."""
+    frames = [
+        (f"{source.name}/{frame.name}", frame.load_image)
+        for source in sources
+        for frame in source.open().capture.frames  # type: ignore[union-attr]
+    ]
+    assert len({name.partition("/")[2] for name, _ in frames}) == 3 and len(frames) == 6
+    export_teacher_files(tmp_path / "files", ColorTeacher(), frames, phrases=COLORS.queries)  # type: ignore[arg-type]
+    settings = replace(SMALL, targets=f"files:{tmp_path / 'files'}")
+    from_files = prepare_data(sources, FilesTeacher(tmp_path / "files"), COLORS, settings, tmp_path / "one")
+    asked = prepare_data(sources, ColorTeacher(), COLORS, replace(SMALL, targets="teacher"), tmp_path / "two")
+    for one, two in zip(from_files, asked, strict=True):
+        for mine, other in zip(one.views, two.views, strict=True):
+            assert mine.targets is not None and other.targets is not None
+            np.testing.assert_allclose(mine.targets, other.targets, atol=1e-3)
+            assert (mine.labels.class_ids == other.labels.class_ids).mean() > 0.99
+
+
+def test_a_sam_gives_regions_and_targets_in_one_pass(sources: Sequence[ScanSource], tmp_path: Path) -> None:
+    import torch
+    from transformers import SamConfig, SamModel
+
+    vision = {"hidden_size": 24, "output_channels": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 64}
+    vision |= {"patch_size": 8, "window_size": 0, "global_attn_indexes": [0], "mlp_dim": 32, "num_pos_feats": 8}
+    prompt = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
+    decoder = {"hidden_size": 16, "mlp_dim": 32, "num_attention_heads": 2, "num_hidden_layers": 1, "iou_head_hidden_dim": 16}
+    torch.manual_seed(0)
+    config = SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    SamModel(config).save_pretrained(tmp_path / "sam")
+    settings = replace(SMALL, regions=f"sam:{tmp_path / 'sam'}", targets=f"sam:{tmp_path / 'sam'}", most_views=2)
+    instruments = instruments_of(ColorTeacher(), COLORS, settings)
+    assert isinstance(instruments.regions, SamRegions)
+    passes = []
+    encoder = instruments.regions._model.get_image_embeddings
+    instruments.regions._model.get_image_embeddings = lambda values: passes.append(1) or encoder(values)
+    prepared = prepare_scan(sources[0].open(), instruments, settings)
+    assert len(passes) == len(prepared.scan.views) == 2
+    for view in prepared.scan.views:
+        assert view.regions is not None and view.regions.shape == (36, 48) and view.regions.min() == -1
+        assert view.targets is not None and view.targets.shape == (6, 8, 16)  # 48×64 of 64×64 pixels are picture
 
 
 def test_shipped_segments_are_taken_only_on_request_and_said(sources: Sequence[ScanSource]) -> None:
@@ -309,6 +357,29 @@ def test_paths_that_hold_no_scans(rooms: Path, tmp_path: Path) -> None:
     assert alone.name == scan.name and len(alone.class_names) == 20
     truth = alone.truth()
     assert truth is not None and set(np.unique(truth)) >= {-1, 0, 1}  # ScanNet's 20 classes do not have our ceiling
+
+
+def test_a_scene_folder_is_seen_as_it_refined_its_poses(sources: Sequence[ScanSource], tmp_path: Path) -> None:
+    raw = sources[0].open()
+    assert raw.capture is not None
+    shifted = raw.capture.frames[0].camera.camera_from_world.clone()
+    shifted[2, 3] += 0.25
+    cameras = tuple(
+        SceneCamera(frame.name, replace(frame.camera, camera_from_world=shifted), "train") for frame in raw.capture.frames[:1]
+    )
+    provenance = Provenance(str(raw.capture.root), "scannet", None, "", "segment", {}, {}, None)
+    scene = Scene(no_gaussians, 0, 0, cameras, provenance, scale="metric", up_in_world=np.array([0.0, 0.0, 1.0]))
+    write_scene_description(tmp_path, scene)
+    assert raw.cloud.colors_u8 is not None
+    photo = {f"photo_{name}": raw.cloud.colors_u8[:, channel].copy() for channel, name in enumerate(("red", "green", "blue"))}
+    painted = replace(raw.cloud, colors_u8=np.zeros_like(raw.cloud.colors_u8))
+    write_points_ply(tmp_path / "points.ply", painted, extra=photo)
+    (source,) = open_training_data(tmp_path)
+    found = source.open()
+    # Colours of classes would tell the answer.
+    assert (found.cloud.colors_u8 == raw.cloud.colors_u8).all() and found.capture is not None
+    assert [frame.name for frame in found.capture.frames] == ["color/0.jpg"]
+    assert (found.capture.frames[0].camera.camera_from_world == shifted).all()
 
 
 @pytest.mark.data

@@ -28,7 +28,7 @@ from scenewise.io.nuscenes import (
     read_lidar_sweep,
     read_nuscenes,
 )
-from scenewise.io.ply import read_points_ply
+from scenewise.io.ply import read_points_ply_with_extra
 from scenewise.io.rgbd import read_class_ids, read_class_names
 from scenewise.io.scan_data_sets import is_scan_data_set, read_scan_data_set
 from scenewise.io.scannet import (
@@ -67,6 +67,7 @@ from scenewise.worlds.captions import SYNONYMS
 _CLOUD_ENDINGS = (".ply", ".las", ".laz", ".bin", ".obj", ".stl", ".off", ".glb")
 _NUSCENES_ENDING = ".pcd.bin"
 _MADE_POINTS = 200_000
+_PHOTO_COLUMNS = ("photo_red", "photo_green", "photo_blue")  # of clouds that are painted in the colours of their classes
 _CODE_DIM = 64
 
 Truth = Int64[np.ndarray, "n"]
@@ -244,7 +245,7 @@ class SceneScan:
         points = self.folder / POINTS_FILE
         if not points.is_file():
             raise DataFormatError(points, expected="points", got="none", fix="run scenewise segment on the scene first")
-        return RawScan(self.name, read_points_ply(points), f"points of {points.name}", capture=self.capture())
+        return RawScan(self.name, _photographed(points), f"points of {points.name}", capture=self.capture())
 
     def capture(self) -> Capture | None:
         scene = read_scene(self.folder)
@@ -257,7 +258,7 @@ class SceneScan:
         return replace(found, frames=frames, scale=scene.scale, up_in_world=scene.up_in_world)
 
     def points(self) -> PointCloud:
-        return read_points_ply(self.folder / POINTS_FILE)
+        return self.open().cloud
 
     def truth(self) -> Truth | None:
         return None
@@ -294,7 +295,7 @@ class CloudScan:
         if ending in (".las", ".laz"):
             return RawScan(self.name, read_las(self.path)[0], said)
         if ending == ".ply":
-            cloud = read_points_ply(self.path)
+            cloud = _photographed(self.path)
             try:
                 mesh = read_mesh(self.path)
             except ScenewiseError:  # no triangles: just points
@@ -568,6 +569,14 @@ def _renumbering(names: Sequence[str], vocabulary: Vocabulary) -> Renumbering:
 
 def _folded(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+def _photographed(path: Path) -> PointCloud:
+    """Points with the colours of the photographs, where ours keep them beside those of their classes."""
+    cloud, extra = read_points_ply_with_extra(path)
+    if all(name in extra and extra[name].dtype == np.uint8 for name in _PHOTO_COLUMNS):
+        return replace(cloud, colors_u8=np.stack([extra[name] for name in _PHOTO_COLUMNS], axis=1))
+    return cloud
 
 
 def _posed(frame: Frame, camera: Any) -> Frame:
