@@ -5,7 +5,7 @@ has it, nor on where a run was resumed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -117,6 +117,8 @@ def training_batch(
     channels = {member.scan.inputs.shape[1] for member in members}
     if len(channels) != 1:
         raise ConventionError("scans of a batch", expected="the same number of input channels", got=sorted(channels))
+    if augmentation.most_points is not None:
+        members = [thinned(member, augmentation.most_points, seed, epoch) for member in members]
     draws = [drawn(augmentation, len(member.scan.views), views_per_step, seed, epoch, member.index) for member in members]
     counts = [len(member.scan) for member in members]
     first_point = torch.tensor([0, *np.cumsum(counts).tolist()], dtype=torch.int64)
@@ -138,6 +140,49 @@ def training_batch(
         pictures=pictures,
         links=links,
     )
+
+
+def thinned(member: BatchMember, most: int, seed: int, epoch: int) -> BatchMember:
+    """At most so many of a scan's points, others in every epoch, with the labels and the pixels of those.
+
+    Args:
+        member: the scan.
+        most: points that stay, each with the same chance.
+        seed: of the run.
+        epoch: counted from 1.
+    """
+    scan, labels = member.scan, member.labels
+    if len(scan) <= most:
+        return member
+    generator = keyed_generator("points", seed, epoch, member.index)
+    rows = torch.randperm(len(scan), generator=generator)[:most].sort().values.numpy()
+    place = np.full(len(scan), -1, dtype=np.int64)
+    place[rows] = np.arange(most)
+    shown = place[scan.pixels.element] >= 0
+    pixels = replace(
+        scan.pixels,
+        element=place[scan.pixels.element[shown]],
+        view=scan.pixels.view[shown],
+        row=scan.pixels.row[shown],
+        column=scan.pixels.column[shown],
+        num_elements=most,
+    )
+    told = labels.points
+    stays = place[told.element] >= 0
+    points = replace(
+        told,
+        element=place[told.element[stays]].astype(told.element.dtype),
+        class_ids=told.class_ids[stays],
+        view=None if told.view is None else told.view[stays],
+    )
+    fewer = replace(
+        scan,
+        points_in_scan=scan.points_in_scan[rows],
+        inputs=scan.inputs[rows],
+        segments=scan.segments[rows],
+        pixels=pixels,
+    )
+    return BatchMember(member.index, fewer, replace(labels, points=points))
 
 
 def _jittered(member: BatchMember, deviation: float, seed: int, epoch: int) -> Float32[Tensor, "n channels"]:

@@ -25,6 +25,7 @@ class Augmentation:
         flip_pictures: mirror left–right with probability ½.
         scale: multiply by U(1 − this, 1 + this).
         color_jitter: standard deviation of what is added to colour inputs.
+        most_points: of more points in a scan, so many are drawn anew in every epoch; None = all.
     """
 
     rotate_up: bool = True
@@ -33,6 +34,7 @@ class Augmentation:
     flip_pictures: bool = True
     scale: float = 0.0
     color_jitter: float = 0.0
+    most_points: int | None = None
 
 
 @dataclass(frozen=True)
