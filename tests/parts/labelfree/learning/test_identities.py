@@ -341,12 +341,17 @@ class TestIdentity7:
         expected = self.COUNT * torch.tensor(self.SIZES, dtype=torch.float64) / n
         seeds = 1000
         by_point = torch.zeros(n, dtype=torch.float64)
+        neighbours = 0
         for seed in range(seeds):
             rows = self.drawn(seed)
             assert len(rows) == self.COUNT and len(rows.unique()) == self.COUNT
             per_set = torch.bincount(segments[rows], minlength=len(self.SIZES))
             assert ((per_set - expected).abs() < 1).all()
             by_point[rows] += 1
+            neighbours += int((rows[rows < self.SIZES[0]].diff() == 1).sum())
+        # Points of a set are drawn at random: stepping through them as stored would never take two neighbours.
+        expected_pairs = (self.SIZES[0] - 1) * (expected[0] / self.SIZES[0]) ** 2
+        assert abs(neighbours / seeds / float(expected_pairs) - 1) < 0.1
         chance = self.COUNT / n
         # Per point: 556 binomial counts.  χ² with n degrees of freedom, divided by (1 − chance), within 4 σ.
         statistic = float(((by_point - seeds * chance) ** 2 / (seeds * chance * (1 - chance))).sum())

@@ -141,6 +141,13 @@ class TestCorrelation:
             links=None,
         )
 
+    def test_positions_reach_the_transformers_in_metres(self):
+        context, made = made_context(), small(position_code="xyz_fourier", metres_per_voxel=0.25)
+        tokens = made.tokens(context)
+        metres = 0.25 * context.batch.cloud.positions[tokens.points.rows]
+        scene = made.modules["scene"](tokens.before, tokens.points.scan, across=False, positions=metres)
+        torch.testing.assert_close(tokens.levels[0], scene)
+
     def test_points_with_several_rows_have_their_most_frequent_class(self):
         rows = Supervision(torch.tensor([4, 1, 1, 1, 4]), torch.tensor([3, 2, 0, 2, 1]))
         assert point_classes(rows, 6, 5).tolist() == [-1, 2, -1, -1, 1, -1]
