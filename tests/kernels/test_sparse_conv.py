@@ -28,6 +28,7 @@ from scenewise.kernels.sparse_conv import (
     Voxelisation,
     backend_for,
     down_conv,
+    interpolation,
     mean_in_voxels,
     reference,
     spconv_backend,
@@ -394,6 +395,17 @@ def test_trilinear_matches_a_linear_field_inside():
     positions = torch.rand(50, 3, generator=torch.Generator().manual_seed(2)) * 1.9 + 0.55
     batch = torch.zeros(50, dtype=torch.int64)
     torch.testing.assert_close(trilinear(features, grid, positions, batch)[:, 0], positions @ slope, rtol=1e-5, atol=1e-5)
+
+
+def test_trilinear_looks_up_the_same_by_box_and_by_search(monkeypatch):
+    grid = voxelise(random_coords(600, edge=9)).grid
+    positions = torch.rand(3000, 3, generator=torch.Generator().manual_seed(4)) * 40 - 22  # far outside on every side as well
+    batch = torch.arange(3000) % 3 - 1  # items −1 and 2 do not exist
+    features = torch.randn(len(grid), 4)
+    by_box = trilinear(features, grid, positions, batch)
+    assert by_box.any(1).sum() > 30
+    monkeypatch.setattr(interpolation, "_MOST_CELLS", 0)
+    assert torch.equal(trilinear(features, VoxelGrid(grid.coords, stride=1, batch_size=2), positions, batch), by_box)
 
 
 def test_trilinear_gradient_matches_finite_differences():

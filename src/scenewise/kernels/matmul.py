@@ -14,7 +14,7 @@ def onednn_is_exact() -> bool:
     The setting allows bfloat16 but does not demand it: on processors without AMX torch then hands the product to oneDNN, which
     keeps float32 and is twice as fast as MKL on AMD processors.  Where rounding is seen, or AMX is there, the answer is no.
     """
-    if torch.cpu._is_amx_tile_supported():  # type: ignore[no-untyped-call]
+    if torch.cpu._is_amx_tile_supported():
         return False
     generator = torch.Generator().manual_seed(0)
     left, right = torch.randn(256, 256, generator=generator), torch.randn(256, 256, generator=generator)

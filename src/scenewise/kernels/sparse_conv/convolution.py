@@ -12,6 +12,8 @@ from scenewise.kernels.sparse_conv.grid import RuleKind, VoxelGrid, native_kerne
 Backend = Literal["auto", "native", "reference", "spconv"]
 Precision = Literal["float32", "bfloat16"]
 
+_BACK: dict[RuleKind, RuleKind] = {"submanifold": "submanifold", "down": "up", "up": "down"}
+
 
 def backend_for(device: torch.device, dtype: torch.dtype, wanted: Backend = "auto") -> tuple[Backend, str]:
     """The backend that will run, and why.
@@ -117,8 +119,7 @@ class _Convolve(torch.autograd.Function):
         d_features = d_weight = None
         if ctx.needs_input_grad[0]:
             # A pair (i, o) at offset k is the pair (o, i) of the opposite offset, of the up rule, of the down rule.
-            back: RuleKind = {"submanifold": "submanifold", "down": "up", "up": "down"}[kind]
-            rule = grid.rule(back, kernels)
+            rule = grid.rule(_BACK[kind], kernels)
             mirrored = kind == "submanifold"
             d_features = kernels.convolve(gradient, weight, rule, transposed=True, mirrored=mirrored, bfloat16=ctx.bfloat16)
         if ctx.needs_input_grad[1]:
