@@ -399,7 +399,7 @@ def test_trilinear_matches_a_linear_field_inside():
 
 def test_trilinear_looks_up_the_same_by_box_and_by_search(monkeypatch):
     grid = voxelise(random_coords(600, edge=9)).grid
-    positions = torch.rand(3000, 3, generator=torch.Generator().manual_seed(4)) * 40 - 22  # far outside on every side as well
+    positions = torch.rand(3000, 3, generator=torch.Generator().manual_seed(4)) * 28 - 18  # far outside on every side as well
     batch = torch.arange(3000) % 3 - 1  # items −1 and 2 do not exist
     features = torch.randn(len(grid), 4)
     by_box = trilinear(features, grid, positions, batch)
