@@ -154,10 +154,26 @@ def per_class_table(content: Mapping[str, Any], arms: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def results_section(content: Mapping[str, Any], classes_of: Sequence[str]) -> str:
+SHOWN_BY_CLASS: Mapping[str, Sequence[str]] = {
+    "clip2scene": ("raw_teacher_2d", "view_vote_3d", "set_vote_3d", "clip2scene", "clip2scene_full_width"),
+    "hicl": (
+        "view_vote_3d", "set_vote_3d", "hicl_I", "hicl_II", "hicl_III", "hicl_IV", "hicl_V", "hicl_V_region_refined",
+        "hicl_full_width",
+    ),
+    "cns": (
+        "raw_teacher_2d", "view_vote_3d", "cns", "cns_no_region_refinement", "cns_no_self", "cns_no_cross", "cns_no_latent_2d",
+        "cns_no_latent_3d", "cns_stage_one",
+    ),
+    "union": ("view_vote_3d", "set_vote_3d", "clip2scene", "hicl_V", "cns", "union", "union_no_switch"),
+}  # fmt: skip
+"""Arms whose IoU of each class is shown."""
+
+
+def results_section(content: Mapping[str, Any]) -> str:
     """What a method's README shows of its results."""
     notes = "\n".join(f"- {note}" for note in content["notes"])
-    return "\n\n".join((comparison_table(content), claims_table(content), per_class_table(content, classes_of), notes))
+    by_class = per_class_table(content, SHOWN_BY_CLASS[content["method"]])
+    return "\n\n".join((comparison_table(content), claims_table(content), by_class, notes))
 
 
 # -------------------------------------------------------------------------------------------------------------------- scripts
@@ -217,9 +233,7 @@ def run_full(bench: Bench, kept: Kept, method: str, options: Options) -> None:
         )
 
 
-def publish(
-    method: str, bench: Bench, kept: Kept, claims: Sequence[Claim], classes_of: Sequence[str], options: Options, started: float
-) -> int:
+def publish(method: str, bench: Bench, kept: Kept, claims: Sequence[Claim], options: Options, started: float) -> int:
     """Prints everything in one table and writes the results file and the section of the method's README."""
     sizes = bench.sizes
     notes = [
@@ -235,7 +249,7 @@ def publish(
     results = Results(method, "miou", kept.seeds, kept.outcomes, claims, spent, notes)
     content = results_json(results)
     say("\n" + comparison_table(content) + "\n")
-    say(per_class_table(content, classes_of) + "\n")
+    say(per_class_table(content, SHOWN_BY_CLASS[method]) + "\n")
     for note in notes:
         say(note)
     for claim in claims:
@@ -246,7 +260,7 @@ def publish(
     say(f"written: {target}")
     if not options.quick and options.out is None:
         readme = ROOT / "src" / "scenewise" / "methods" / method / "README.md"
-        section = results_section(content, classes_of)
+        section = results_section(content)
         atomic_write_text(readme, with_generated_section(readme.read_text(encoding="utf-8"), section))
         say(f"table updated: {readme}")
     return 0

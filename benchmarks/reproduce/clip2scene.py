@@ -60,8 +60,7 @@ def main() -> int:
             kept.of("clip2scene_no_features"),
         ),
     ]
-    shown = ["raw_teacher_2d", "view_vote_3d", "set_vote_3d", "clip2scene", "clip2scene_full_width"]
-    return publish("clip2scene", bench, kept, claims, shown, options, started)
+    return publish("clip2scene", bench, kept, claims, options, started)
 
 
 if __name__ == "__main__":

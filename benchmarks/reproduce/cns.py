@@ -49,7 +49,7 @@ def main() -> int:
             without,
         ),
     ]
-    return publish("cns", bench, kept, claims, ["raw_teacher_2d", "view_vote_3d", *arms], options, started)
+    return publish("cns", bench, kept, claims, options, started)
 
 
 if __name__ == "__main__":

@@ -90,8 +90,7 @@ def main() -> int:
         ),
         global_confusion_claim(kept),
     ]
-    shown = ["view_vote_3d", "set_vote_3d", *(f"hicl_{rung}" for rung in names), "hicl_V_region_refined", "hicl_full_width"]
-    return publish("hicl", bench, kept, claims, shown, options, started)
+    return publish("hicl", bench, kept, claims, options, started)
 
 
 if __name__ == "__main__":

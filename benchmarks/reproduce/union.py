@@ -51,8 +51,7 @@ def main() -> int:
             kept.of("union_no_switch"),
         ),
     ]
-    shown = ["view_vote_3d", "set_vote_3d", "clip2scene", "hicl_V", "cns", "union", "union_no_switch"]
-    return publish("union", bench, kept, claims, shown, options, started)
+    return publish("union", bench, kept, claims, options, started)
 
 
 if __name__ == "__main__":
