@@ -30,7 +30,7 @@ from scenewise.io.nuscenes import (
 )
 from scenewise.io.ply import read_points_ply_with_extra
 from scenewise.io.rgbd import read_class_ids, read_class_names
-from scenewise.io.scan_data_sets import is_scan_data_set, read_scan_data_set
+from scenewise.io.scan_data_sets import DESCRIPTION_FILE, is_scan_data_set, read_scan_data_set
 from scenewise.io.scannet import (
     SCANNET20_NAMES,
     SCANNET20_NYU40,
@@ -343,7 +343,8 @@ def open_training_data(
         raise DataFormatError(path, expected="a folder of scans with splits", got="a single scan", fix="leave the split out")
     name = path.resolve().name
     if find_scannet_layout(path) is not None:
-        return (ScannetScan(path.parent, path.stem) if path.is_file() else ScannetScan(path, name),)
+        folder, scan = (path.parent, path.stem) if path.is_file() else (path, name)
+        return (ScannetScan(folder, scan, *_classes_around(folder)),)
     if path.is_file():
         if path.name.lower().endswith(_NUSCENES_ENDING):
             return (CloudScan(path, path.name[: -len(_NUSCENES_ENDING)]),)
@@ -366,6 +367,15 @@ def open_training_data(
         got="none of them",
         fix="pass the folder that holds the scans",
     )
+
+
+def _classes_around(folder: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The classes of the data set that a scan's folder lies in; ScanNet's 20 where it lies in none that says."""
+    for root in folder.resolve().parents[:2]:
+        if (root / DESCRIPTION_FILE).is_file():
+            found = read_scan_data_set(root, None)
+            return found.class_names, found.nyu40_of_class
+    return SCANNET20_NAMES, SCANNET20_NYU40
 
 
 def truth_of_scan(source: ScanSource, vocabulary: Vocabulary) -> Truth | None:
