@@ -28,6 +28,7 @@ import torch
 
 from scenewise.apps.label_free_methods import LABEL_FREE_METHODS
 from scenewise.apps.room_scans import write_room_data_set
+from scenewise.apps.train import NEEDS, Needs
 from scenewise.engine.checkpoints import Checkpointer, require_same_run
 from scenewise.engine.experiments import Arm, Outcome, outcome_path, run_arm
 from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes
@@ -77,8 +78,6 @@ _COMPACTNESS_POINTS = 4096  # of each room
 EMBEDDED = "embedded"
 STAND_IN_TARGETS = "random-convolutions"
 """In the place of SAM's image features: fixed random filters and simple statistics of colour, which nobody trained."""
-TEACHER_TARGETS = "teacher"
-"""CLIP2Scene's: the dense features of the teacher itself."""
 REGIONS = "felzenszwalb"
 """In the place of SAM's masks."""
 
@@ -143,27 +142,6 @@ class Scans:
 
     def __getitem__(self, index: int) -> TrainingScan:
         return self.scans[index]
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a composition reads of a scan besides points and labels.
-
-    Attributes:
-        targets: frozen features, or None.
-        pictures: of a 2D student.
-    """
-
-    targets: str | None = None
-    pictures: bool = False
-
-
-NEEDS: Mapping[str, Needs] = {
-    "clip2scene": Needs(TEACHER_TARGETS),
-    "cns": Needs(STAND_IN_TARGETS, pictures=True),
-    "hicl": Needs(),
-    "union": Needs(STAND_IN_TARGETS, pictures=True),
-}
 
 
 class Bench:

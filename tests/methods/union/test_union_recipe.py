@@ -23,6 +23,9 @@ def test_every_part_of_the_three_takes_part():
         (1, supervised), (11, supervised | {"correlation"}), (21, supervised | {"correlation", "feedback"}),
     ]  # fmt: skip
     assert composed.schedule.combine == "mean" and composed.epochs == 120
+    sgd, adamw = composed.points_optimizer, composed.extra_optimizer
+    assert adamw is not None and (adamw.kind, adamw.learning_rate) == ("adamw", 2e-4), "of the transformers"
+    assert composed.optimizers_by_loss == {"match_points": sgd, "match_pixels": sgd} and sgd.kind == "sgd"
     names = [part.name for part in composed.build_regularisers(TEXT, 96, 256, 256)]
     assert names == ["match_points", "match_pixels", "correlation", "feedback"]
 

@@ -64,6 +64,7 @@ def recipe(config: UnionConfig) -> Recipe:
         extra_optimizer=OptimizerSettings(
             "adamw", config.transformer_learning_rate, weight_decay=config.transformer_weight_decay
         ),
+        optimizers_by_loss=dict.fromkeys(matched, sgd),
         views_per_step=config.views_per_step,
         augmentation=config.augmentation,
         config=settings_as_json(config),

@@ -95,6 +95,7 @@ class Recipe:
         points_optimizer: of the 3D student.
         pixels_optimizer: of the 2D student.
         extra_optimizer: of what regularisers train.
+        optimizers_by_loss: of what single regularisers train, where it is another, by their names.
         augmentation: of the data.
         config: the method's resolved settings as JSON values, written beside the run.
     """
@@ -112,6 +113,7 @@ class Recipe:
     build_pixels: Callable[[], nn.Module] | None = None
     pixels_optimizer: OptimizerSettings | None = None
     extra_optimizer: OptimizerSettings | None = None
+    optimizers_by_loss: Mapping[str, OptimizerSettings] = field(default_factory=dict)
     views_per_step: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
     config: Mapping[str, Any] = field(default_factory=dict)

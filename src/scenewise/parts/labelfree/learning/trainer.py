@@ -221,7 +221,7 @@ class LabelFreeTrainer:
 
     @property
     def modules(self) -> Mapping[str, nn.ModuleDict]:
-        """What is trained, by group: "points", "pixels", "extra"."""
+        """What is trained, by group: "points", "pixels", "extra", and "extra_LOSS" for losses with an optimiser of their own."""
         return {name: group.modules for name, group in self._groups.items()}
 
     # ------------------------------------------------------------------------------------------------------------------ one step
@@ -401,15 +401,19 @@ class LabelFreeTrainer:
     # -------------------------------------------------------------------------------------------------------------------- groups
 
     def _made_groups(self) -> dict[str, _Group]:
+        alone = self.recipe.optimizers_by_loss
         extra = {
-            f"{regulariser.name}_{name}": module
+            regulariser.name: {f"{regulariser.name}_{name}": module for name, module in regulariser.modules.items()}
             for regulariser in self.regularisers
-            for name, module in regulariser.modules.items()
+        }
+        together_trained = {
+            name: module for loss, modules in extra.items() if loss not in alone for name, module in modules.items()
         }
         wanted: list[tuple[str, dict[str, nn.Module], OptimizerSettings | None]] = [
             ("points", {"student": self.points}, self.recipe.points_optimizer),
             ("pixels", {} if self.pixels is None else {"student": self.pixels}, self.recipe.pixels_optimizer),
-            ("extra", extra, self.recipe.extra_optimizer),
+            ("extra", together_trained, self.recipe.extra_optimizer),
+            *((f"extra_{loss}", extra.get(loss, {}), settings) for loss, settings in alone.items()),
         ]
         groups = {}
         for name, modules, settings in wanted:
