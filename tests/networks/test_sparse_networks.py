@@ -227,6 +227,25 @@ def test_one_voxel_trains(build, points):
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
+@pytest.mark.parametrize(("kind", "steps"), [(MinkUNet, 20), (SPVCNN, 8)])
+def test_steepness_is_learned(kind, steps):
+    """A few steps tell points on slopes of a sheet from those on flat parts, which takes seeing the shape."""
+    cloud = wavy_cloud(points=600)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = MinkUNet(3, (16,) * 8, stem_planes=16) if kind is MinkUNet else SPVCNN(3, width=0.25, dropout=0.0)
+        head = torch.nn.Linear(network.out_channels, 2)
+    steep = ((torch.cos(cloud.positions[:, 0] / 5) * 0.8).abs() > 0.55).long()
+    parameters = [*network.parameters(), *head.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+    for _ in range(steps):
+        loss = F.cross_entropy(head(network(cloud)), steep)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (head(network(cloud)).argmax(1) == steep).float().mean() > 0.85
+
+
 def test_no_points_at_all():
     cloud = VoxelisedPoints.from_points(torch.ones(0, 3), torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
     for build in (tiny_minkunet, tiny_spvcnn):
