@@ -78,7 +78,7 @@ _COMPACTNESS_POINTS = 4096  # of each room
 EMBEDDED = "embedded"
 STAND_IN_TARGETS = "random-convolutions"
 """In the place of SAM's image features: fixed random filters and simple statistics of colour, which nobody trained."""
-REGIONS = "felzenszwalb"
+REGIONS = "slic"
 """In the place of SAM's masks."""
 
 Say = Callable[[str], None]
