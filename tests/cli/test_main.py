@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from scenewise.apps.options import EvalOptions, ReconstructOptions, RenderOptions
+from scenewise.apps.options import EvalOptions, PredictOptions, ReconstructOptions, RenderOptions, TrainOptions
 from scenewise.cli.main import COMMANDS, main
 from scenewise.errors import DataFormatError
 
@@ -20,6 +20,8 @@ _WORK = {
     "reconstruct": ("scenewise.apps.reconstruct", "reconstruct"),
     "render": ("scenewise.apps.render", "render_scene"),
     "eval": ("scenewise.apps.evaluate", "evaluate_command"),
+    "train": ("scenewise.apps.train", "train"),
+    "predict": ("scenewise.apps.predict", "predict"),
 }
 
 
@@ -187,6 +189,81 @@ def test_options_of_render_and_eval_reach_the_work(replace_work):
         RenderOptions(scene=Path("s"), path="orbit", frames=24, format="mp4", elevation_deg=-10.0),
         EvalOptions(scene=Path("s"), lpips_weights=Path("vgg.safetensors"), split="train"),
     ]
+
+
+def test_every_option_of_train_and_predict_reaches_the_work(replace_work, capsys):
+    seen = []
+    replace_work("train", lambda options, progress: seen.append(options))
+    replace_work("predict", lambda options, progress: seen.append(options) or {})
+    line = (
+        "train cns --data scannet --out run --split val --preset nuscenes --teacher files:answers --read-out maskclip "
+        "--text-from clip --classes wall,floor --epochs 7 --width 0.25 --voxel 0.08 --batch 3 --learning-rate 0.05 "
+        "--backbone spvcnn --views 9 "
+        "--views-per-step 2 --picture-width 160 --regions slic --targets teacher --segments shipped --cache kept --seed 4 "
+        "--precision bfloat16 --save-every 5 --resume --threads 2 --device cpu --tensorboard"
+    )
+    assert main(line.split()) == 0
+    assert capsys.readouterr().out == ""  # a process that has nothing to tell prints nothing
+    line = "predict run cloud.las --out scene --repeats 5 --max-voxels 2000 --overwrite --seed 3 --threads 1"
+    assert main(line.split()) == 0
+    assert seen == [
+        TrainOptions(
+            method="cns",
+            data=Path("scannet"),
+            out=Path("run"),
+            split="val",
+            preset="nuscenes",
+            teacher="files:answers",
+            read_out="maskclip",
+            text_from="clip",
+            classes="wall,floor",
+            epochs=7,
+            width=0.25,
+            voxel=0.08,
+            batch=3,
+            learning_rate=0.05,
+            backbone="spvcnn",
+            views=9,
+            views_per_step=2,
+            picture_width=160,
+            regions="slic",
+            targets="teacher",
+            segments="shipped",
+            cache=Path("kept"),
+            seed=4,
+            precision="bfloat16",
+            save_every=5,
+            resume=True,
+            threads=2,
+            device="cpu",
+            tensorboard=True,
+        ),
+        PredictOptions(
+            run=Path("run"),
+            target=Path("cloud.las"),
+            out=Path("scene"),
+            repeats=5,
+            max_voxels=2000,
+            overwrite=True,
+            seed=3,
+            threads=1,
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train hicl --data a --out b --epochs 0", "--epochs: expected 1 or more, got 0"),
+        ("train hicl --data a --out b --width -1", "--width: expected a number above 0, got -1.0"),
+        ("train hicl --data a --out b --resume --overwrite", "--resume and --overwrite: expected one of the two, got both"),
+        ("predict run cloud --out s --repeats 0", "--repeats: expected 1 or more, got 0"),
+        ("eval s --split val", "--split val: expected --data, got none. Fix: views of a scene are test or train"),
+    ],
+)
+def test_options_of_training_out_of_range_are_named(line, message, capsys):
+    assert main(line.split()) == 2
+    assert capsys.readouterr().err == f"scenewise: {message}\n"
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -6,10 +6,12 @@ gradients are summed.  Started by ``torchrun``, which sets ``RANK``, ``WORLD_SIZ
 ``MASTER_PORT``.
 """
 
+import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, final
 
 import torch
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from scenewise.errors import ConventionError, ResourceError
 
+_PATIENCE = timedelta(hours=12)  # the first rank may ask a large teacher about every picture while the others wait
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -145,8 +148,11 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
         if local >= torch.cuda.device_count():
             raise ResourceError("CUDA devices", expected=f"one for local rank {local}", got=torch.cuda.device_count())
         torch.cuda.set_device(local)
+    # Optimisers import torch._dynamo at their first step.  If that happens while ranks are connected, torch never closes the
+    # connection, and its threads, waiting for Python when Python has ended, abort the process (seen with torch 2.13).
+    importlib.import_module("torch._dynamo")
     try:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise ResourceError("the other ranks", expected="a connection", got=str(error)[:200]) from error
     try:
