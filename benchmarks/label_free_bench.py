@@ -114,7 +114,7 @@ class Sizes:
     height: int = 120
     spacing: float = 0.05
     seeds: int = 3
-    rates: tuple[float, ...] = (0.05, 0.1, 0.2)
+    rates: tuple[float, ...] = (0.1, 0.2, 0.4)
     changes: tuple[tuple[str, float], ...] = ()
 
 

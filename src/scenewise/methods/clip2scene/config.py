@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from scenewise.parts.labelfree.learning.backbone_choice import BackboneName
-from scenewise.parts.labelfree.learning.recipes import Augmentation
+from scenewise.parts.labelfree.learning.recipes import ROOM_AUGMENTATION, Augmentation
 
 FeatureLoss = Literal["cosine", "grid", "none"]
 
@@ -82,7 +82,14 @@ PRESETS: Mapping[str, Clip2SceneConfig] = MappingProxyType(
         ),
         # 24 small rooms: a quarter of the width, voxels and steps that fit minutes on a CPU.
         "rooms": Clip2SceneConfig(
-            width=0.25, voxel=0.1, epochs=40, batch_scans=4, matched_links=4096, grid_cells=2048, clip_norm=10.0
+            width=0.25,
+            voxel=0.1,
+            epochs=56,
+            batch_scans=4,
+            matched_links=4096,
+            grid_cells=2048,
+            clip_norm=10.0,
+            augmentation=ROOM_AUGMENTATION,
         ),
     }
 )

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from scenewise.parts.labelfree.learning.backbone_choice import BackboneName
-from scenewise.parts.labelfree.learning.recipes import Augmentation
+from scenewise.parts.labelfree.learning.recipes import ROOM_AUGMENTATION, Augmentation
 from scenewise.parts.labelfree.votes import MajorityVote
 
 Level = Literal["scene", "batch"]
@@ -101,7 +101,9 @@ PRESETS: Mapping[str, HiclConfig] = MappingProxyType(
         # The phases of a run of 30 epochs are not told; they keep their share of the whole here.
         "nuscenes": HiclConfig(backbone="spvcnn", voxel=0.1, epochs=30),
         # 24 small rooms: a quarter of the width, voxels, tokens and steps that fit minutes on a CPU.
-        "rooms": HiclConfig(width=0.25, voxel=0.1, epochs=40, batch_scans=4, tokens=256, clip_norm=10.0),
+        "rooms": HiclConfig(
+            width=0.25, voxel=0.1, epochs=56, batch_scans=4, tokens=256, clip_norm=10.0, augmentation=ROOM_AUGMENTATION
+        ),
     }
 )
 """By data set."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from scenewise.parts.labelfree.learning.backbone_choice import BackboneName, PixelBackboneName
-from scenewise.parts.labelfree.learning.recipes import Augmentation
+from scenewise.parts.labelfree.learning.recipes import ROOM_AUGMENTATION, Augmentation
 from scenewise.parts.labelfree.votes import MajorityVote
 
 Level = Literal["scene", "batch"]
@@ -105,13 +105,14 @@ PRESETS: Mapping[str, UnionConfig] = MappingProxyType(
             pixel_backbone="deeplab_narrow",
             pixel_width=0.25,
             voxel=0.1,
-            epochs=40,
+            epochs=56,
             batch_scans=4,
             views_per_step=4,
             tokens=256,
             min_region=20,
             matched_links=4096,
             clip_norm=10.0,
+            augmentation=ROOM_AUGMENTATION,
         ),
     }
 )
