@@ -276,7 +276,7 @@ def layer(cloud: Cloud, channels: int, gemm: Gemm, gemm16: Gemm | None, rounds: 
                 peer()
 
         whole |= {"spconv": peer, "spconv_tuned": tuned}
-    times = take_turns(whole, max(3, rounds // 2))
+    times = take_turns(whole, 3)  # the peers take seconds
     result["forward_and_backward_ms"] = {name: 1e3 * median(values) for name, values in times.items()}
     for name in ("torch", "spconv", "spconv_tuned"):
         result[f"ratio_to_{name}"] = ratio(times, name, "native") if name in times else None
@@ -459,7 +459,7 @@ def training_step(cloud: Cloud, gemm: Gemm, gemm16: Gemm | None, rounds: int, *,
 def measure(threads_tried: list[int], quick: bool) -> dict[str, Any]:
     native = native_kernels()
     has_bfloat16 = native.supports_bfloat16()
-    rounds = 5 if quick else 11
+    rounds = 5 if quick else 7
     lidar_name, lidar = lidar_points()
     indoor = cloud_of("indoor 4 cm", room_points(), 0.04)
     clouds = [indoor, *(cloud_of(f"LiDAR {edge} cm", lidar, edge / 100) for edge in ((10,) if quick else (5, 10)))]
@@ -500,7 +500,7 @@ def measure(threads_tried: list[int], quick: bool) -> dict[str, Any]:
                         result[name].setdefault(cloud.name, {}).setdefault(str(channels), {})[key] = value
                 result["maps"].setdefault(cloud.name, {})[key] = maps(cloud, rounds)
             print(f"{threads} threads, training step …", file=sys.stderr)
-            result["training_step"][key] = training_step(indoor, gemm, gemm16, 3 if quick else 7, twin=not quick)
+            result["training_step"][key] = training_step(indoor, gemm, gemm16, 3 if quick else 5, twin=not quick)
     result["peak_memory_bytes"] = peak_resident_bytes()
     return result
 
