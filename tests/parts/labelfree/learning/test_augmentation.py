@@ -28,17 +28,17 @@ def _batch(members, *, settings=None, epoch=1, views=2, **changes):
     return training_batch(members, Augmentation() if settings is None else settings, **{**wanted, **changes})
 
 
-def test_points_are_mirrored_then_turned_then_shifted(monkeypatch):
-    """Mirror x, quarter turn about +Z, shift: (1, 2, 3) m → (−1, 2, 3) → (−2, −1, 3) → (−4, −2, 6) voxels → + (¼, ½, ¾)."""
-    mirror_and_turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ torch.diag(torch.tensor([-1.0, 1, 1]))
+def test_points_are_turned_then_shifted(monkeypatch):
+    """Quarter turn about +Z, then the shift in voxels: (1, 2, 3) m → (−2, 1, 3) m → (−4, 2, 6) → + (¼, ½, ¾)."""
+    turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
     shift = torch.tensor([0.25, 0.5, 0.75])
-    monkeypatch.setattr(augmentation, "drawn", lambda *_: Draws(mirror_and_turn, shift, (0,), (False,)))
+    monkeypatch.setattr(augmentation, "drawn", lambda *_: Draws(turn, shift, (0,), (False,)))
     member = _member(0)
     member.scan.points_in_scan[0] = 1, 2, 3
     cloud = _batch([member]).cloud
-    assert cloud.positions[0].tolist() == [-3.75, -1.5, 6.75]
+    assert cloud.positions[0].tolist() == [-3.75, 2.5, 6.75]
     place = cloud.voxels.grid.coords[cloud.voxels.voxel_of_point[0]]
-    assert place.tolist() == [0, -4, -2, 6]
+    assert place.tolist() == [0, -4, 2, 6]
 
 
 def test_draws_are_rotations_about_up_with_mirrors_and_a_bounded_scale():

@@ -9,6 +9,8 @@ import torch
 
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.errors import ConventionError
+from scenewise.networks.minkunet import MinkUNet
+from scenewise.networks.sparse_blocks import SparseConv
 from scenewise.parts.labelfree.learning.recipes import OptimizerSettings
 from scenewise.parts.labelfree.learning.schedules import Phase
 from scenewise.parts.labelfree.learning.trainer import EpochOrder, LabelFreeTrainer, TrainingDivergedError
@@ -132,6 +134,18 @@ def test_a_loss_that_explodes_names_its_step():
 def test_recipes_that_do_not_fit_together_are_refused(changes, message):
     with pytest.raises(ConventionError, match=message):
         _trainer(**changes)
+
+
+def test_bfloat16_is_for_convolutions_and_half_precision_for_cuda():
+    network = MinkUNet(3, (4,) * 8, (1,) * 8, stem_planes=4)
+    recipe = tiny_recipe(build_points=lambda channels: network)
+    trainer = LabelFreeTrainer(recipe, tiny_scans(), tiny_text(), precision="bfloat16")
+    precisions = {module.settings.precision for module in trainer.points.modules() if isinstance(module, SparseConv)}
+    assert precisions == {"bfloat16"}
+    trainer.run(until=1)
+    assert all(parameter.dtype == torch.float32 for parameter in trainer.points.parameters())
+    with pytest.raises(ConventionError, match="precision: expected float32 or bfloat16 on a CPU, got float16"):
+        LabelFreeTrainer(recipe, tiny_scans(), tiny_text(), precision="float16")
 
 
 def test_a_checkpoint_of_another_length_is_refused():

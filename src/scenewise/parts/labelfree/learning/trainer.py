@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import torch
@@ -24,6 +24,7 @@ from scenewise.engine.distribution import ALONE, Ranks
 from scenewise.engine.randomness import keyed_generator, keyed_seed
 from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.networks.batch_norm import reduce_statistics
+from scenewise.networks.sparse_blocks import SparseConv
 from scenewise.parts.labelfree.learning.augmentation import BatchMember, training_batch
 from scenewise.parts.labelfree.learning.batches import TrainingBatch
 from scenewise.parts.labelfree.learning.fixed_labels import FixedLabels, fixed_labels
@@ -570,8 +571,8 @@ def _set_precision(network: nn.Module, precision: Precision, device: torch.devic
     if precision == "float16" and device.type == "cpu":
         raise ConventionError("precision", expected="float32 or bfloat16 on a CPU", got=precision)
     for module in network.modules():
-        if hasattr(module, "precision"):
-            setattr(module, "precision", "bfloat16")  # noqa: B010 — modules declare it each for themselves
+        if isinstance(module, SparseConv):
+            module.settings = replace(module.settings, precision="bfloat16")
 
 
 @contextmanager
