@@ -102,7 +102,7 @@ PRESETS: Mapping[str, HiclConfig] = MappingProxyType(
         "nuscenes": HiclConfig(backbone="spvcnn", voxel=0.1, epochs=30),
         # 24 small rooms: a quarter of the width, voxels, tokens and steps that fit minutes on a CPU.
         "rooms": HiclConfig(
-            width=0.25, voxel=0.1, epochs=56, batch_scans=4, tokens=256, clip_norm=10.0, augmentation=ROOM_AUGMENTATION
+            width=0.25, voxel=0.1, epochs=56, batch_scans=4, tokens=256, heads=4, clip_norm=10.0, augmentation=ROOM_AUGMENTATION
         ),
     }
 )

@@ -109,6 +109,7 @@ PRESETS: Mapping[str, UnionConfig] = MappingProxyType(
             batch_scans=4,
             views_per_step=4,
             tokens=256,
+            heads=4,
             min_region=20,
             matched_links=4096,
             clip_norm=10.0,
