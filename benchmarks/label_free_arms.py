@@ -235,12 +235,14 @@ def run_full(bench: Bench, kept: Kept, method: str, options: Options) -> None:
 
 def publish(method: str, bench: Bench, kept: Kept, claims: Sequence[Claim], options: Options, started: float) -> int:
     """Prints everything in one table and writes the results file and the section of the method's README."""
-    sizes = bench.sizes
+    sizes, rooms = bench.sizes, bench.config(method)
     notes = [
         f"{sizes.training} training and {sizes.test} test rooms, {sizes.views} views of {sizes.width}×{sizes.height} each, "
         f"vertices {100 * sizes.spacing:.0f} cm apart; seeds draw initial weights, order and augmentation of one set of rooms.",
         f"Regions: {REGIONS} in the place of SAM's masks.  Frozen features: {STAND_IN_TARGETS} in the place of SAM's for CNS and "
         "the union, the teacher's own for CLIP2Scene.  Segments are our own, not the ones that truth was painted on.",
+        f"Students of the preset rooms: width {rooms.width:g}, voxels of {100 * rooms.voxel:g} cm, {rooms.epochs} epochs of "
+        f"{rooms.batch_scans} rooms in a step, at most {rooms.augmentation.most_points or 'all'} points of each.",
         *kept.notes,
     ]
     if options.quick:
