@@ -31,19 +31,30 @@ typedef float LanesU __attribute__((vector_size(4 * kLanes), aligned(4)));
 SW_INLINE Lanes load_lanes(const float* p) { return *reinterpret_cast<const LanesU*>(p); }
 SW_INLINE void store_lanes(float* p, Lanes v) { *reinterpret_cast<LanesU*>(p) = v; }
 
-// Rows of a register tile that is `width` vectors wide: as many as leave registers for one row of the panel.
+// Makes the compiler forget how a pointer was computed.  Else it splits `p[0], p[1], …` into one sum of indices each, and spends
+// more instructions on addresses than on arithmetic.
+template <class T>
+SW_INLINE T* opaque(T* pointer) {
+  asm("" : "+r"(pointer));
+  return pointer;
+}
+
+// A register tile is a few vectors wide.  Where its rows are rows of a matrix anywhere in memory, they are as many as there are
+// registers for their addresses too; where they follow each other, registers for vectors are the only limit.
 #if defined(__AVX512F__)
 constexpr int kWidest = 4;
-constexpr int tile_rows(int width) { return width == 1 ? 16 : width == 2 ? 12 : width == 3 ? 8 : 6; }
+constexpr int scattered_rows(int width) { return width <= 2 ? 12 : width == 3 ? 8 : 6; }
+constexpr int adjacent_rows(int width) { return width == 1 ? 16 : width == 2 ? 12 : width == 3 ? 8 : 6; }
 #else
 constexpr int kWidest = 2;
-constexpr int tile_rows(int width) { return width == 1 ? 10 : 6; }
+constexpr int scattered_rows(int width) { return width == 1 ? 10 : 6; }
+constexpr int adjacent_rows(int width) { return width == 1 ? 10 : 6; }
 #endif
-constexpr int kMostRows = 16;
-constexpr int64_t kManyChunks = 32;     // below this many blocks their columns are shared out as well
-constexpr int kMostPartials = 8;        // partial sums of a weight gradient
+constexpr int64_t kPanelBytes = 32768;  // of a panel that is used at once: stays in the first-level cache
+constexpr int64_t kManyBlocks = 32;     // below this many blocks their columns are shared out as well
+constexpr int64_t kMostPartials = 16;   // partial sums of a weight gradient
 constexpr int64_t kPairsOfPartial = 1024;  // pairs an offset must have for one more partial sum: fewer, and adding them up shows
-constexpr int kInterleave = 16;         // bfloat16 rows are padded to a multiple of this
+constexpr int64_t kLine = 16;           // values of a cache line, or pairs of bfloat16 values
 
 int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -92,6 +103,42 @@ Pairs pairs_of(const SparseRule& rule, int64_t block, int64_t k) {
   return {rule.inputs + first[0], rule.outputs + first[0], first[1] - first[0]};
 }
 
+template <class Element>
+struct Matrix {
+  Element* rows;
+  int64_t stride;  // elements
+};
+
+// Calls fn with the number of rows as a constant.
+template <int Most, class Fn>
+SW_INLINE void with_rows(int rows, const Fn& fn) {
+  if constexpr (Most > 0) {
+    if (rows == Most)
+      fn(std::integral_constant<int, Most>());
+    else
+      with_rows<Most - 1>(rows, fn);
+  }
+}
+template <class Fn>
+SW_INLINE void with_width(int width, const Fn& fn) {
+  switch (width) {
+    case 1: return fn(std::integral_constant<int, 1>());
+    case 2: return fn(std::integral_constant<int, 2>());
+#if defined(__AVX512F__)
+    case 3: return fn(std::integral_constant<int, 3>());
+    case 4: return fn(std::integral_constant<int, 4>());
+#endif
+  }
+}
+
+// Asks for rows that lie one behind the other, all at once instead of one miss after another.
+template <class Element>
+void prefetch_rows(Matrix<const Element> matrix, int64_t begin, int64_t end) {
+  const char* last = reinterpret_cast<const char*>(matrix.rows + end * matrix.stride);
+  for (const char* byte = reinterpret_cast<const char*>(matrix.rows + begin * matrix.stride); byte < last; byte += 64)
+    __builtin_prefetch(byte, 0, 2);
+}
+
 // -------------------------------------------------------------------------------------------------------------------- operands
 
 // What the register tiles multiply.  `kDepth` input channels are consumed by one step.
@@ -128,7 +175,8 @@ struct Bfloat16 {
 // ------------------------------------------------------------------------------------------------------------- out += in·weight
 
 template <class Operand, int Rows, int Width>
-SW_INLINE void multiply_tile(const typename Operand::Element* const* in, float* const* out, const typename Operand::Element* panel, int64_t channels) {
+SW_INLINE void multiply_tile(
+    const typename Operand::Element* const* in, float* const* out, const typename Operand::Element* panel, int64_t channels) {
   Lanes sum[Rows][Width];
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
@@ -152,7 +200,8 @@ SW_INLINE void multiply_tile(const typename Operand::Element* const* in, float* 
 
 // The last rows, fewer than a tile has.
 template <class Operand, int Rows, int Width>
-SW_INLINE void multiply_rest(int64_t rows, const typename Operand::Element* const* in, float* const* out, const typename Operand::Element* panel, int64_t channels) {
+SW_INLINE void multiply_rest(
+    int64_t rows, const typename Operand::Element* const* in, float* const* out, const typename Operand::Element* panel, int64_t channels) {
   if constexpr (Rows > 0) {
     if (rows == Rows)
       multiply_tile<Operand, Rows, Width>(in, out, panel, channels);
@@ -161,16 +210,10 @@ SW_INLINE void multiply_rest(int64_t rows, const typename Operand::Element* cons
   }
 }
 
-template <class Element>
-struct Matrix {
-  Element* rows;
-  int64_t stride;  // elements
-};
-
 template <class Operand, int Width>
 __attribute__((noinline)) void multiply_panel(
     Pairs pairs, Matrix<const typename Operand::Element> in, Matrix<float> out, const typename Operand::Element* panel, int64_t channels) {
-  constexpr int kRows = tile_rows(Width);
+  constexpr int kRows = scattered_rows(Width);
   const typename Operand::Element* from[kRows];
   float* to[kRows];
   int64_t p = 0;
@@ -196,16 +239,47 @@ __attribute__((noinline)) void multiply_panel(
   multiply_rest<Operand, kRows - 1, Width>(rest, from, to, panel, channels);
 }
 
-template <class Operand>
-void multiply(int width, Pairs pairs, Matrix<const typename Operand::Element> in, Matrix<float> out, const typename Operand::Element* panel, int64_t channels) {
-  switch (width) {
-    case 1: return multiply_panel<Operand, 1>(pairs, in, out, panel, channels);
-    case 2: return multiply_panel<Operand, 2>(pairs, in, out, panel, channels);
-#if defined(__AVX512F__)
-    case 3: return multiply_panel<Operand, 3>(pairs, in, out, panel, channels);
-    case 4: return multiply_panel<Operand, 4>(pairs, in, out, panel, channels);
-#endif
+// A panel of few channels is small enough to stay in registers itself; then every row is read and written once.
+template <class Operand, int Steps, int Width>
+__attribute__((noinline)) void multiply_narrow(
+    Pairs pairs, Matrix<const typename Operand::Element> in, Matrix<float> out, const typename Operand::Element* panel) {
+  typename Operand::Panel b[Steps][Width];
+#pragma GCC unroll 16
+  for (int c = 0; c < Steps; ++c)
+#pragma GCC unroll 4
+    for (int j = 0; j < Width; ++j) b[c][j] = Operand::panel(panel + (c * Width + j) * kLanes * Operand::kDepth);
+  for (int64_t p = 0; p < pairs.count; ++p) {
+    const typename Operand::Element* from = opaque(in.rows + pairs.inputs[p] * in.stride);
+    float* to = opaque(out.rows + pairs.outputs[p] * out.stride);
+    Lanes sum[Width];
+#pragma GCC unroll 4
+    for (int j = 0; j < Width; ++j) sum[j] = load_lanes(to + j * kLanes);
+#pragma GCC unroll 16
+    for (int c = 0; c < Steps; ++c)
+#pragma GCC unroll 4
+      for (int j = 0; j < Width; ++j) Operand::add_product(sum[j], from + c * Operand::kDepth, b[c][j]);
+#pragma GCC unroll 4
+    for (int j = 0; j < Width; ++j) store_lanes(to + j * kLanes, sum[j]);
   }
+}
+
+template <class Operand>
+void multiply(
+    int width, Pairs pairs, Matrix<const typename Operand::Element> in, Matrix<float> out, const typename Operand::Element* panel,
+    int64_t channels) {
+  with_width(width, [&](auto constant_width) {
+    constexpr int kWidth = decltype(constant_width)::value;
+    const int64_t steps = (channels + Operand::kDepth - 1) / Operand::kDepth;
+    if (steps <= adjacent_rows(kWidth))
+      return with_rows<adjacent_rows(kWidth)>(static_cast<int>(steps), [&](auto constant_steps) {
+        multiply_narrow<Operand, decltype(constant_steps)::value, kWidth>(pairs, in, out, panel);
+      });
+    const int64_t most = kPanelBytes / (kWidth * kLanes * static_cast<int64_t>(sizeof(typename Operand::Element)));
+    const int64_t parts = (channels + most - 1) / most, part = padded((channels + parts - 1) / parts, kLine);
+    for (int64_t begin = 0; begin < channels; begin += part)
+      multiply_panel<Operand, kWidth>(
+          pairs, {in.rows + begin, in.stride}, out, panel + begin * kWidth * kLanes, std::min(part, channels - begin));
+  });
 }
 
 // One offset's matrix as panels, rows padded with zeros to whole vectors (and to pairs of channels for bfloat16).
@@ -235,7 +309,8 @@ void convolve(
     const SparseRule& rule, Matrix<const typename Operand::Element> in, int64_t in_channels, const typename Operand::Element* packed,
     const Panels& panels, bool mirrored, float* out, int64_t out_channels) {
   const int64_t volume = rule.kernel_volume, size_of_offset = padded(in_channels, Operand::kDepth) * panels.columns;
-  const int shares = rule.blocks < kManyChunks ? panels.size() : 1;
+  const bool rule_is_square = volume == 27;  // then a block's inputs are mostly the rows of its outputs
+  const int shares = rule.blocks < kManyBlocks ? panels.size() : 1;
   parallel_for(rule.blocks * shares, [&](int64_t chunk) {
     const int64_t block = chunk / shares, row = rule.first_row[block], rows = rule.first_row[block + 1] - row;
     const int first_panel = shares == 1 ? 0 : static_cast<int>(chunk % shares);
@@ -248,6 +323,7 @@ void convolve(
       static thread_local std::vector<float> storage;
       to = {aligned(storage, rows * panels.columns) - row * panels.columns, panels.columns};
     }
+    if (rule_is_square) prefetch_rows(in, row, row + rows);
     for (int64_t r = row; r < row + rows; ++r) std::memset(to.rows + r * to.stride + column, 0, columns * sizeof(float));
     for (int64_t k = 0; k < volume; ++k) {
       const Pairs pairs = pairs_of(rule, block, k);
@@ -266,17 +342,17 @@ void convolve(
 
 // ------------------------------------------------------------------------------------------------------- weight += inᵀ·gradient
 
-// Columns (input channels) of a tile of the weight are the tile's rows here.
+// Adds the pairs' products to a tile of the weight: Rows input channels, Width vectors of output channels.
 template <int Rows, int Width>
-SW_INLINE void gradient_tile(Pairs pairs, Matrix<const float> in, Matrix<const float> grad, Matrix<float> weight) {
+__attribute__((noinline)) void gradient_tile(Pairs pairs, Matrix<const float> in, Matrix<const float> grad, Matrix<float> weight) {
   Lanes sum[Rows][Width];
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
     for (int j = 0; j < Width; ++j) sum[r][j] = load_lanes(weight.rows + r * weight.stride + j * kLanes);
   for (int64_t p = 0; p < pairs.count; ++p) {
-    const float* from = in.rows + pairs.inputs[p] * in.stride;
-    const float* upstream = grad.rows + pairs.outputs[p] * grad.stride;
+    const float* from = opaque(in.rows + pairs.inputs[p] * in.stride);
+    const float* upstream = opaque(grad.rows + pairs.outputs[p] * grad.stride);
     Lanes b[Width];
 #pragma GCC unroll 4
     for (int j = 0; j < Width; ++j) b[j] = load_lanes(upstream + j * kLanes);
@@ -291,66 +367,81 @@ SW_INLINE void gradient_tile(Pairs pairs, Matrix<const float> in, Matrix<const f
     for (int j = 0; j < Width; ++j) store_lanes(weight.rows + r * weight.stride + j * kLanes, sum[r][j]);
 }
 
-#if defined(__AVX512BF16__)
-// Both operands hold two pairs' values in one 32-bit word, the pairs following each other: no lists any more.
-template <int Rows, int Width>
-SW_INLINE void gradient_tile_bfloat16(int64_t twos, Matrix<const uint32_t> in, Matrix<const uint32_t> grad, Matrix<float> weight) {
+// The rows of a list gathered by cache line: line l of its step t is at (l·steps + t)·kLine.  A step is one pair, or two pairs with
+// their bfloat16 values beside each other.
+template <class Operand>
+struct Gathered {
+  typename Operand::Element* lines;
+  int64_t steps;
+  typename Operand::Element* line(int64_t l) const { return lines + l * steps * kLine * Operand::kDepth; }
+};
+
+// As gradient_tile, from gathered lines: both arrays are read from begin to end.
+template <class Operand, int Rows, int Width>
+__attribute__((noinline)) void gradient_tile_gathered(
+    const typename Operand::Element* in, const typename Operand::Element* grad, int64_t steps, Matrix<float> weight) {
+  constexpr int64_t kStep = kLine * Operand::kDepth;
+  const int64_t next_vector = kLanes == kLine ? steps * kStep : kLanes * Operand::kDepth;  // a vector is a line, or a part of one
   Lanes sum[Rows][Width];
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
     for (int j = 0; j < Width; ++j) sum[r][j] = load_lanes(weight.rows + r * weight.stride + j * kLanes);
-  for (int64_t p = 0; p < twos; ++p) {
-    const uint32_t *from = in.rows + p * in.stride, *upstream = grad.rows + p * grad.stride;
-    __m512i b[Width];
+  for (int64_t t = 0; t < steps; ++t, in += kStep, grad += kStep) {
+    typename Operand::Panel b[Width];
 #pragma GCC unroll 4
-    for (int j = 0; j < Width; ++j) b[j] = _mm512_loadu_si512(upstream + j * kLanes);
+    for (int j = 0; j < Width; ++j) b[j] = Operand::panel(grad + j * next_vector);
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-      for (int j = 0; j < Width; ++j) Bfloat16::add_product(sum[r][j], reinterpret_cast<const uint16_t*>(from + r), b[j]);
+      for (int j = 0; j < Width; ++j) Operand::add_product(sum[r][j], in + r * Operand::kDepth, b[j]);
   }
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
     for (int j = 0; j < Width; ++j) store_lanes(weight.rows + r * weight.stride + j * kLanes, sum[r][j]);
 }
-#endif
 
-// Calls fn with the number of rows as a constant.
-template <int Most, class Fn>
-SW_INLINE void with_rows(int rows, const Fn& fn) {
-  if constexpr (Most > 0) {
-    if (rows == Most)
-      fn(std::integral_constant<int, Most>());
-    else
-      with_rows<Most - 1>(rows, fn);
-  }
-}
+// Calls tile(rows, width, first row, panel) for every register tile of a matrix, at most `span` rows from a multiple of it.
 template <class Fn>
-SW_INLINE void with_width(int width, const Fn& fn) {
-  switch (width) {
-    case 1: return fn(std::integral_constant<int, 1>());
-    case 2: return fn(std::integral_constant<int, 2>());
-#if defined(__AVX512F__)
-    case 3: return fn(std::integral_constant<int, 3>());
-    case 4: return fn(std::integral_constant<int, 4>());
-#endif
-  }
-}
-
-// Calls tile(rows, width, first row, panel) for every register tile of a matrix; tiles of a panel have nearly equal numbers of rows.
-template <class Fn>
-SW_INLINE void for_tiles(const Panels& panels, int64_t rows, const Fn& tile) {
+SW_INLINE void for_tiles(const Panels& panels, int64_t rows, int64_t span, const Fn& tile) {
   for (int q = 0; q < panels.size(); ++q)
     with_width(panels.widths[q], [&](auto width) {
-      constexpr int kRows = tile_rows(decltype(width)::value);
-      const int64_t tiles = (rows + kRows - 1) / kRows;
-      for (int64_t t = 0; t < tiles; ++t) {
-        const int64_t begin = rows * t / tiles, end = rows * (t + 1) / tiles;
-        with_rows<kRows>(static_cast<int>(end - begin), [&](auto count) { tile(count, width, begin, q); });
+      constexpr int kRows = adjacent_rows(decltype(width)::value);
+      for (int64_t from = 0; from < rows; from += span) {
+        const int64_t here = std::min(span, rows - from), tiles = (here + kRows - 1) / kRows;
+        for (int64_t t = 0; t < tiles; ++t) {  // of nearly equal numbers of rows
+          const int64_t begin = here * t / tiles, end = here * (t + 1) / tiles;
+          with_rows<kRows>(static_cast<int>(end - begin), [&](auto count) { tile(count, width, from + begin, q); });
+        }
       }
     });
+}
+
+template <class Operand>
+void add_gathered(
+    const Panels& panels, int64_t in_channels, Gathered<Operand> in, Gathered<Operand> grad, Matrix<float> weight) {
+  constexpr int kDepth = Operand::kDepth;
+  for_tiles(panels, in_channels, kLine, [&](auto rows, auto width, int64_t row, int q) {
+    const int64_t column = panels.first[q];
+    gradient_tile_gathered<Operand, decltype(rows)::value, decltype(width)::value>(
+        in.line(row / kLine) + row % kLine * kDepth, grad.line(column / kLine) + column % kLine * kDepth, in.steps,
+        {weight.rows + row * weight.stride + column, weight.stride});
+  });
+}
+
+Gathered<Float32> gather(const int32_t* rows, int64_t count, Matrix<const float> from, std::vector<float>& storage) {
+  const int64_t channels = from.stride, whole = channels / kLine, lines = (channels + kLine - 1) / kLine;
+  Gathered<Float32> to{aligned(storage, lines * count * kLine), count};
+  for (int64_t t = 0; t < count; ++t) {
+    const float* row = from.rows + rows[t] * from.stride;
+    for (int64_t l = 0; l < whole; ++l) store(to.line(l) + t * kLine, load(row + l * kLine));
+    if (whole != lines) {
+      float* last = to.line(whole) + t * kLine;
+      for (int64_t c = 0; c < kLine; ++c) last[c] = whole * kLine + c < channels ? row[whole * kLine + c] : 0.0f;
+    }
+  }
+  return to;
 }
 
 // How the work of a weight gradient is cut: `partials` sums over runs of blocks, each in `groups` of neighbouring offsets.
@@ -359,13 +450,16 @@ struct Cut {
   explicit Cut(const SparseRule& rule) {
     const int64_t volume = rule.kernel_volume, pairs = rule.first_pair[rule.blocks * volume];
     partials = std::min<int64_t>(kMostPartials, std::max<int64_t>(1, pairs / (kPairsOfPartial * volume)));
-    groups = partials == 1 ? volume : std::min<int64_t>(volume, 9);
+    // Every group reads all rows again, so there are no more than keep many processors busy.
+    groups = partials == 1 ? volume : partials < kMostPartials ? std::min<int64_t>(volume, 9) : 1;
   }
 };
 
-// `add(pairs, weight)` adds the products of one list to one offset's matrix of padded rows.
-template <class Add>
-void weight_gradient(const SparseRule& rule, int64_t in_channels, int64_t out_channels, float* result, const Add& add) {
+// `add(pairs, weight)` adds the products of one list to one offset's matrix of padded rows; `begin_block(first, end)` hears which
+// output rows come next.
+template <class Begin, class Add>
+void weight_gradient(
+    const SparseRule& rule, int64_t in_channels, int64_t out_channels, float* result, const Begin& begin_block, const Add& add) {
   const int64_t volume = rule.kernel_volume, columns = padded(out_channels, kLanes), size = in_channels * columns;
   const Cut cut(rule);
   static thread_local std::vector<float> storage;
@@ -382,11 +476,13 @@ void weight_gradient(const SparseRule& rule, int64_t in_channels, int64_t out_ch
     const int64_t s = chunk / cut.groups, group = chunk % cut.groups;
     const int64_t begin = volume * group / cut.groups, end = volume * (group + 1) / cut.groups;
     std::memset(sums + (s * volume + begin) * size, 0, (end - begin) * size * sizeof(float));
-    for (int64_t block = cuts[s]; block < cuts[s + 1]; ++block)
+    for (int64_t block = cuts[s]; block < cuts[s + 1]; ++block) {
+      begin_block(rule.first_row[block], rule.first_row[block + 1]);
       for (int64_t k = begin; k < end; ++k) {
         const Pairs list = pairs_of(rule, block, k);
         if (list.count > 0) add(list, Matrix<float>{sums + (s * volume + k) * size, columns});
       }
+    }
   });
   if (direct) return;
   parallel_ranges(volume * in_channels, 256, [&](int64_t begin, int64_t end) {
@@ -418,26 +514,30 @@ void to_bfloat16(const float* rows, int64_t n, int64_t channels, int64_t stride,
   });
 }
 
-// Row 2p in the low halves and row 2p + 1 (zeros after the last) in the high halves of 32-bit words.
-void interleave(const int32_t* rows, int64_t count, Matrix<const uint16_t> from, uint32_t* to) {
+// Pair 2t in the low halves and pair 2t + 1 (zeros after the last) in the high halves of 32-bit words.
+Gathered<Bfloat16> interleave(const int32_t* rows, int64_t count, Matrix<const uint16_t> from, std::vector<uint16_t>& storage) {
+  const int64_t steps = (count + 1) / 2, lines = from.stride / kLine;
+  Gathered<Bfloat16> to{aligned(storage, lines * steps * kLine * 2), steps};
   const __m512i low = _mm512_set_epi16(
       47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
-  const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
-  for (int64_t p = 0; p < count; p += 2, to += from.stride) {
-    const uint16_t* a = from.rows + rows[p] * from.stride;
-    const uint16_t* b = p + 1 < count ? from.rows + rows[p + 1] * from.stride : nullptr;
-    int64_t c = 0;
-    for (; c + 32 <= from.stride; c += 32) {
-      const __m512i x = _mm512_loadu_si512(a + c), y = b == nullptr ? _mm512_setzero_si512() : _mm512_loadu_si512(b + c);
-      _mm512_storeu_si512(to + c, _mm512_permutex2var_epi16(x, low, y));
-      _mm512_storeu_si512(to + c + 16, _mm512_permutex2var_epi16(x, high, y));
+  const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(kLine));
+  for (int64_t t = 0; t < steps; ++t) {
+    const uint16_t* a = from.rows + rows[2 * t] * from.stride;
+    const uint16_t* b = 2 * t + 1 < count ? from.rows + rows[2 * t + 1] * from.stride : nullptr;
+    int64_t l = 0;
+    for (; l + 2 <= lines; l += 2) {
+      const __m512i x = _mm512_loadu_si512(a + l * kLine), y = b == nullptr ? _mm512_setzero_si512() : _mm512_loadu_si512(b + l * kLine);
+      _mm512_storeu_si512(to.line(l) + t * kLine * 2, _mm512_permutex2var_epi16(x, low, y));
+      _mm512_storeu_si512(to.line(l + 1) + t * kLine * 2, _mm512_permutex2var_epi16(x, high, y));
     }
-    if (c < from.stride) {  // sixteen are left
-      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + c));
-      const __m256i y = b == nullptr ? _mm256_setzero_si256() : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + c));
-      _mm512_storeu_si512(to + c, _mm512_or_si512(_mm512_cvtepu16_epi32(x), _mm512_slli_epi32(_mm512_cvtepu16_epi32(y), 16)));
+    if (l < lines) {
+      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + l * kLine));
+      const __m256i y = b == nullptr ? _mm256_setzero_si256() : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + l * kLine));
+      _mm512_storeu_si512(
+          to.line(l) + t * kLine * 2, _mm512_permutex2var_epi16(_mm512_castsi256_si512(x), low, _mm512_castsi256_si512(y)));
     }
   }
+  return to;
 }
 #endif
 
@@ -467,7 +567,7 @@ SW_EXPORT void sw_sparse_convolve(
 #if defined(__AVX512BF16__)
   if (scratch != nullptr) {
     static thread_local std::vector<uint16_t> storage;
-    const int64_t packed_size = padded(in_channels, 2) * panels.columns, stride = padded(in_channels, kInterleave);
+    const int64_t packed_size = padded(in_channels, 2) * panels.columns, stride = padded(in_channels, kLine);
     uint16_t* packed = aligned(storage, volume * packed_size);
     parallel_for(volume, [&](int64_t k) {
       const float* from = weight + k * size;
@@ -497,38 +597,46 @@ SW_EXPORT void sw_sparse_weight_gradient(
     const SparseRule* rule, const float* in, [[maybe_unused]] int64_t in_rows, int64_t in_channels, const float* grad,
     int64_t out_rows, int64_t out_channels, [[maybe_unused]] uint16_t* in_scratch, [[maybe_unused]] uint16_t* grad_scratch, float* result) {
   const Panels panels(out_channels);
+  const bool square = rule->kernel_volume == 27;
 #if defined(__AVX512BF16__)
   if (in_scratch != nullptr) {
-    const int64_t in_stride = padded(in_channels, kInterleave), grad_stride = padded(out_channels, kInterleave);
+    const int64_t in_stride = padded(in_channels, kLine), grad_stride = padded(out_channels, kLine);
     to_bfloat16(in, in_rows, in_channels, in_stride, in_scratch);
     to_bfloat16(grad, out_rows, out_channels, grad_stride, grad_scratch);
-    return weight_gradient(*rule, in_channels, out_channels, result, [&](Pairs pairs, Matrix<float> weight) {
-      static thread_local std::vector<uint32_t> in_storage, grad_storage;
-      const int64_t twos = (pairs.count + 1) / 2;
-      uint32_t *in_twos = aligned(in_storage, twos * in_stride), *grad_twos = aligned(grad_storage, twos * grad_stride);
-      interleave(pairs.inputs, pairs.count, {in_scratch, in_stride}, in_twos);
-      interleave(pairs.outputs, pairs.count, {grad_scratch, grad_stride}, grad_twos);
-      for_tiles(panels, in_channels, [&](auto rows, auto width, int64_t first, int q) {
-        gradient_tile_bfloat16<decltype(rows)::value, decltype(width)::value>(
-            twos, {in_twos + first, in_stride}, {grad_twos + panels.first[q], grad_stride},
-            {weight.rows + first * weight.stride + panels.first[q], weight.stride});
-      });
-    });
+    const Matrix<const uint16_t> from{in_scratch, in_stride}, upstream{grad_scratch, grad_stride};
+    return weight_gradient(
+        *rule, in_channels, out_channels, result,
+        [&](int64_t first, int64_t end) {
+          if (square) prefetch_rows(from, first, end);
+          prefetch_rows(upstream, first, end);
+        },
+        [&](Pairs pairs, Matrix<float> weight) {
+          static thread_local std::vector<uint16_t> in_storage, grad_storage;
+          const Gathered<Bfloat16> in_lines = interleave(pairs.inputs, pairs.count, from, in_storage);
+          const Gathered<Bfloat16> grad_lines = interleave(pairs.outputs, pairs.count, upstream, grad_storage);
+          add_gathered(panels, in_channels, in_lines, grad_lines, weight);
+        });
   }
 #endif
-  std::vector<float> padded_grad;
-  Matrix<const float> upstream{grad, out_channels};
-  if (panels.columns != out_channels) {  // whole vectors would read beyond the row
-    padded_grad.resize(out_rows * panels.columns);
-    for (int64_t r = 0; r < out_rows; ++r)
-      std::memcpy(&padded_grad[r * panels.columns], grad + r * out_channels, out_channels * sizeof(float));
-    upstream = {padded_grad.data(), panels.columns};
-  }
-  weight_gradient(*rule, in_channels, out_channels, result, [&](Pairs pairs, Matrix<float> weight) {
-    for_tiles(panels, in_channels, [&](auto rows, auto width, int64_t first, int q) {
-      gradient_tile<decltype(rows)::value, decltype(width)::value>(
-          pairs, {in + first, in_channels}, {upstream.rows + panels.first[q], upstream.stride},
-          {weight.rows + first * weight.stride + panels.first[q], weight.stride});
-    });
-  });
+  const Matrix<const float> from{in, in_channels}, upstream{grad, out_channels};
+  // Whole vectors would read beyond the end of rows that are no multiple of them.
+  const bool as_they_lie = panels.columns == out_channels;
+  weight_gradient(
+      *rule, in_channels, out_channels, result,
+      [&](int64_t first, int64_t end) {
+        if (square) prefetch_rows(from, first, end);
+        prefetch_rows(upstream, first, end);
+      },
+      [&](Pairs pairs, Matrix<float> weight) {
+        if (as_they_lie)
+          return for_tiles(panels, in_channels, in_channels, [&](auto rows, auto width, int64_t row, int q) {
+            gradient_tile<decltype(rows)::value, decltype(width)::value>(
+                pairs, {in + row, in_channels}, {grad + panels.first[q], out_channels},
+                {weight.rows + row * weight.stride + panels.first[q], weight.stride});
+          });
+        static thread_local std::vector<float> in_storage, grad_storage;
+        const Gathered<Float32> in_lines = gather(pairs.inputs, pairs.count, from, in_storage);
+        const Gathered<Float32> grad_lines = gather(pairs.outputs, pairs.count, upstream, grad_storage);
+        add_gathered(panels, in_channels, in_lines, grad_lines, weight);
+      });
 }

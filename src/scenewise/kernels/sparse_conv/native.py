@@ -149,7 +149,7 @@ class Rule:
 
 
 def submanifold_rule(coords: Int32[Tensor, "v 4"]) -> Rule:
-    """The 3×3×3 neighbourhood on the occupied voxels; offset k = (dx + 1)·9 + (dy + 1)·3 + (dz + 1) reads the voxel at + (dx, dy, dz).
+    """The 3×3×3 neighbourhood on the occupied voxels; offset (dx + 1)·9 + (dy + 1)·3 + (dz + 1) reads the voxel at (dx, dy, dz).
 
     Raises:
         ConventionError: rows are not distinct and in brick order.
