@@ -114,7 +114,7 @@ class Sizes:
     height: int = 120
     spacing: float = 0.05
     seeds: int = 3
-    rates: tuple[float, ...] = (0.1, 0.2, 0.4)
+    rates: tuple[float, ...] = (0.003, 0.01, 0.03)
     changes: tuple[tuple[str, float], ...] = ()
 
 
@@ -125,7 +125,7 @@ QUICK = Sizes(
     views=3,
     spacing=0.06,
     seeds=1,
-    rates=(0.1, 0.2),
+    rates=(0.003, 0.01),
     changes=(("epochs", 2), ("batch_scans", 2), ("tokens", 64), ("voxel", 0.16), ("views_per_step", 2)),
 )
 

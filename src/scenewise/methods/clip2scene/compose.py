@@ -35,7 +35,9 @@ def recipe(config: Clip2SceneConfig) -> Recipe:
             case _:
                 assert_never(config.feature_loss)
 
-    sgd = OptimizerSettings("sgd", config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm)
+    students = OptimizerSettings(
+        config.optimizer, config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm
+    )
     return Recipe(
         name="clip2scene",
         point_labels=PointLabels(config.labels),
@@ -46,8 +48,8 @@ def recipe(config: Clip2SceneConfig) -> Recipe:
         voxel=config.voxel,
         batch_scans=config.batch_scans,
         epochs=config.epochs,
-        points_optimizer=sgd,
-        extra_optimizer=sgd,
+        points_optimizer=students,
+        extra_optimizer=students,
         views_per_step=config.views_per_step,
         augmentation=config.augmentation,
         config=settings_as_json(config),

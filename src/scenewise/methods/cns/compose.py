@@ -32,7 +32,9 @@ def recipe(config: CnsConfig) -> Recipe:
             made.append(FeatureMatch("pixels", pixels, targets))
         return tuple(made)
 
-    sgd = OptimizerSettings("sgd", config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm)
+    students = OptimizerSettings(
+        config.optimizer, config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm
+    )
     return Recipe(
         name="cns",
         point_labels=PointLabels("pairs", region_vote=config.region_refined),
@@ -51,9 +53,9 @@ def recipe(config: CnsConfig) -> Recipe:
         voxel=config.voxel,
         batch_scans=config.batch_scans,
         epochs=config.epochs,
-        points_optimizer=sgd,
-        pixels_optimizer=sgd if with_pixels else None,
-        extra_optimizer=sgd,
+        points_optimizer=students,
+        pixels_optimizer=students if with_pixels else None,
+        extra_optimizer=students,
         views_per_step=config.views_per_step,
         augmentation=config.augmentation,
         config=settings_as_json(config),

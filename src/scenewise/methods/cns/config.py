@@ -30,7 +30,8 @@ class CnsConfig:
         epochs: of both stages; taken over: 30.
         batch_scans: scans per step over all devices; taken over: 8.
         views_per_step: pictures of each scan in a step; taken over: 8.
-        learning_rate: of both students' SGD; taken over: 0.1.
+        optimizer: of both students; SGD is taken over, AdamW fits runs of a few hundred steps.
+        learning_rate: of both students; taken over: 0.1.
         momentum: taken over.
         dampening: taken over.
         weight_decay: taken over.
@@ -57,6 +58,7 @@ class CnsConfig:
     epochs: int = 30
     batch_scans: int = 8
     views_per_step: int | None = 8
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     dampening: float = 0.1
@@ -93,6 +95,9 @@ PRESETS: Mapping[str, CnsConfig] = MappingProxyType(
             min_region=20,
             matched_links=4096,
             clip_norm=10.0,
+            optimizer="adamw",
+            learning_rate=0.01,
+            weight_decay=0.01,
             augmentation=ROOM_AUGMENTATION,
         ),
     }

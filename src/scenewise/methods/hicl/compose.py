@@ -45,7 +45,7 @@ def recipe(config: HiclConfig) -> Recipe:
         batch_scans=config.batch_scans,
         epochs=config.epochs,
         points_optimizer=OptimizerSettings(
-            "sgd", config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm
+            config.optimizer, config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm
         ),
         extra_optimizer=OptimizerSettings(
             "adamw", config.transformer_learning_rate, weight_decay=config.transformer_weight_decay

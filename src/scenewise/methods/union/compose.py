@@ -41,7 +41,9 @@ def recipe(config: UnionConfig) -> Recipe:
                 made.append(FeedbackKL(correlation))
         return tuple(made)
 
-    sgd = OptimizerSettings("sgd", config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm)
+    students = OptimizerSettings(
+        config.optimizer, config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm
+    )
     return Recipe(
         name="union",
         point_labels=PointLabels("set_vote", region_vote=config.region_refined, set_vote=config.vote),
@@ -59,12 +61,12 @@ def recipe(config: UnionConfig) -> Recipe:
         voxel=config.voxel,
         batch_scans=config.batch_scans,
         epochs=config.epochs,
-        points_optimizer=sgd,
-        pixels_optimizer=sgd if with_pixels else None,
+        points_optimizer=students,
+        pixels_optimizer=students if with_pixels else None,
         extra_optimizer=OptimizerSettings(
             "adamw", config.transformer_learning_rate, weight_decay=config.transformer_weight_decay
         ),
-        optimizers_by_loss=dict.fromkeys(matched, sgd),
+        optimizers_by_loss=dict.fromkeys(matched, students),
         views_per_step=config.views_per_step,
         augmentation=config.augmentation,
         config=settings_as_json(config),

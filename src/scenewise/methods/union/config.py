@@ -30,7 +30,8 @@ class UnionConfig:
         epochs: HICL's.
         batch_scans: HICL's.
         views_per_step: pictures of each scan in a step; CNS's.
-        learning_rate: of both students' SGD; HICL's.
+        optimizer: of both students; SGD is published, AdamW fits runs of a few hundred steps.
+        learning_rate: of both students; HICL's.
         momentum: CLIP2Scene's.
         dampening: CLIP2Scene's.
         weight_decay: CLIP2Scene's.
@@ -67,6 +68,7 @@ class UnionConfig:
     epochs: int = 120
     batch_scans: int = 8
     views_per_step: int | None = 8
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.2
     momentum: float = 0.9
     dampening: float = 0.1
@@ -113,6 +115,9 @@ PRESETS: Mapping[str, UnionConfig] = MappingProxyType(
             min_region=20,
             matched_links=4096,
             clip_norm=10.0,
+            optimizer="adamw",
+            learning_rate=0.01,
+            weight_decay=0.01,
             augmentation=ROOM_AUGMENTATION,
         ),
     }
