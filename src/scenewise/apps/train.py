@@ -1,6 +1,7 @@
 """``scenewise train``: from pictures and class names to a network that names points."""
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes, text
 from scenewise.engine.progress import NullProgress, Progress, Stage, duration_text
 from scenewise.engine.provenance import git_commit, versions
 from scenewise.engine.threads import compute_threads
-from scenewise.errors import MissingDependencyError
+from scenewise.errors import CaptureWarning, MissingDependencyError
 from scenewise.io.atomic import atomic_write_text
 from scenewise.io.run_folder import (
     MODEL_CARD_FILE,
@@ -42,7 +43,9 @@ from scenewise.parts.labelfree.learning.scan_files import ScanSet
 from scenewise.parts.labelfree.learning.students import parameter_count
 from scenewise.parts.labelfree.learning.trainer import LabelFreeTrainer, StepReport
 from scenewise.scenes.vocabularies import Vocabulary
+from scenewise.teachers.choose import SMALL_CLIP
 from scenewise.teachers.protocol import Teacher
+from scenewise.worlds.captures import LICENCE as GENERATED_LICENCE
 
 _CACHE = "cache"
 _REPORTS_PER_EPOCH = 10
@@ -164,6 +167,13 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
             ranks.wait()
         prepare_seconds = time.monotonic() - began
         config = run_config(options, recipe, scans, asked, sources[0])
+        if asked.name == SMALL_CLIP and GENERATED_LICENCE not in config.licences.values() and ranks.is_first:
+            warnings.warn(
+                f"{SMALL_CLIP} has only ever seen procedural rooms: on {options.data} a network learns wrong names from it. "
+                "Teachers that know photographs: --teacher openai/clip-vit-base-patch16, or --teacher files:DIR",
+                CaptureWarning,
+                stacklevel=2,
+            )
         run = _Run(options, recipe, scans, config, ranks, device, progress)
         return run.train(prepare_seconds)
 
