@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scenewise.kernels.batch_norm import batch_norm_relu
+
 Reduce = Callable[[Tensor], Tensor]
 """Differentiable sum of a tensor over all processes."""
 
@@ -48,6 +50,19 @@ class BatchNorm(nn.Module):
         """
         if self.training and self.reduce is not None:
             normed = self._over_processes(values, self.reduce)
+        elif values.ndim == 2:
+            return batch_norm_relu(
+                values,
+                self.weight,
+                self.bias,
+                self.running_mean,
+                self.running_var,
+                training=self.training,
+                momentum=self.momentum,
+                eps=self.eps,
+                residual=residual,
+                relu=relu,
+            )
         else:
             several = values.numel() > self.channels
             normed = F.batch_norm(
