@@ -25,7 +25,7 @@ def teacher_arms(bench: Bench, kept: Kept) -> None:
     kept.run(bench.raw_teacher_3d(), [0])
     kept.run(bench.votes("view_vote_3d", PointLabels("view_vote")), [0])
     kept.run(bench.votes("set_vote_3d", PointLabels("set_vote")), [0])
-    kept.run(bench.votes("set_vote_after_regions_3d", PointLabels("set_vote", region_vote=True)), [0])
+    kept.run(bench.votes("set_vote_after_regions_3d", PointLabels("set_vote", region_vote=True, min_region=20)), [0])
 
 
 def clip2scene_arms(bench: Bench, rate: float) -> dict[str, Arm]:

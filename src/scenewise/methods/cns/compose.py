@@ -37,7 +37,7 @@ def recipe(config: CnsConfig) -> Recipe:
     )
     return Recipe(
         name="cns",
-        point_labels=PointLabels("pairs", region_vote=config.region_refined),
+        point_labels=PointLabels("pairs", region_vote=config.region_refined, min_region=config.min_region),
         build_points=point_backbone(config.backbone, config.width),
         build_pixels=pixel_backbone(config.pixel_backbone, config.pixel_width, config.pixel_stride),
         build_regularisers=regularisers,

@@ -42,7 +42,7 @@ class CnsConfig:
         published_epochs: length that ``switch_from`` refers to.
         granularity: what one draw decides: all labels of a step, those of each scene, or each row.  Not told in the paper.
         vote_predictions: predicted labels are voted inside regions as well (paper, by its figure of the pipeline).
-        min_region: pixels that a region needs to vote on predictions; not told.
+        min_region: pixels that a region needs to vote; not told.
         match_points: weight of mean(1 − cos) between projected point features and frozen picture features; paper: 1 (not told).
         match_pixels: the same of the 2D student.
         matched_links: (point, pixel) pairs of each scan that are matched in a step, drawn anew; None = all, as in the paper.

@@ -36,7 +36,9 @@ def recipe(config: HiclConfig) -> Recipe:
 
     return Recipe(
         name="hicl",
-        point_labels=PointLabels(config.labels, region_vote=config.region_refined, set_vote=config.vote),
+        point_labels=PointLabels(
+            config.labels, region_vote=config.region_refined, min_region=config.min_region, set_vote=config.vote
+        ),
         build_points=point_backbone(config.backbone, config.width),
         build_regularisers=regularisers,
         source=_source(config),

@@ -40,6 +40,7 @@ class HiclConfig:
         vote: how a set votes.  The formula speaks of the pixels of one image ("view"), the text of disagreeing views ("scene",
             taken here); points nobody labelled take their set's label.
         region_refined: labels are voted inside 2D regions of each picture first, as CNS does; not in the paper.
+        min_region: pixels that a region needs to vote.
         levels: which points attend to each other: those of a scene (eq. 4), then those of all scenes of the batch (eq. 7).
         tokens: points sampled per scene, M, in proportion to the sizes of the sets; paper: 1024.
         layers: of each transformer; paper: three.
@@ -77,6 +78,7 @@ class HiclConfig:
     labels: Literal["set_vote", "view_vote", "pairs"] = "set_vote"
     vote: MajorityVote = field(default_factory=MajorityVote)
     region_refined: bool = False
+    min_region: int = 100
     levels: tuple[Level, ...] = ("scene", "batch")
     tokens: int = 1024
     layers: int = 3
@@ -108,6 +110,7 @@ PRESETS: Mapping[str, HiclConfig] = MappingProxyType(
             voxel=0.1,
             epochs=56,
             batch_scans=4,
+            min_region=20,
             tokens=256,
             heads=4,
             clip_norm=10.0,

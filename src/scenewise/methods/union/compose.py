@@ -46,7 +46,9 @@ def recipe(config: UnionConfig) -> Recipe:
     )
     return Recipe(
         name="union",
-        point_labels=PointLabels("set_vote", region_vote=config.region_refined, set_vote=config.vote),
+        point_labels=PointLabels(
+            "set_vote", region_vote=config.region_refined, min_region=config.min_region, set_vote=config.vote
+        ),
         build_points=point_backbone(config.backbone, config.width),
         build_pixels=pixel_backbone(config.pixel_backbone, config.pixel_width, config.pixel_stride),
         build_regularisers=regularisers,

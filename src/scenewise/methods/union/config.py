@@ -48,7 +48,7 @@ class UnionConfig:
         switch_shares: of {refined teacher, own prediction, other student's} (CNS).
         switch_from: first epoch of switching, counted from 1 in the published length: after a third of the run, as in CNS.
         vote_predictions: predicted labels are voted as well: of points in geometric sets (HICL), of pixels in regions (CNS).
-        min_region: pixels that a region needs to vote on predictions.
+        min_region: pixels that a region needs to vote.
         match_points: weight of feature matching of the 3D student (CNS).
         match_pixels: the same of the 2D student.
         matched_links: (point, pixel) pairs of each scan that are matched in a step, drawn anew; None = all.

@@ -1,5 +1,7 @@
 """Fixed labels of pixels and points, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,14 +40,14 @@ def scan() -> TrainingScan:
 
 
 def rows(point_labels: PointLabels, min_region: int = 5) -> list[tuple[int, int]]:
-    views = refined_views(scan(), point_labels, min_region=min_region)
+    views = refined_views(scan(), replace(point_labels, min_region=min_region))
     made = point_supervision(scan(), point_labels, views)
     assert made.element.dtype == made.class_ids.dtype == np.int64
     return list(zip(made.element.tolist(), made.class_ids.tolist()))
 
 
 def test_regions_vote_fill_and_leave_holes():
-    first, second = refined_views(scan(), PointLabels("pairs", region_vote=True), min_region=5)
+    first, second = refined_views(scan(), PointLabels("pairs", region_vote=True, min_region=5))
     assert first.class_ids.tolist() == [[2, 2, 2, 1], [2, 2, 2, 3], [3, 1, 1, -1]]
     assert second is SECOND.labels  # without regions nothing changes
     untouched = refined_views(scan(), PointLabels("pairs"))

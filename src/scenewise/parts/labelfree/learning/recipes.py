@@ -68,6 +68,7 @@ class PointLabels:
 
     Attributes:
         region_vote: vote inside 2D regions of each view first (CNS).
+        min_region: smaller regions do not vote, pixels.
         by: "pairs": every (point, pixel) pair is a row with its pixel's label (CLIP2Scene); "view_vote": the mode over the views;
             "set_vote": HICL's vote in geometric sets with ``set_vote``'s settings.
         set_vote: of "set_vote".
@@ -75,6 +76,7 @@ class PointLabels:
 
     by: Literal["pairs", "view_vote", "set_vote"]
     region_vote: bool = False
+    min_region: int = 100
     set_vote: MajorityVote = field(default_factory=MajorityVote)
 
 

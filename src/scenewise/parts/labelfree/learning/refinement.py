@@ -14,9 +14,6 @@ from scenewise.parts.labelfree.votes import MajorityVote
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.partitions import Partition
 
-MIN_REGION_PIXELS = 100
-"""Smaller 2D regions do not vote."""
-
 
 @dataclass(frozen=True)
 class PointRows:
@@ -37,7 +34,7 @@ class PointRows:
         return len(self.element)
 
 
-def refined_view(view: ScanView, *, min_region: int = MIN_REGION_PIXELS) -> LabelField:
+def refined_view(view: ScanView, *, min_region: int) -> LabelField:
     """The teacher's labels of a picture after the vote in its 2D regions.
 
     Source: CNS (Chen et al. 2023): within each SAM mask every pixel takes the mask's most frequent label.  Regions below
@@ -55,16 +52,14 @@ def refined_view(view: ScanView, *, min_region: int = MIN_REGION_PIXELS) -> Labe
     return MajorityVote(scope="view")(view.labels, Partition.from_any_ids(large.astype(np.int64), "regions"))
 
 
-def refined_views(
-    scan: TrainingScan, point_labels: PointLabels, *, min_region: int = MIN_REGION_PIXELS
-) -> tuple[LabelField, ...]:
+def refined_views(scan: TrainingScan, point_labels: PointLabels) -> tuple[LabelField, ...]:
     """Labels of the pixels of every view: the teacher's, or after :func:`refined_view` with ``point_labels.region_vote``.
 
     They are what a 2D student is trained on, and what :func:`point_supervision` starts from.
     """
     if not point_labels.region_vote:
         return tuple(view.labels for view in scan.views)
-    return tuple(refined_view(view, min_region=min_region) for view in scan.views)
+    return tuple(refined_view(view, min_region=point_labels.min_region) for view in scan.views)
 
 
 def point_supervision(scan: TrainingScan, point_labels: PointLabels, views: Sequence[LabelField]) -> PointRows:

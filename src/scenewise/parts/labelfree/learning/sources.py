@@ -12,7 +12,6 @@ from torch.nn import functional
 from scenewise.errors import ConventionError
 from scenewise.parts.labelfree.learning.batches import PictureBatch, PixelLinks
 from scenewise.parts.labelfree.learning.equations import cross_entropy_of_scores
-from scenewise.parts.labelfree.learning.refinement import MIN_REGION_PIXELS
 from scenewise.parts.labelfree.learning.sampling import scan_generators
 from scenewise.parts.labelfree.learning.steps import LossTerm, StepContext, StudentOutput
 from scenewise.parts.labelfree.learning.supervision import Modality, Supervision
@@ -70,7 +69,7 @@ class Switch:
     pool_points: PointPool = "none"
     pool_pixels: bool = False
     everywhere: bool = True
-    min_region: int = MIN_REGION_PIXELS
+    min_region: int = 100
 
     def __post_init__(self) -> None:
         if not all(0 <= share <= 1 for share in self.shares) or abs(sum(self.shares) - 1) > 1e-6:
