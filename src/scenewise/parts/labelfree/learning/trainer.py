@@ -23,6 +23,7 @@ from scenewise.engine.checkpoints import Checkpoint
 from scenewise.engine.distribution import ALONE, Ranks
 from scenewise.engine.randomness import keyed_generator, keyed_seed
 from scenewise.errors import ConventionError, ScenewiseError
+from scenewise.kernels.matmul import fast_exact_matmul
 from scenewise.networks.batch_norm import reduce_statistics
 from scenewise.networks.sparse_blocks import SparseConv
 from scenewise.parts.labelfree.learning.augmentation import BatchMember, training_batch
@@ -254,7 +255,7 @@ class LabelFreeTrainer:
         prepared = time.perf_counter()
         rates = self._set_rates(step)
         # Dropout reads torch's own generator: it is put where this step and rank want it, and the caller's is left as it was.
-        with _seeded(keyed_seed(self.seed, "step", step, self.ranks.rank), self.device):
+        with fast_exact_matmul(self.device), _seeded(keyed_seed(self.seed, "step", step, self.ranks.rank), self.device):
             with self._autocast():
                 context = self._context(epoch, step, batch)
                 terms = self._terms(context)
