@@ -20,7 +20,7 @@ help:
 	@echo "make demo        install into $(VENV) and reconstruct the embedded room"
 	@echo "make test        install and run the tests"
 	@echo "make check       formatting, lint, types, layers, tests"
-	@echo "make bench       speed of the kernels, read-outs, lifting"
+	@echo "make bench       speed of the kernels, read-outs, lifting, sparse networks"
 	@echo "make reproduce METHOD=gaussian_splatting [QUICK=1]   figures of docs/results/"
 	@echo "make golden      regenerate tests/golden/"
 	@echo "make fuzz        mutate input files for FUZZ_SECONDS per parser"
@@ -75,6 +75,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/scenewise doctor
 	$(BIN)/python benchmarks/splat.py $(QUICK_FLAG)
 	$(BIN)/python benchmarks/label_free.py $(QUICK_FLAG)
+	$(BIN)/python benchmarks/sparse_conv.py $(QUICK_FLAG)
 
 reproduce: $(VENV)/.installed-dev
 	@test -n "$(METHOD)" || { echo "say which: make reproduce METHOD=gaussian_splatting"; exit 2; }

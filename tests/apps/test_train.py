@@ -169,3 +169,23 @@ def test_tensorboard_says_how_to_install_it(monkeypatch, tmp_path):
     wanted = r"--tensorboard needs .*pip install \"scenewise\[log\]\""
     with pytest.raises(MissingDependencyError, match=wanted), tensorboard_of(tmp_path):
         pass
+
+
+def test_tensorboard_gets_the_figures_of_a_step(tmp_path):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from scenewise.apps.train import tensorboard_of
+    from scenewise.parts.labelfree.learning.trainer import StepReport
+
+    report = StepReport(7, 9, 2, 3, 1.5, {"points": 1.25}, {"points": 0.125}, {"rows/points": 40.0}, 1.0, 0.5)
+    with tensorboard_of(tmp_path) as board:
+        board.write(report)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    found = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    assert found == {
+        "loss": [(7, 1.5)],
+        "loss/points": [(7, 1.25)],
+        "rate/points": [(7, 0.125)],
+        "rows/points": [(7, 40.0)],
+    }

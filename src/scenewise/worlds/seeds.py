@@ -10,7 +10,7 @@ BENCHMARK_SEEDS = range(1_100_000, 1_200_000)
 """Rooms whose figures are reported."""
 
 LEARNING_SEEDS = range(1_300_000, 1_400_000)
-"""Rooms that 3D learners are trained on.  The embedded CLIP has seen none of them, so its answers there are as good as elsewhere."""
+"""Rooms that 3D learners are trained on.  The embedded CLIP has seen none of them, so it knows them no better than others."""
 
 DEMO_SEEDS = range(1_200_000, 1_200_100)
 """Rooms of ``scenewise demo`` and of the tests."""

@@ -65,8 +65,8 @@ def _spconv() -> tuple[Any, Any]:
     """spconv's functions and the algorithm that exists on every device."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its imports use what newer Pythons advise against
-        from spconv.core import ConvAlgo  # type: ignore[import-not-found]
-        from spconv.pytorch import cppcore, functional, ops  # type: ignore[import-not-found]
+        from spconv.core import ConvAlgo
+        from spconv.pytorch import cppcore, functional, ops
 
     if not torch.cuda.is_available():
         # Its backward asks for the CUDA stream before it looks where the tensors are.

@@ -228,7 +228,8 @@ def _pictures(
     device: torch.device,
 ) -> tuple[PictureBatch, PixelLinks]:
     """The chosen views; whatever belongs to a pixel is mirrored with it, the links too."""
-    labels, images, regions, targets, scan_of_view = [], [], [], [], []
+    labels: list[Tensor] = []
+    images, regions, targets, scan_of_view = [], [], [], []
     point, view_of_link, row, column = [], [], [], []
     for scan_number, (member, draw, begin) in enumerate(zip(members, draws, first_point.tolist())):
         pixels = member.scan.pixels
