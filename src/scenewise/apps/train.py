@@ -69,9 +69,9 @@ class Needs:
 NEEDS: Mapping[str, Needs] = {
     "clip2scene": Needs(targets="teacher"),
     # The papers take SAM's masks and features; these need no weights.
-    "cns": Needs("felzenszwalb", "random-convolutions", pictures=True),
+    "cns": Needs("slic", "random-convolutions", pictures=True),
     "hicl": Needs(),
-    "union": Needs("felzenszwalb", "random-convolutions", pictures=True),
+    "union": Needs("slic", "random-convolutions", pictures=True),
 }
 
 
