@@ -2,8 +2,9 @@
 
     python benchmarks/reproduce/hicl.py [--quick] [--full] [--jobs N] [--cache build/reproduce/label_free]
 
-I is CLIP2Scene run as long as HICL, II the vote in sets, III attention within scenes, IV between scenes, V feedback.  Kept
-outcomes are reused (one file per arm, seed and configuration; a stopped training goes on from its last checkpoint).
+I is CLIP2Scene run as long as HICL with the switching that serves it best, II the vote in sets, III attention within scenes,
+IV between scenes, V feedback.  Kept outcomes are reused (one file per arm, seed and configuration; a stopped training goes on from its last
+checkpoint).
 """
 
 import sys
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_free_arms import (
     Kept,
+    best_baseline,
     hicl_arms,
     noise_arms,
     parsed_options,
@@ -60,7 +62,8 @@ def main() -> int:
     seeds = list(range(bench.sizes.seeds))
     teacher_arms(bench, kept)
     rates = bench.best_rates(["clip2scene", "hicl"], kept)
-    arms = {**hicl_arms(bench, rates["hicl"], rates["clip2scene"]), **noise_arms(bench, rates["hicl"])}
+    baseline = best_baseline(bench, kept, rates["clip2scene"])
+    arms = {**hicl_arms(bench, rates["hicl"], rates["clip2scene"], baseline), **noise_arms(bench, rates["hicl"])}
     kept.stage([(arm, seeds) for arm in arms.values()], lambda: bench.ready(["clip2scene", "hicl"]))
     run_full(bench, kept, "hicl", options)
 

@@ -34,7 +34,7 @@ def main() -> int:
     rates = bench.best_rates(methods, kept)
     single = {
         **clip2scene_arms(bench, rates["clip2scene"]),
-        **hicl_arms(bench, rates["hicl"], rates["clip2scene"]),
+        **hicl_arms(bench, rates["hicl"], rates["clip2scene"], {}),
         **cns_arms(bench, rates["cns"]),
     }
     arms = [single[name] for name in ("clip2scene", "hicl_V", "hicl_V_region_refined", "cns")]
