@@ -3,8 +3,8 @@
     python benchmarks/reproduce/hicl.py [--quick] [--full] [--jobs N] [--cache build/reproduce/label_free]
 
 I is CLIP2Scene run as long as HICL with the switching that serves it best, II the vote in sets, III attention within scenes,
-IV between scenes, V feedback.  Kept outcomes are reused (one file per arm, seed and configuration; a stopped training goes on from its last
-checkpoint).
+IV between scenes, V feedback.  Kept outcomes are reused (one file per arm, seed and configuration; a stopped training goes on
+from its last checkpoint).
 """
 
 import sys
