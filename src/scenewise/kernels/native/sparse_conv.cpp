@@ -85,6 +85,7 @@ T* aligned(std::vector<T>& storage, size_t count) {
 struct Pairs {
   const int32_t *inputs, *outputs;
   int64_t count;
+  int64_t readable;  // with those of the block's next offsets, which follow
 };
 
 }  // namespace
@@ -100,7 +101,8 @@ namespace {
 
 Pairs pairs_of(const SparseRule& rule, int64_t block, int64_t k) {
   const int64_t* first = rule.first_pair + block * rule.kernel_volume + k;
-  return {rule.inputs + first[0], rule.outputs + first[0], first[1] - first[0]};
+  const int64_t end = rule.first_pair[(block + 1) * rule.kernel_volume];
+  return {rule.inputs + first[0], rule.outputs + first[0], first[1] - first[0], end - first[0]};
 }
 
 template <class Element>
@@ -224,11 +226,10 @@ __attribute__((noinline)) void multiply_panel(
       to[r] = out.rows + pairs.outputs[p + r] * out.stride;
     }
     // Which rows come next only the rule knows, so the processor cannot fetch them ahead by itself.
-    if (p + 2 * kRows <= pairs.count)
-      for (int r = 0; r < kRows; ++r) {
-        const char* next = reinterpret_cast<const char*>(in.rows + pairs.inputs[p + kRows + r] * in.stride);
-        for (int64_t byte = 0; byte < channels * static_cast<int64_t>(sizeof *in.rows); byte += 64) __builtin_prefetch(next + byte);
-      }
+    for (int64_t next = p + kRows, end = std::min(p + 2 * kRows, pairs.readable); next < end; ++next) {
+      const char* row = reinterpret_cast<const char*>(in.rows + pairs.inputs[next] * in.stride);
+      for (int64_t byte = 0; byte < channels * static_cast<int64_t>(sizeof *in.rows); byte += 64) __builtin_prefetch(row + byte);
+    }
     multiply_tile<Operand, kRows, Width>(from, to, panel, channels);
   }
   const int64_t rest = pairs.count - p;
@@ -628,12 +629,21 @@ SW_EXPORT void sw_sparse_weight_gradient(
         prefetch_rows(upstream, first, end);
       },
       [&](Pairs pairs, Matrix<float> weight) {
-        if (as_they_lie)
+        if (as_they_lie) {
+          // The input rows of the next list are asked for between this one's tiles, so that they come while others are computed.
+          const int64_t next = std::min(pairs.readable, 2 * pairs.count);
+          int64_t asked = pairs.count;
+          const int64_t step = 1 + pairs.count * kLine / (in_channels * panels.size());
           return for_tiles(panels, in_channels, in_channels, [&](auto rows, auto width, int64_t row, int q) {
+            for (const int64_t end = std::min(next, asked + step); asked < end; ++asked) {
+              const int64_t wanted = pairs.inputs[asked];
+              prefetch_rows(from, wanted, wanted + 1);
+            }
             gradient_tile<decltype(rows)::value, decltype(width)::value>(
                 pairs, {in + row, in_channels}, {grad + panels.first[q], out_channels},
                 {weight.rows + row * weight.stride + panels.first[q], weight.stride});
           });
+        }
         static thread_local std::vector<float> in_storage, grad_storage;
         const Gathered<Float32> in_lines = gather(pairs.inputs, pairs.count, from, in_storage);
         const Gathered<Float32> grad_lines = gather(pairs.outputs, pairs.count, upstream, grad_storage);

@@ -37,6 +37,8 @@ SW_INLINE void relax() {
 #endif
 }
 
+constexpr int kSpins = 4000;
+
 struct Job {
   const std::function<void(int64_t)>* fn;
   int64_t chunks;
@@ -68,12 +70,20 @@ class Pool {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       job_ = &job;
-      running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
       generation_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
     take(job);
-    while (running_.load(std::memory_order_acquire) != 0) relax();
+    {
+      // Who has not woken up by now need not come: on a busy machine that may take longer than the job itself.
+      std::lock_guard<std::mutex> lock(mutex_);
+      job_ = nullptr;
+    }
+    for (int i = 0; running_.load(std::memory_order_acquire) != 0; ++i)
+      if (i < kSpins)
+        relax();
+      else
+        std::this_thread::yield();
   }
 
   static void take(Job& job) {
@@ -88,7 +98,7 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<uint64_t> generation_{0};
-  std::atomic<int> running_{0};
+  std::atomic<int> running_{0};  // workers at the current job
   Job* job_ = nullptr;
   bool stop_ = false;
   pid_t process_;
@@ -101,7 +111,7 @@ void Pool::work() {
   inside_chunk = true;
   for (;;) {
     // Kernels of one training step follow each other within microseconds: spin briefly before sleeping.
-    for (int i = 0; i < 4000 && generation_.load(std::memory_order_acquire) == seen; ++i) relax();
+    for (int i = 0; i < kSpins && generation_.load(std::memory_order_acquire) == seen; ++i) relax();
     Job* job;
     {
       std::unique_lock<std::mutex> lock(mutex_);
@@ -109,6 +119,8 @@ void Pool::work() {
       seen = generation_.load(std::memory_order_relaxed);
       if (stop_) return;
       job = job_;
+      if (job == nullptr) continue;
+      running_.fetch_add(1, std::memory_order_relaxed);
     }
     take(*job);
     running_.fetch_sub(1, std::memory_order_release);

@@ -18,7 +18,7 @@ from scenewise.kernels.native import library
 
 # Output rows of a block: their features and those of their neighbours fit the second-level cache, and an offset has enough pairs
 # to fill the register tiles.
-_SUBMANIFOLD_BLOCK = 256
+_SUBMANIFOLD_BLOCK = 512
 _DOWN_BLOCK = 512
 _UP_BLOCK = 1024  # a fine row has one pair only, so nothing is gained by keeping a block small
 _MOST_ROWS = 2**31 - 64
