@@ -80,6 +80,24 @@ def test_teachers_of_classes_have_no_words(tmp_path: Path):
         teacher.embed_text(["wall"], ["{}"])
 
 
+def test_labels_may_bring_a_text_space_of_another_dimension(tmp_path: Path):
+    folder = make(tmp_path, LABELS, TeacherAnswer(labels=np.zeros((1, 1), dtype=np.int32)))
+    assert FilesTeacher(folder).words is None
+    rows = np.eye(len(LABELS.classes), 5, dtype=np.float32)
+    rows[1] = [0, 3, 0, 0, 4]
+    write_text_embeddings(folder, LABELS, rows)
+    teacher = FilesTeacher(folder)
+    words = teacher.words
+    assert words is not None and words.default_templates() == LABELS.templates and words.name == f"files:{folder}"
+    np.testing.assert_allclose(words.embed_text(LABELS.classes[1:2], ["{}"]), [[0, 0.6, 0, 0, 0.8]], atol=1e-6)
+    with pytest.raises(ConventionError, match="expected some of its classes: wall"):
+        words.embed_text(["sofa"], ["{}"])
+    with pytest.raises(ConventionError, match="expected a teacher with features, got labels"):
+        teacher.embed_text(["wall"], ["{}"])  # its answers are still no features
+    open_words = FilesTeacher(folder, OneHotText(dim=7)).words
+    assert open_words is not None and open_words.embed_text(["sofa"], ["{}"]).shape == (1, 7)
+
+
 @dataclass
 class OneHotText:
     dim: int = 2

@@ -448,7 +448,8 @@ class TrainOptions:
         preset: settings of the method by data set: scannet, nuscenes or rooms.
         teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
         read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
-        text_from: for "files:DIR" with features, the teacher whose text tower shares their space.
+        text_from: for "files:DIR", the teacher whose text tower shares the features' space, or in whose space a network is to
+            learn from labels; default the text beside the files.
         classes: names separated by commas, synonyms by bars ("wall, floor, sofa|couch"), or a file with a class per line; default
             the names of the data set's classes, or the teacher's own list.
         epochs: passes over the scans; the method's phases keep their shares of short runs.

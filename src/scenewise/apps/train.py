@@ -44,6 +44,7 @@ from scenewise.parts.labelfree.learning.students import parameter_count
 from scenewise.parts.labelfree.learning.trainer import LabelFreeTrainer, StepReport
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.choose import SMALL_CLIP
+from scenewise.teachers.from_files import FilesTeacher
 from scenewise.teachers.protocol import Teacher
 from scenewise.worlds.captures import LICENCE as GENERATED_LICENCE
 
@@ -161,6 +162,7 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
             preparation_of(options),
             options.cache or options.out / _CACHE,
             progress,
+            words=asked.words if isinstance(asked, FilesTeacher) else None,
             device=str(device),
         )
         if ranks.is_first:

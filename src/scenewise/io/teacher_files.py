@@ -1,14 +1,15 @@
 """A teacher's answers as files, so that any network in any program can be the teacher.
 
 ``DIR/teacher.json`` says what they are; ``DIR/<image stem>.safetensors`` holds the answer to one image, in the image's subfolder
-where frames are named with one; ``DIR/text.safetensors`` optionally holds ``text_embeddings`` f32 [classes, dim].
+where frames are named with one; ``DIR/text.safetensors`` optionally holds ``text_embeddings`` f32 [classes, dim]: beside features
+of their ``dim``, beside probabilities and labels of any space, in which 3D networks then learn.
 
 ======================  ================================================================================================
 key of teacher.json     meaning
 ======================  ================================================================================================
 ``kind``                ``features`` (f16 [h, w, dim]), ``probabilities`` (f16 [h, w, classes]) or ``labels`` (i16 [H, W])
 ``dim``                 columns of the features; need not be given for the other kinds
-``text_space``          what the features can be compared with: a Hugging Face id, "small-clip", or null
+``text_space``          whose space features and text embeddings are of: a Hugging Face id, "small-clip", or null
 ``classes``             names of the columns, of the labels, or of the rows of ``text_embeddings``
 ``ignore``              label that means unknown, −1 unless given
 ``logit_scale``         factor before the softmax, 100 unless given
@@ -52,7 +53,7 @@ class TeacherFilesInfo:
     Attributes:
         kind: of the answers.
         dim: columns of the features, or classes.
-        text_space: what the features can be compared with; None = only with the embeddings beside them.
+        text_space: whose space features and text embeddings are of; None = no other's.
         classes: names of columns, labels or text embeddings.
         ignore: label that means unknown.
         logit_scale: factor before the softmax.
@@ -258,11 +259,11 @@ def read_text_embeddings(folder: str | Path, info: TeacherFilesInfo) -> Float32[
     if not path.exists():
         return None
     rows = _read(path, {"text_embeddings": _FLOATS}, required="text_embeddings")["text_embeddings"].astype(np.float32)
-    if rows.shape != (len(info.classes), info.dim):
+    if not _fits(rows, info):
         raise DataFormatError(
             path,
             "text_embeddings",
-            expected=f"the shape [{len(info.classes)}, {info.dim}], a row per class of {TEACHER_FILE}",
+            expected=f"the shape {_text_shape(info)}, a row per class of {TEACHER_FILE}",
             got=list(rows.shape),
         )
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -280,9 +281,20 @@ def write_text_embeddings(folder: str | Path, info: TeacherFilesInfo, rows: Floa
     """
     from safetensors.numpy import save
 
-    if rows.shape != (len(info.classes), info.dim):
-        raise ShapeError("text embeddings", expected=f"{(len(info.classes), info.dim)}", got=f"{rows.shape}")
+    if not _fits(rows, info):
+        raise ShapeError("text embeddings", expected=_text_shape(info), got=f"{list(rows.shape)}")
     atomic_write_bytes(Path(folder) / TEXT_FILE, save({"text_embeddings": np.ascontiguousarray(rows, dtype=np.float32)}))
+
+
+def _fits(rows: np.ndarray, info: TeacherFilesInfo) -> bool:
+    """Whether there is a row per class, as long as the features where the answers are such."""
+    if rows.ndim != 2 or len(rows) != len(info.classes):
+        return False
+    return rows.shape[1] == info.dim if info.kind == "features" else 1 <= rows.shape[1] <= _MAX_DIM
+
+
+def _text_shape(info: TeacherFilesInfo) -> str:
+    return f"[{len(info.classes)}, {info.dim if info.kind == 'features' else 'dim'}]"
 
 
 def _read(path: Path, kinds: Mapping[str, Sequence[str]], *, required: str) -> dict[str, np.ndarray]:

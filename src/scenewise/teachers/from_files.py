@@ -29,7 +29,7 @@ from scenewise.scenes.class_colors import class_colors
 from scenewise.scenes.dense_fields import DenseField, FieldKind
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.vocabularies import Vocabulary
-from scenewise.teachers.protocol import Teacher
+from scenewise.teachers.protocol import Teacher, Words
 from scenewise.teachers.text_encoders import TextEncoder
 
 _MARK_FILE = "export.json"
@@ -54,7 +54,7 @@ class FilesTeacher:
     def __init__(self, folder: str | Path, text_encoder: TextEncoder | None = None) -> None:
         self.folder = Path(folder)
         self.info = read_teacher_info(self.folder)
-        self._text = read_text_embeddings(self.folder, self.info) if self.info.kind == "features" else None
+        self._words = FilesWords(self.folder, self.info, text_encoder)
         self._encoder = text_encoder
         self._fingerprint: str | None = None
 
@@ -146,32 +146,12 @@ class FilesTeacher:
                 got=self.info.kind,
                 fix=f"ask for its classes: {_listed(self.info.classes)}",
             )
-        if self._encoder is not None:
-            embedded = self._encoder.embed_text(phrases, templates)
-            if embedded.shape[1] != self.info.dim:
-                raise ConventionError(
-                    f"text encoder for {self.name}",
-                    expected=f"{self.info.dim} numbers per phrase",
-                    got=embedded.shape[1],
-                    fix=f"use the encoder of the features' text space ({self.info.text_space or 'not named in teacher.json'})",
-                )
-            return embedded
-        if self._text is None:
-            hint = f" or open {self.info.text_space} as its text encoder" if self.info.text_space else ""
-            raise ConventionError(
-                f"text for {self.name}", expected=f"{TEXT_FILE}", got="nothing", fix=f"write an embedding per class there{hint}"
-            )
-        index = {_folded(name): row for row, name in enumerate(self.info.classes)}
-        unknown = [phrase for phrase in phrases if _folded(phrase) not in index]
-        if unknown:
-            raise ConventionError(
-                f"words for {self.name}",
-                expected=f"some of its classes: {_listed(self.info.classes)}",
-                got=repr(unknown[0]) + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""),
-                fix="only these have a text embedding"
-                + (f"; {self.info.text_space} knows others" if self.info.text_space else ""),
-            )
-        return self._text[[index[_folded(phrase)] for phrase in phrases]]
+        return self._words.embed_text(phrases, templates)
+
+    @property
+    def words(self) -> "FilesWords | None":
+        """A text space for its classes beside what it answers: of the files or of an encoder; None where there is neither."""
+        return self._words if self._words.is_known else None
 
     def default_templates(self) -> tuple[str, ...]:
         """The prompts its text embeddings were made with."""
@@ -183,6 +163,79 @@ class FilesTeacher:
             return None
         names = self.info.classes
         return Vocabulary(names, tuple((name,) for name in names), self.info.templates, class_colors(len(names)))
+
+
+@final
+class FilesWords:
+    """The text that lies beside a teacher's files, or an encoder in its place.
+
+    Args:
+        folder: of the files.
+        info: what ``teacher.json`` says.
+        encoder: turns any words into the text space; without it only the classes the folder lists are known.
+
+    Raises:
+        DataFormatError: embeddings that do not fit.
+    """
+
+    def __init__(self, folder: Path, info: TeacherFilesInfo, encoder: TextEncoder | None = None) -> None:
+        self.folder, self.info = folder, info
+        self._rows = read_text_embeddings(folder, info)
+        self._encoder = encoder
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is any text."""
+        return self._encoder is not None or self._rows is not None
+
+    @property
+    def name(self) -> str:
+        """Whose text space it is: a teacher's, or only that of the files."""
+        if isinstance(self._encoder, Words):
+            return self._encoder.name
+        return self.info.text_space or f"files:{self.folder}"
+
+    def default_templates(self) -> tuple[str, ...]:
+        """The prompts the embeddings were or are to be made with."""
+        return self._encoder.default_templates() if isinstance(self._encoder, Words) else self.info.templates
+
+    def embed_text(self, phrases: Sequence[str], templates: Sequence[str]) -> Float32[np.ndarray, "phrases dim"]:
+        """Unit embedding per phrase: the text encoder's where there is one, otherwise the row of ``text.safetensors``.
+
+        The rows were made with prompts of their own, so ``templates`` only matter to an encoder.
+
+        Raises:
+            ConventionError: there is no text, or a phrase is not known; the message lists what is.
+        """
+        if self._encoder is not None:
+            embedded = self._encoder.embed_text(phrases, templates)
+            if self.info.kind == "features" and embedded.shape[1] != self.info.dim:
+                raise ConventionError(
+                    f"text encoder for files:{self.folder}",
+                    expected=f"{self.info.dim} numbers per phrase",
+                    got=embedded.shape[1],
+                    fix=f"use the encoder of the features' text space ({self.info.text_space or 'not named in teacher.json'})",
+                )
+            return embedded
+        if self._rows is None:
+            hint = f" or open {self.info.text_space} as its text encoder" if self.info.text_space else ""
+            raise ConventionError(
+                f"text for files:{self.folder}",
+                expected=f"{TEXT_FILE}",
+                got="nothing",
+                fix=f"write an embedding per class there{hint}",
+            )
+        index = {_folded(name): row for row, name in enumerate(self.info.classes)}
+        unknown = [phrase for phrase in phrases if _folded(phrase) not in index]
+        if unknown:
+            raise ConventionError(
+                f"words for files:{self.folder}",
+                expected=f"some of its classes: {_listed(self.info.classes)}",
+                got=repr(unknown[0]) + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""),
+                fix="only these have a text embedding"
+                + (f"; {self.info.text_space} knows others" if self.info.text_space else ""),
+            )
+        return self._rows[[index[_folded(phrase)] for phrase in phrases]]
 
 
 @dataclass(frozen=True)

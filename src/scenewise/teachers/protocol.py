@@ -12,6 +12,24 @@ from scenewise.scenes.vocabularies import Vocabulary
 
 
 @runtime_checkable
+class Words(Protocol):
+    """A text space: what a teacher's classes, or what is learned from it, are compared with."""
+
+    @property
+    def name(self) -> str:
+        """Whose space it is."""
+        ...
+
+    def embed_text(self, phrases: Sequence[str], templates: Sequence[str]) -> Float32[np.ndarray, "phrases dim"]:
+        """Unit embedding per phrase; ConventionError where a phrase is not known."""
+        ...
+
+    def default_templates(self) -> tuple[str, ...]:
+        """The prompts it was made for."""
+        ...
+
+
+@runtime_checkable
 class Teacher(Protocol):
     """A source of dense 2D features or class probabilities."""
 

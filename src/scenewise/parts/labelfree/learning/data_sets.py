@@ -60,7 +60,7 @@ from scenewise.scenes.class_colors import class_colors
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.vocabularies import Vocabulary
-from scenewise.teachers.protocol import Teacher
+from scenewise.teachers.protocol import Teacher, Words
 from scenewise.teachers.regions.choose import open_region_source
 from scenewise.worlds.captions import SYNONYMS
 
@@ -431,7 +431,7 @@ def prepare_data(
     cache_folder: str | Path = "cache/scans",
     progress: Progress | None = None,
     *,
-    words: Teacher | None = None,
+    words: Words | None = None,
     device: str = "cpu",
     max_bytes: int = DEFAULT_MEMORY,
 ) -> ScanSet:
@@ -528,7 +528,7 @@ def instruments_of(
 
 
 def class_embeddings(
-    question: ClassQuestion, teacher: Teacher, words: Teacher | None = None
+    question: ClassQuestion, teacher: Teacher, words: Words | None = None
 ) -> tuple[Float32[np.ndarray, "classes dim"], str]:
     """A unit embedding per class, the mean over its phrases, and whose it is.
 
