@@ -16,8 +16,9 @@ namespace {
 constexpr int64_t kPieceValues = 32768;
 
 struct Rows {
-  int64_t n, channels, piece;
-  Rows(int64_t rows, int64_t width) : n(rows), channels(width), piece(std::clamp<int64_t>(kPieceValues / width, 16, 512)) {}
+  int64_t n, channels, padded, piece;  // padded: channels to the next multiple of 16
+  Rows(int64_t rows, int64_t width)
+      : n(rows), channels(width), padded((width + 15) / 16 * 16), piece(std::clamp<int64_t>(kPieceValues / width, 16, 512)) {}
   int64_t pieces() const { return (n + piece - 1) / piece; }
   int64_t begin(int64_t p) const { return p * piece; }
   int64_t end(int64_t p) const { return std::min(n, (p + 1) * piece); }
@@ -26,15 +27,44 @@ struct Rows {
 // Up to sixteen values; lanes beyond `count` are zero.
 SW_INLINE V16 load_some(const float* from, int64_t count) {
   if (count >= 16) return load(from);
+#if defined(__AVX512F__)
+  return reinterpret_cast<V16>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << count) - 1), from));
+#else
   V16 v = splat(0.0f);
   std::memcpy(&v, from, count * sizeof(float));
   return v;
+#endif
 }
 SW_INLINE void store_some(float* to, V16 v, int64_t count) {
-  if (count >= 16)
-    store(to, v);
-  else
-    std::memcpy(to, &v, count * sizeof(float));
+  if (count >= 16) return store(to, v);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1 << count) - 1), reinterpret_cast<__m512>(v));
+#else
+  std::memcpy(to, &v, count * sizeof(float));
+#endif
+}
+
+// Adds term(position, channel, count, values) of every row of a piece to `Sums` arrays of padded channels, which begin as zeros.
+// Memory is read row by row; four rows share one visit to the arrays.
+template <int Sums, class Term>
+SW_INLINE void add_up(const Rows& rows, int64_t piece, float* sums, const Term& term) {
+  std::memset(sums, 0, Sums * rows.padded * sizeof(float));
+  int64_t r = rows.begin(piece);
+  const auto add = [&](auto together) {
+    for (; r + together() <= rows.end(piece); r += together())
+      for (int64_t first = 0; first < rows.channels; first += 16) {
+        V16 total[Sums];
+        for (int s = 0; s < Sums; ++s) total[s] = load(sums + s * rows.padded + first);
+        for (int i = 0; i < together(); ++i) {
+          V16 values[Sums];
+          term((r + i) * rows.channels + first, first, rows.channels - first, values);
+          for (int s = 0; s < Sums; ++s) total[s] += values[s];
+        }
+        for (int s = 0; s < Sums; ++s) store(sums + s * rows.padded + first, total[s]);
+      }
+  };
+  add(std::integral_constant<int, 4>());
+  add(std::integral_constant<int, 1>());
 }
 
 // Comparisons are written so that NaN passes.
@@ -43,29 +73,24 @@ SW_INLINE V16 relu_gradient(V16 gradient, V16 out) { return out <= splat(0.0f) ?
 
 // Mean and mean squared deviation of every channel.
 void statistics(const Rows& rows, const float* x, std::vector<double>& mean, std::vector<double>& variance) {
-  const int64_t c = rows.channels;
-  std::vector<float> means(rows.pieces() * c), squares(rows.pieces() * c);
+  const int64_t w = rows.padded;
+  std::vector<float> means(rows.pieces() * w), squares(rows.pieces() * w);
   parallel_for(rows.pieces(), [&](int64_t p) {
-    const float scale = 1.0f / static_cast<float>(rows.end(p) - rows.begin(p));
-    for (int64_t first = 0; first < c; first += 16) {
-      V16 sum = splat(0.0f), square = splat(0.0f);
-      for (int64_t r = rows.begin(p); r < rows.end(p); ++r) sum += load_some(x + r * c + first, c - first);
-      const V16 center = sum * scale;
-      for (int64_t r = rows.begin(p); r < rows.end(p); ++r) {
-        const V16 d = load_some(x + r * c + first, c - first) - center;
-        square += d * d;
-      }
-      store_some(&means[p * c + first], center, c - first);
-      store_some(&squares[p * c + first], square, c - first);
-    }
+    float *center = &means[p * w], *square = &squares[p * w];
+    add_up<1>(rows, p, center, [&](int64_t at, int64_t, int64_t count, V16* v) { v[0] = load_some(x + at, count); });
+    for (int64_t k = 0; k < w; ++k) center[k] /= static_cast<float>(rows.end(p) - rows.begin(p));
+    add_up<1>(rows, p, square, [&](int64_t at, int64_t first, int64_t count, V16* v) {
+      const V16 d = load_some(x + at, count) - load(center + first);
+      v[0] = d * d;
+    });
   });
-  mean.assign(c, 0.0), variance.assign(c, 0.0);
+  mean.assign(rows.channels, 0.0), variance.assign(rows.channels, 0.0);
   for (int64_t p = 0; p < rows.pieces(); ++p) {
     const double before = static_cast<double>(rows.begin(p)), here = static_cast<double>(rows.end(p) - rows.begin(p));
-    for (int64_t k = 0; k < c; ++k) {
-      const double step = means[p * c + k] - mean[k];
+    for (int64_t k = 0; k < rows.channels; ++k) {
+      const double step = means[p * w + k] - mean[k];
       mean[k] += step * here / (before + here);
-      variance[k] += squares[p * c + k] + step * step * before * here / (before + here);
+      variance[k] += squares[p * w + k] + step * step * before * here / (before + here);
     }
   }
   for (double& v : variance) v /= static_cast<double>(rows.n);
@@ -86,7 +111,7 @@ SW_EXPORT void sw_batch_norm(
   const Rows rows(n, channels);
   std::vector<double> batch_mean(running_mean, running_mean + channels), batch_variance(running_variance, running_variance + channels);
   if (batch_statistics) statistics(rows, x, batch_mean, batch_variance);
-  std::vector<float> scale(channels + 16), shift(channels + 16);
+  std::vector<float> scale(rows.padded), shift(rows.padded);
   for (int64_t k = 0; k < channels; ++k) {
     const double inverse = 1.0 / std::sqrt(batch_variance[k] + epsilon);
     mean[k] = static_cast<float>(batch_mean[k]), inverse_deviation[k] = static_cast<float>(inverse);
@@ -114,33 +139,25 @@ SW_EXPORT void sw_batch_norm_gradient(
     const float* inverse_deviation, int batch_statistics, float* d_x, float* d_residual, float* d_weight, float* d_bias) {
   const Rows rows(n, channels);
   const int64_t c = channels;
-  // Per piece: Σ g and Σ g·(x − mean).
-  std::vector<float> sums(rows.pieces() * 2 * c);
+  std::vector<float> center(rows.padded), sums(rows.pieces() * 2 * rows.padded);  // per piece: Σ g, then Σ g·(x − mean)
+  std::copy(mean, mean + c, center.begin());
   parallel_for(rows.pieces(), [&](int64_t p) {
-    for (int64_t first = 0; first < c; first += 16) {
-      const V16 center = load_some(mean + first, c - first);
-      V16 sum = splat(0.0f), moment = splat(0.0f);
-      for (int64_t r = rows.begin(p); r < rows.end(p); ++r) {
-        const int64_t at = r * c + first, count = c - first;
-        V16 g = load_some(upstream + at, count);
-        if (out != nullptr) g = relu_gradient(g, load_some(out + at, count));
-        if (d_residual != nullptr) store_some(d_residual + at, g, count);
-        sum += g;
-        moment += g * (load_some(x + at, count) - center);
-      }
-      store_some(&sums[2 * p * c + first], sum, c - first);
-      store_some(&sums[(2 * p + 1) * c + first], moment, c - first);
-    }
+    add_up<2>(rows, p, &sums[2 * p * rows.padded], [&](int64_t at, int64_t first, int64_t count, V16* v) {
+      v[0] = load_some(upstream + at, count);
+      if (out != nullptr) v[0] = relu_gradient(v[0], load_some(out + at, count));
+      if (d_residual != nullptr) store_some(d_residual + at, v[0], count);
+      v[1] = v[0] * (load_some(x + at, count) - load(&center[first]));
+    });
   });
   std::vector<double> sum(c, 0.0), moment(c, 0.0);
   for (int64_t p = 0; p < rows.pieces(); ++p)
-    for (int64_t k = 0; k < c; ++k) sum[k] += sums[2 * p * c + k], moment[k] += sums[(2 * p + 1) * c + k];
+    for (int64_t k = 0; k < c; ++k) sum[k] += sums[2 * p * rows.padded + k], moment[k] += sums[(2 * p + 1) * rows.padded + k];
   // d_x = scale·(g − Σg/n − (x − mean)·inverse²·Σg(x − mean)/n) = scale·g + slope·(x − mean) + shift
-  std::vector<float> scale(c + 16), slope(c + 16), shift(c + 16), center(c + 16);
+  std::vector<float> scale(rows.padded), slope(rows.padded), shift(rows.padded);
   for (int64_t k = 0; k < c; ++k) {
     const double inverse = inverse_deviation[k], gain = inverse * weight[k];
     d_weight[k] = static_cast<float>(moment[k] * inverse), d_bias[k] = static_cast<float>(sum[k]);
-    scale[k] = static_cast<float>(gain), center[k] = mean[k];
+    scale[k] = static_cast<float>(gain);
     slope[k] = batch_statistics ? static_cast<float>(-gain * inverse * inverse * moment[k] / static_cast<double>(n)) : 0.0f;
     shift[k] = batch_statistics ? static_cast<float>(-gain * sum[k] / static_cast<double>(n)) : 0.0f;
   }
