@@ -65,9 +65,12 @@ def test_voxels_are_merged_and_in_brick_order(n, extent):
 @pytest.mark.parametrize(("n", "extent"), [(0, 4), (1, 4), (4000, 7), (1500, 30), (300, 2**17 - 2)])
 def test_submanifold_rule_equals_a_dictionary(n, extent):
     coords = native.sorted_voxels(random_coords(n, extent, seed=n + 1))[0]
-    if extent > 1000:  # far corners of the range, with neighbours there
-        corner = torch.tensor([[1, 2**17 - 2, 1 - 2**17, 2**17 - 2], [1, 2**17 - 3, 1 - 2**17, 2**17 - 2]], dtype=torch.int32)
-        coords = native.sorted_voxels(torch.cat([coords, corner]))[0]
+    if extent > 1000:  # far corners of the range with neighbours there, and neighbours across its outermost 16³ voxels
+        low, high = 1 - 2**17, 2**17 - 2
+        more = [[1, high, low, high], [1, high - 1, low, high]]
+        for border in (low + 14, high - 16):
+            more += [[0, border + i, border + j, border + k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+        coords = native.sorted_voxels(torch.cat([coords, torch.tensor(more, dtype=torch.int32)]))[0]
     rows = rows_of(coords)
     row_of = {row: index for index, row in enumerate(rows)}
     rule = native.submanifold_rule(coords)

@@ -13,9 +13,9 @@ def compute_threads(threads: int | None) -> Iterator[int]:
     """Within the block the compiled kernels use ``threads`` threads (None: all processors) and torch one, or the other way round.
 
     Two busy pools on the same cores cost more than they bring (2.4× was measured), so only one has more than one thread: the
-    compiled library's where it is loaded, torch's where the reference kernels run.  The same holds for a sparse U-Net: its products
-    and normalisations are the library's, and torch's idle second thread alone burned 60 % more processor time (a quarter-width
-    network: 200 %) without a gain.
+    compiled library's where it is loaded, torch's where the reference kernels run.  A sparse U-Net is no exception:
+    its products and normalisations are the library's, and a second thread of torch's alone burned 60 % more processor time (200 %
+    with a quarter-width network) without a gain.
 
     Yields:
         The number of threads.
