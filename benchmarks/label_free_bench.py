@@ -33,7 +33,6 @@ from scenewise.engine.checkpoints import Checkpointer, require_same_run
 from scenewise.engine.experiments import Arm, Outcome, outcome_path, run_arm
 from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes
 from scenewise.engine.threads import compute_threads
-from scenewise.kernels.matmul import fast_exact_matmul
 from scenewise.kernels.native import library
 from scenewise.methods.clip2scene.config import PRESETS as CLIP2SCENE
 from scenewise.methods.cns.config import PRESETS as CNS
@@ -381,8 +380,9 @@ class Bench:
         config = {**about, "seed": seed}
         runs = Checkpointer(self.cache / "runs" / f"{name}_{seed}_{_digest(config)}")
         reset_peak()
-        with compute_threads(self.threads), fast_exact_matmul():
-            trainer = LabelFreeTrainer(recipe, scans, self.text(), seed=seed, config=config)
+        text = self.text()
+        with compute_threads(self.threads):
+            trainer = LabelFreeTrainer(recipe, scans, text, seed=seed, config=config)
             newest = runs.latest()
             if newest is not None:
                 require_same_run(newest, config=config, data_hash=scans.fingerprint)
@@ -394,7 +394,7 @@ class Bench:
             peak = peak_resident_bytes()
             metrics = self.scored_points(trainer, recipe, split)
             if trainer.pixels is not None:
-                metrics["miou_2d"] = 100 * self.scored_pixels(trainer.pixels, self.text(), split).scores().miou
+                metrics["miou_2d"] = 100 * self.scored_pixels(trainer.pixels, text, split).scores().miou
         metrics |= {
             "peak_memory_mb": peak / 1e6,
             "seconds_per_step": trainer.seconds / max(1, trainer.total_steps),
