@@ -1,7 +1,5 @@
 """Fused batch norm: both implementations against the formula in float64."""
 
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -101,30 +99,3 @@ def test_wrong_shapes_are_named():
         batch_norm_relu(torch.ones(4, 3), one, one, torch.ones(2), one, training=True)
     with pytest.raises(ShapeError, match=r"residual: expected \(4, 3\), as x, got \(5, 3\)"):
         batch_norm_relu(torch.ones(4, 3), one, one, one, one, training=True, residual=torch.ones(5, 3))
-
-
-_MEMORY_SCRIPT = """
-import sys
-from scenewise.kernels.native.memory import keep_large_blocks
-if sys.argv[1] == "keep" and not keep_large_blocks():
-    sys.exit("no effect here")
-resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
-before = resident()
-block = bytearray(100_000_000)
-block[::4096] = bytes(len(block[::4096]))
-del block
-print(resident() - before)
-"""
-
-
-@needs_native
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_large_blocks_stay_with_the_process():
-    grown = {}
-    for mode in ("keep", "give_back"):
-        command = [sys.executable, "-c", _MEMORY_SCRIPT, mode]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if "no effect here" in done.stderr:
-            pytest.skip("the allocator is not glibc's")
-        grown[mode] = int(done.stdout)
-    assert grown["keep"] > 90_000_000 > 10_000_000 > grown["give_back"]
