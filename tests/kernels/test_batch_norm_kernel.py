@@ -1,6 +1,5 @@
 """Fused batch norm: both implementations against the formula in float64."""
 
-
 import pytest
 import torch
 
