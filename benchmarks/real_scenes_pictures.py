@@ -1,11 +1,11 @@
 """Pictures of labelled real captures: points over photographs, from above, splats beside photographs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from scenewise.apps.label_pictures import class_palette, overlay_picture, with_legend
 from scenewise.apps.pictures import image_u8_from_color, thumbnail
@@ -15,10 +15,13 @@ from scenewise.io.teacher_files import find_answer, read_answer, read_teacher_in
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.parts.labelfree.lifting import visible_pixels
 from scenewise.rendering import render
+from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.class_colors import class_colors
 from scenewise.scenes.frames import Frame
+from scenewise.scenes.vocabularies import Color
 
+_EMPTY = 20  # grey where there is no point
 _DOT = 3  # pixels to each side
 _WIDEST = 1500
 
@@ -49,22 +52,91 @@ def draw_sweep(path: Path, capture: Capture, class_ids: np.ndarray, names: Seque
 
 
 def draw_top_view(path: Path, points: np.ndarray, class_ids: np.ndarray, names: Sequence[str], up: np.ndarray) -> None:
-    """The points from above, higher ones over lower ones; the far 2 % on each side are left out."""
+    """The points from above in the colours of their classes."""
+    colors = class_colors(len(names))
+    picture = top_view(points, class_palette(colors)[class_ids], up, 1000, last=class_ids > 0)
+    _save(path, with_legend(picture, names, colors, _shares(class_ids, len(names))), 1000)
+
+
+def top_view(points: np.ndarray, colors_u8: np.ndarray, up: np.ndarray, size: int, last: np.ndarray | None = None) -> np.ndarray:
+    """The points from above, higher ones over lower ones, those marked ``last`` over all others; the far 2 % on each side are
+    left out."""
     across = np.cross(up, [1.0, 0.0, 0.0] if abs(up[0]) < 0.9 else [0.0, 1.0, 0.0])
     across /= np.linalg.norm(across)
     plan = np.stack([points @ across, points @ np.cross(up, across)], axis=1)
     low, high = np.quantile(plan, [0.02, 0.98], axis=0)
-    size = 1000
     scale = size / (high - low).max()
     pixel = np.floor((plan - low) * scale).astype(int)
-    colors = class_colors(len(names))
-    order = np.lexsort((points @ up, class_ids > 0))
+    order = np.lexsort((points @ up,) if last is None else (points @ up, last))
     order = order[((pixel >= 1) & (pixel < size - 1)).all(axis=1)[order]]
-    picture = np.full((size, size, 3), 20, dtype=np.uint8)
+    picture = np.full((size, size, 3), _EMPTY, dtype=np.uint8)
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
-            picture[pixel[order, 1] + down, pixel[order, 0] + right] = class_palette(colors)[class_ids[order]]
-    _save(path, with_legend(picture, names, colors, _shares(class_ids, len(names))), size)
+            picture[pixel[order, 1] + down, pixel[order, 0] + right] = colors_u8[order]
+    return picture
+
+
+def camera_view(points: np.ndarray, colors_u8: np.ndarray, camera: Cameras, radius: float = 0.012) -> np.ndarray:
+    """The points as a camera sees them, each a square of half its ``radius`` in metres to each side, near ones over far ones."""
+    R, t = camera.camera_from_world[:3, :3].numpy(), camera.camera_from_world[:3, 3].numpy()
+    K, seen = camera.K.numpy(), points @ R.T + t
+    front = np.flatnonzero(seen[:, 2] > 0.2)
+    front = front[np.argsort(-seen[front, 2], kind="stable")]
+    depth = seen[front, 2]
+    column = np.floor(K[0, 0] * seen[front, 0] / depth + K[0, 2]).astype(int)
+    row = np.floor(K[1, 1] * seen[front, 1] / depth + K[1, 2]).astype(int)
+    reach = np.minimum(np.round(K[0, 0] * radius / depth).astype(int), 8)
+    picture = np.full((camera.height, camera.width, 3), _EMPTY, dtype=np.uint8)
+    nearest = np.full((camera.height, camera.width), np.inf)
+    widest = int(reach.max(initial=0))
+    for down in range(-widest, widest + 1):
+        for right in range(-widest, widest + 1):
+            y, x = row + down, column + right
+            here = (reach >= max(abs(down), abs(right))) & (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
+            here[here] &= depth[here] < nearest[y[here], x[here]]
+            # Far to near: of several points in one pixel the assignment keeps the last, which is the nearest.
+            nearest[y[here], x[here]] = depth[here]
+            picture[y[here], x[here]] = colors_u8[front[here]]
+    return picture
+
+
+def compare_points(
+    path: Path,
+    points: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+    up: np.ndarray,
+    cameras: Sequence[Cameras],
+    names: Sequence[str],
+    colors_u8: Sequence[Color],
+    shares: Sequence[float],
+    width: int,
+) -> None:
+    """The same points in several colourings, a column each under its title: from above, and below as cameras see them."""
+    pictures = []
+    for title, colors in columns.items():
+        above = _cropped(top_view(points, colors, up, 2 * width))
+        rows = [_titled(title, width), np.asarray(Image.fromarray(above).resize((width, width * len(above) // above.shape[1])))]
+        rows += [thumbnail(camera_view(points, colors, camera), width) for camera in cameras]
+        stacked = np.concatenate([np.pad(row, ((0, 4), (0, 4), (0, 0)), constant_values=255) for row in rows], axis=0)
+        pictures.append(stacked)
+    picture = with_legend(np.ascontiguousarray(np.concatenate(pictures, axis=1)), names, colors_u8, shares)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # 256 colours are enough for a look, and a third of the bytes.
+    Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def _cropped(picture: np.ndarray) -> np.ndarray:
+    """Without its empty margins, lying."""
+    filled = (picture != _EMPTY).any(axis=2)
+    rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
+    inside = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return np.ascontiguousarray(inside if inside.shape[1] >= inside.shape[0] else np.rot90(inside))
+
+
+def _titled(title: str, width: int) -> np.ndarray:
+    strip = Image.new("RGB", (width, 20), (255, 255, 255))
+    ImageDraw.Draw(strip).text((4, 3), title, fill=(20, 20, 20), font=ImageFont.load_default())
+    return np.asarray(strip)
 
 
 def teacher_pictures(path: Path, frames: Sequence[Frame], folder: Path, count: int = 4) -> None:

@@ -4,8 +4,10 @@ nuScenes    the annotated boxes drawn into the cameras, the nearest one in front
 RGB-D       floor, tops of things, upright surfaces and ceiling, told from the depth's normals and heights
 """
 
+import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,28 @@ from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
 from scenewise.geometry.orbits import up_from_cameras
 from scenewise.io.nuscenes import CLASS_OF_CATEGORY, NuscenesBox, NuscenesKeyframe
-from scenewise.io.teacher_files import TeacherAnswer, TeacherFilesInfo, write_answer, write_teacher_info
+from scenewise.io.teacher_files import (
+    TeacherAnswer,
+    TeacherFilesInfo,
+    read_teacher_info,
+    write_answer,
+    write_teacher_info,
+    write_text_embeddings,
+)
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import DepthMap, Frame
 
 BACKGROUND = "road scene"
 SURFACES = ("floor", "table top", "upright surface", "ceiling", "other thing")
+
+COCO_STUFF_OF_SURFACE = {
+    "floor": "floor-other",
+    "table top": "table",
+    "upright surface": "wall-other",
+    "ceiling": "ceiling-other",
+    "other thing": "furniture-other",
+}
+"""The nearest words there are vectors of: upright surfaces are fridges as well."""
 
 _BOX_STRIDE = 2  # pixels of a camera per label; 1600×900 is more than boxes need
 _LEVEL = math.cos(math.radians(20.0))  # a normal this near to the vertical belongs to a level surface
@@ -99,6 +117,20 @@ def write_surface_teacher(folder: Path, frames: tuple[Frame, ...]) -> dict[str, 
         write_answer(folder, frame.name, info, TeacherAnswer(labels=labels))
     write_teacher_info(folder, info)
     return dict(zip(SURFACES, (counts / counts.sum()).tolist()))
+
+
+def write_clip_words(folder: Path, clip_text: Path) -> None:
+    """Real text vectors of CLIP ViT-B/16 beside the surfaces, so that a network learns them in that space.
+
+    Args:
+        folder: of :func:`write_surface_teacher`.
+        clip_text: folder with ``coco_single.npy`` (a row per class of COCO-Stuff) and ``class_names.json``.
+    """
+    names = json.loads((clip_text / "class_names.json").read_text())["coco_single"]
+    rows = np.load(clip_text / "coco_single.npy", allow_pickle=False).astype(np.float32)
+    info = replace(read_teacher_info(folder), text_space="openai/clip-vit-base-patch16")
+    write_text_embeddings(folder, info, rows[[names.index(COCO_STUFF_OF_SURFACE[name]) for name in info.classes]])
+    write_teacher_info(folder, info)
 
 
 def surface_labels(upward: np.ndarray, height: np.ndarray) -> np.ndarray:

@@ -1,0 +1,523 @@
+"""``train``, ``predict`` and ``eval`` on real captures, as a person would type them, with figures and pictures to look at.
+
+    python benchmarks/label_free_real.py [redkitchen nuscenes semantickitti] [--quick] [--json] [--data ROOT] [--out FOLDER]
+
+redkitchen      HICL on one RGB-D kitchen, taught twice.  By the embedded model, which has only seen procedural rooms: that shows
+                that all of it runs, not that names are right.  By files: surfaces told from depth alone (floor, table top,
+                upright …), with real CLIP ViT-B/16 text vectors beside them, so that the network learns in CLIP's space of 512
+                dimensions.  Nobody labelled the kitchen, so names are held against the teacher's own: in the vote that was
+                learned from, and at points only views show that the network was not told about (every second one).
+                With one scan the batch is one scan too: HICL's inter-scene level then attends within that scene once more.
+nuscenes        HICL (SPVCNN) on one LiDAR keyframe, inputs intensity; the teacher is the annotated boxes drawn into six cameras.
+                Truth: which points lie in which box.  Trained on this very sweep, so this shows what lifting and learning keep.
+semantickitti   A sweep of another LiDAR is voxelised and goes through full-width networks, forward and one training step; the
+                network of the keyframe names it, and ``eval`` compares cars, the class both have, with the sweep's labels.
+
+Captures that are not below ROOT are left out and named.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from real_scenes_pictures import compare_points, draw_top_view
+from real_scenes_teachers import points_in_boxes, scored_boxes, write_box_teacher, write_clip_words, write_surface_teacher
+from scenewise.apps.label_pictures import class_palette
+from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes
+from scenewise.geometry.orbits import look_at
+from scenewise.io.captures import open_capture, usable_frames
+from scenewise.io.nuscenes import read_nuscenes
+from scenewise.io.ply import read_points_ply_with_extra
+from scenewise.io.scene_folder import POINTS_FILE, read_scene_labels
+from scenewise.io.teacher_files import TEACHER_FILE, TEXT_FILE, find_answer
+from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
+from scenewise.networks.sparse_inputs import VoxelisedPoints
+from scenewise.parts.labelfree.learning.backbone_choice import BackboneName, point_backbone
+from scenewise.parts.labelfree.learning.data_sets import open_training_data
+from scenewise.parts.labelfree.learning.fixed_labels import fixed_labels
+from scenewise.parts.labelfree.learning.preparation import bare_scan
+from scenewise.parts.labelfree.learning.recipes import PointLabels
+from scenewise.parts.labelfree.learning.scan_files import read_scan
+from scenewise.parts.labelfree.learning.scans import TrainingScan
+from scenewise.parts.labelfree.learning.students import PointStudent
+from scenewise.parts.splats.initial_points.settings import spread_evenly
+from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.frames import Frame
+from scenewise.scenes.label_fields import LabelField
+from scenewise.teachers.choose import open_teacher
+from scenewise.teachers.from_files import export_teacher_files
+
+Figures = dict[str, Any]
+Report = Callable[[str], None]
+
+PICTURE_PLACE = 0.6
+"""Which of the frames the kitchen is drawn from."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything.
+
+    Attributes:
+        views: of the kitchen.
+        epochs: of HICL on it; one step each, as there is one scan.
+        keyframe_epochs: of HICL on nuScenes.
+        network_width: of the networks timed on the sweep.
+        voxels: edges they are timed at, metres.
+    """
+
+    views: int = 40
+    epochs: int = 80
+    keyframe_epochs: int = 40
+    network_width: float = 1.0
+    voxels: tuple[float, ...] = (0.05, 0.1)
+
+
+QUICK = Sizes(views=8, epochs=4, keyframe_epochs=3, network_width=0.25, voxels=(0.1,))
+
+
+def scenewise(*arguments: object) -> Figures:
+    """A command in a process of its own; what it prints as JSON, and how long it took.
+
+    Raises:
+        SystemExit: it failed; its message is printed.
+    """
+    typed = ["scenewise", *map(str, arguments)]
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "scenewise.cli.main", *typed[1:], "--json"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(typed)}\n{done.stdout}{done.stderr}")
+    found: Figures = json.loads(done.stdout)
+    warned = [line for line in done.stderr.splitlines() if line.startswith("warning")]
+    return {**found, "command": " ".join(typed), "wall_seconds": time.monotonic() - began, "warnings": warned}
+
+
+def voted(scan: TrainingScan, labels: PointLabels) -> np.ndarray:
+    """Class of each point by the teacher's labels, −1 = none."""
+    rows = fixed_labels(scan, labels, 1 << 15).points
+    ids = np.full(len(scan), -1, dtype=np.int64)
+    ids[rows.element] = rows.class_ids
+    return ids
+
+
+VIEW_VOTE, SET_VOTE = PointLabels("view_vote"), PointLabels("set_vote")
+
+
+# ------------------------------------------------------------------------------------------------------------------ kitchen
+
+
+def kitchen(capture_folder: Path, out: Path, sizes: Sizes, report: Report) -> Figures:
+    """Two teachers, each learned from whole and by halves."""
+    frames = spread_evenly(usable_frames(open_capture(capture_folder)), sizes.views)
+    every_other = frames[::2]
+    surfaces = out / "surfaces"
+    shutil.rmtree(surfaces, ignore_errors=True)
+    began = time.monotonic()
+    shares = write_surface_teacher(surfaces, frames)
+    write_clip_words(surfaces, capture_folder.parent / "clip_text_embeddings")
+    found: Figures = {"teacher_seconds": time.monotonic() - began, "surfaces_in_depth": shares}
+    report("surfaces in the depth maps: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
+
+    half_of_surfaces = copied_answers(surfaces, out / "surfaces_half", every_other)
+    half_of_small_clip, words = exported_small_clip(out / "small_clip_half", every_other)
+    halves: dict[str, tuple[object, ...]] = {
+        "files": ("--teacher", f"files:{half_of_surfaces}"),
+        "small_clip": ("--teacher", f"files:{half_of_small_clip}", "--text-from", "small-clip", "--classes", words),
+    }
+    teachers = {"files": f"files:{surfaces}", "small_clip": "small-clip"}
+    for name, teacher in teachers.items():
+        run, summary = trained(capture_folder, out / f"{name}_run", sizes, "--teacher", teacher)
+        scene = out / f"{name}_scene"
+        predicted = scenewise("predict", run, capture_folder, "--out", scene, "--overwrite", "--threads", 1)
+        scan, said = scan_of(run), names_in(scene)
+        found[name] = figures_of(scan, said, summary, predicted)
+        report(told(name, found[name]))
+        draw_kitchen(out / f"label_free_redkitchen_{name}.png", capture_folder, scene, scan, said)
+
+        half_run, half_summary = trained(capture_folder, out / f"{name}_half_run", sizes, *halves[name])
+        half_scene = out / f"{name}_half_scene"
+        scenewise("predict", half_run, capture_folder, "--out", half_scene, "--overwrite", "--threads", 1)
+        found[name]["half"] = half = held_back(scan, scan_of(half_run), names_in(half_scene), said)
+        half["warnings"] = half_summary["warnings"]
+        report(
+            f"  told of every second view: {half['points']:,} points ({half['share']:.1%}) only the others show; there the "
+            f"network says what they say at {half['network_agrees']:.1%} (most frequent class {half['most_frequent']:.1%}); the "
+            f"vote in sets reaches {half['set_vote_reaches']:.1%} of them and agrees at {half['set_vote_agrees']:.1%} of those, "
+            f"the network at {half['network_agrees_where_vote_reaches']:.1%} and at {_share(half['network_agrees_elsewhere'])} "
+            f"of the rest; both networks agree at {half['both_networks_agree']:.1%} of all points"
+        )
+    return found
+
+
+def trained(capture: Path, run: Path, sizes: Sizes, *teacher: object) -> tuple[Path, Figures]:
+    """HICL of a quarter of the width on one capture; nothing is left of an earlier run."""
+    shutil.rmtree(run, ignore_errors=True)
+    summary = scenewise(
+        *("train", "hicl", "--data", capture, "--out", run, *teacher),
+        *("--width", 0.25, "--epochs", sizes.epochs, "--batch", 1, "--views", sizes.views),
+        *("--save-every", sizes.epochs, "--threads", 1),
+    )
+    return run, summary
+
+
+def scan_of(run: Path) -> TrainingScan:
+    """What a run was trained on."""
+    (path,) = (run / "cache").glob("*.safetensors")
+    return read_scan(path).scan
+
+
+def names_in(scene: Path) -> np.ndarray:
+    """Class of each point of a scene folder."""
+    labels = read_scene_labels(scene, "points")
+    assert labels is not None
+    return labels.class_id.astype(np.int64)
+
+
+def figures_of(scan: TrainingScan, said: np.ndarray, summary: Figures, predicted: Figures) -> Figures:
+    """What came of a run beside the labels it was trained on."""
+    views, sets = voted(scan, VIEW_VOTE), voted(scan, SET_VOTE)
+    seen, reached = views >= 0, sets >= 0
+    return {
+        "commands": [summary["command"], predicted["command"]],
+        "warnings": summary["warnings"],
+        "points": len(scan),
+        "views": len(scan.views),
+        "segments": int(scan.segments.max()) + 1,
+        "labelled_by_views": float(seen.mean()),
+        "labelled_by_set_vote": float(reached.mean()),
+        "named": float((said >= 0).mean()),
+        "agrees_with_set_vote": _agreement(said, sets, reached),
+        "agrees_with_view_vote": _agreement(said, views, seen),
+        "most_frequent_in_set_vote": _most_frequent(sets[reached]),
+        "named_though_no_view_labelled": float((~seen & (said >= 0)).mean()),
+        "agrees_with_set_vote_there": _agreement(said, sets, ~seen & reached),
+        "named_though_no_set_reached": float((~reached & (said >= 0)).mean()),
+        "classes": predicted["classes"],
+        "mean_confidence": predicted["mean_confidence"],
+        "prepare_seconds": summary["prepare_seconds"],
+        "train_seconds": summary["seconds"],
+        "steps": summary["steps"],
+        "loss": summary["loss"],
+        "terms": summary["terms"],
+        "name_seconds": predicted["seconds"],
+        "wall_seconds": {"train": summary["wall_seconds"], "predict": predicted["wall_seconds"]},
+        "peak_memory_bytes": {"train": summary["peak_memory_bytes"], "predict": predicted["peak_memory_bytes"]},
+        "parameters": summary["parameters_deployed"],
+    }
+
+
+def told(name: str, found: Figures) -> str:
+    """The figures of a teacher for people."""
+    shares = sorted(found["classes"].items(), key=lambda entry: -entry[1])[:6]
+    memory = found["peak_memory_bytes"]
+    return (
+        f"redkitchen, {name}: {found['points']:,} points, {found['views']} views, {found['segments']:,} sets; prepared in "
+        f"{found['prepare_seconds']:.0f} s, {found['steps']} steps in {found['train_seconds']:.0f} s, named in "
+        f"{found['name_seconds']:.1f} s; memory {memory['train'] / 1e6:.0f} and {memory['predict'] / 1e6:.0f} MB\n"
+        f"  labelled by views {found['labelled_by_views']:.1%}, after the vote in sets {found['labelled_by_set_vote']:.1%}, "
+        f"by the network {found['named']:.0%}: " + ", ".join(f"{label} {share:.0%}" for label, share in shares) + "\n"
+        f"  the network says what the vote in sets says at {found['agrees_with_set_vote']:.1%} (most frequent class "
+        f"{found['most_frequent_in_set_vote']:.1%}), what the views say at {found['agrees_with_view_vote']:.1%}\n"
+        f"  {found['named_though_no_view_labelled']:.1%} of the points no view labelled; the vote in sets agrees at "
+        f"{_share(found['agrees_with_set_vote_there'])} of those it reaches; it does not reach "
+        f"{found['named_though_no_set_reached']:.1%} of all"
+    )
+
+
+def held_back(scan: TrainingScan, half: TrainingScan, said: np.ndarray, said_by_whole: np.ndarray) -> Figures:
+    """What a network that was told of some views says at points only the others show.
+
+    Args:
+        scan: with all views.
+        half: the same points with some of them.
+        said: by the network trained on ``half``.
+        said_by_whole: by the one trained on ``scan``.
+    """
+    assert (half.points_in_scan == scan.points_in_scan).all()
+    used = {view.name for view in half.views}
+    others = replace(scan, views=tuple(_silent(view) if view.name in used else view for view in scan.views))
+    truth = voted(others, VIEW_VOTE)
+    there = (truth >= 0) & (voted(half, VIEW_VOTE) < 0)
+    sets = voted(half, SET_VOTE)
+    reached = there & (sets >= 0)
+    return {
+        "views": len(half.views),
+        "points": int(there.sum()),
+        "share": float(there.mean()),
+        "most_frequent": _most_frequent(truth[there]),
+        "network_agrees": _agreement(said, truth, there),
+        "network_of_all_views_agrees": _agreement(said_by_whole, truth, there),
+        "set_vote_reaches": float(reached.sum() / max(1, there.sum())),
+        "set_vote_agrees": _agreement(sets, truth, reached),
+        "network_agrees_where_vote_reaches": _agreement(said, truth, reached),
+        "network_agrees_elsewhere": _agreement(said, truth, there & ~reached),
+        "both_networks_agree": _agreement(said, said_by_whole, said >= 0),
+    }
+
+
+def _silent(view: Any) -> Any:
+    return replace(view, labels=LabelField(np.full_like(view.labels.class_ids, -1), np.zeros_like(view.labels.confidence)))
+
+
+def copied_answers(teacher: Path, folder: Path, frames: Sequence[Frame]) -> Path:
+    """The answers to some of the frames, in a folder of their own."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in (TEACHER_FILE, TEXT_FILE):
+        shutil.copyfile(teacher / name, folder / name)
+    for frame in frames:
+        answer = find_answer(teacher, frame.name)
+        assert answer is not None
+        shutil.copyfile(answer, folder / answer.name)
+    return folder
+
+
+def exported_small_clip(folder: Path, frames: Sequence[Frame]) -> tuple[Path, str]:
+    """Features of the embedded model as files, and its classes as one types them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    teacher = open_teacher("small-clip")
+    images = [(frame.name, frame.load_image) for frame in frames if frame.load_image is not None]
+    export_teacher_files(folder, teacher, images, text_space="small-clip")
+    own = teacher.vocabulary()
+    assert own is not None
+    return folder, ",".join("|".join(dict.fromkeys((name, *words))) for name, words in zip(own.names, own.phrases, strict=True))
+
+
+def draw_kitchen(path: Path, capture_folder: Path, scene: Path, scan: TrainingScan, said: np.ndarray) -> None:
+    """Photograph's colours, the vote in sets, the network: from above, into the room, and from where a photograph was taken."""
+    cloud, extra = read_points_ply_with_extra(scene / POINTS_FILE)
+    photo = np.stack([extra[f"photo_{channel}"] for channel in ("red", "green", "blue")], axis=1).astype(np.uint8)
+    vocabulary, _ = read_vocabulary(scene / VOCABULARY_FILE)
+    palette = class_palette(vocabulary.colors_u8)
+    capture = open_capture(capture_folder)
+    frames = usable_frames(capture)
+    assert capture.up_in_world is not None
+    up = np.asarray(capture.up_in_world)
+    sets = voted(scan, SET_VOTE)
+    of_vote, of_network = (np.bincount(ids[ids >= 0], minlength=len(vocabulary)) / len(ids) for ids in (sets, said))
+    compare_points(
+        path,
+        cloud.points_in_world,
+        {"photographs": photo, "vote in sets": palette[sets], "network": palette[said]},
+        up,
+        [into_the_room(cloud.points_in_world, frames, up), frames[int(PICTURE_PLACE * len(frames))].camera],
+        [f"{name}: vote {vote:.0%}, network" for name, vote in zip(vocabulary.names, of_vote, strict=True)],
+        vocabulary.colors_u8,
+        np.where(of_vote > 0, np.maximum(of_network, 1e-9), of_network).tolist(),
+        330,
+    )
+
+
+def into_the_room(points: np.ndarray, frames: Sequence[Frame], up: np.ndarray) -> Cameras:
+    """A camera behind all others that looks down at the middle of the points."""
+    camera, middle = frames[0].camera, np.median(points, axis=0)
+    behind = np.mean([frame.camera.centers_in_world.numpy() for frame in frames], axis=0) - middle
+    behind -= (behind @ up) * up
+    eye = middle + 2.6 * behind / np.linalg.norm(behind) + 2.0 * up
+    pose = np.linalg.inv(look_at(eye, middle, up))
+    return replace(camera, camera_from_world=torch.from_numpy(pose).to(camera.camera_from_world))
+
+
+# -------------------------------------------------------------------------------------------------------------------- LiDAR
+
+
+def nuscenes(capture_folder: Path, out: Path, sizes: Sizes, report: Report) -> Figures:
+    """Boxes drawn into six cameras teach a network to name a sweep."""
+    keyframe = read_nuscenes(capture_folder)
+    shutil.rmtree(out / "boxes", ignore_errors=True)
+    names = write_box_teacher(out / "boxes", keyframe)
+    run, scene = out / "run", out / "scene"
+    shutil.rmtree(run, ignore_errors=True)
+    summary = scenewise(
+        *("train", "hicl", "--preset", "nuscenes", "--data", capture_folder, "--out", run, "--teacher", f"files:{out / 'boxes'}"),
+        *("--width", 0.25, "--epochs", sizes.keyframe_epochs, "--batch", 1, "--picture-width", 800),
+        *("--save-every", sizes.keyframe_epochs, "--threads", 1, "--classes", ",".join(names)),
+    )
+    predicted = scenewise("predict", run, capture_folder, "--out", scene, "--overwrite", "--threads", 1)
+    scan, said = scan_of(run), names_in(scene)
+    found = figures_of(scan, said, summary, predicted)
+    assert keyframe.capture.points is not None
+    points = keyframe.capture.points.points_in_world
+    truth = points_in_boxes(points, scored_boxes(keyframe)[0], names)
+    boxed, sets = truth > 0, voted(scan, SET_VOTE)
+    found["truth"] = {
+        "points_in_boxes": int(boxed.sum()),
+        "points_in_boxes_that_vote_reaches": int((boxed & (sets >= 0)).sum()),
+        "set_vote_right_there": _agreement(sets, truth, boxed & (sets >= 0)),
+        "network_right_there": _agreement(said, truth, boxed & (sets >= 0)),
+        "network_right_in_all_boxes": _agreement(said, truth, boxed),
+        "set_vote_in_a_box_where_it_says_thing": float(boxed[sets > 0].mean()) if (sets > 0).any() else None,
+        "network_in_a_box_where_it_says_thing": float(boxed[said > 0].mean()) if (said > 0).any() else None,
+        "inputs": json.loads((run / "config.json").read_text())["network"]["inputs"],
+    }
+    report(told("boxes", found).replace("redkitchen", "nuscenes"))
+    report("  held against the boxes: " + ", ".join(f"{key} {_value(value)}" for key, value in found["truth"].items()))
+    draw_top_view(out / "above_network.png", points, said, names, np.array([0.0, 0.0, 1.0]))
+    draw_top_view(out / "above_truth.png", points, truth, names, np.array([0.0, 0.0, 1.0]))
+    return found
+
+
+def sweep(folder: Path, out: Path, sizes: Sizes, report: Report) -> Figures:
+    """Full networks on one sweep, and the names a network of another LiDAR gives it."""
+    path = folder / "000000.bin"
+    scan = bare_scan(open_training_data(path)[0].open())
+    found: Figures = {"points": len(scan), "networks": []}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for voxel in sizes.voxels:
+            for name in ("minkunet14a", "spvcnn"):
+                figures = network_times(scan, name, voxel, sizes.network_width)
+                found["networks"].append(figures)
+                report(
+                    f"semantickitti, {name} × {sizes.network_width:g} at {voxel:g} m: {figures['voxels']:,} voxels of "
+                    f"{len(scan):,} points in {figures['voxelise_seconds'] * 1e3:.0f} ms; forward "
+                    f"{figures['forward_seconds']:.2f} s, training step {figures['step_seconds']:.2f} s, loss "
+                    f"{figures['losses'][0]:.3f} → {figures['losses'][1]:.3f}"
+                )
+    found["peak_memory_bytes"] = peak_resident_bytes()
+    run = out.parent / "nuscenes" / "run"
+    if not run.is_dir():
+        report("  no network for intensities: run nuscenes first")
+        return found
+    predicted = scenewise("predict", run, path, "--out", out / "scene", "--overwrite", "--threads", 1)
+    compared = scenewise("eval", run, "--data", path, "--threads", 1)
+    said, truth = names_in(out / "scene"), open_training_data(path)[0]
+    ids = truth.truth()
+    assert ids is not None
+    names = read_vocabulary(out / "scene" / VOCABULARY_FILE)[0].names
+    car, true_car = said == names.index("car"), ids == truth.class_names.index("car")
+    found["named"] = {
+        "commands": [predicted["command"], compared["command"]],
+        "classes": predicted["classes"],
+        "eval": {key: compared[key] for key in ("points", "miou", "all_accuracy", "coverage")},
+        "cars_true": float(true_car.mean()),
+        "cars_said": float(car.mean()),
+        "car_recall": float(car[true_car].mean()),
+        "car_precision": float(true_car[car].mean()) if car.any() else None,
+        "seconds": predicted["seconds"],
+    }
+    shares = ", ".join(f"{name} {share:.1%}" for name, share in predicted["classes"].items() if share > 0)
+    report(
+        f"  named by the keyframe's network in {predicted['seconds']:.1f} s: {shares}; of the true cars' points "
+        f"{found['named']['car_recall']:.1%} are found, {_share(found['named']['car_precision'])} of what it calls car is"
+    )
+    return found
+
+
+def network_times(scan: TrainingScan, name: BackboneName, voxel: float, width: float) -> Figures:
+    """One pass and one step of a network with a head of 512 numbers and 19 random words; wall time on all threads torch has."""
+    positions, inputs = torch.from_numpy(scan.points_in_scan) / voxel, torch.from_numpy(scan.inputs)
+    began = time.monotonic()
+    cloud = VoxelisedPoints.from_points(inputs, positions, torch.zeros(len(scan), dtype=torch.int64))
+    voxelised = time.monotonic() - began
+    student = PointStudent(point_backbone(name, width)(inputs.shape[1]), 512)
+    text = functional.normalize(torch.randn(19, 512), dim=1)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.01)
+    student.eval()
+    with torch.no_grad():
+        student(cloud)  # kernel maps are made once
+        began = time.monotonic()
+        student(cloud).logits(text)
+        forward = time.monotonic() - began
+    student.train()
+    targets = torch.arange(len(scan)) % 19
+    losses, seconds = [], 0.0
+    for _ in range(2):
+        began = time.monotonic()
+        optimizer.zero_grad(set_to_none=True)
+        loss = functional.cross_entropy(student(cloud).logits(text), targets)
+        loss.backward()
+        optimizer.step()
+        seconds = time.monotonic() - began
+        losses.append(loss.item())
+    return {
+        "network": name,
+        "voxel": voxel,
+        "width": width,
+        "voxels": len(cloud.voxels.grid),
+        "voxelise_seconds": voxelised,
+        "forward_seconds": forward,
+        "step_seconds": seconds,
+        "losses": losses,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------------ figures
+
+
+def _agreement(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float | None:
+    return float((one == other)[where].mean()) if where.any() else None
+
+
+def _most_frequent(ids: np.ndarray) -> float:
+    return float(np.bincount(ids).max() / len(ids)) if len(ids) else 0.0
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _value(value: object) -> str:
+    return f"{value:.1%}" if isinstance(value, float) else str(value)
+
+
+CAPTURES: dict[str, tuple[str, Callable[[Path, Path, Sizes, Report], Figures]]] = {
+    "redkitchen": ("redkitchen_rgbd", kitchen),
+    "nuscenes": ("nuscenes_mini", nuscenes),
+    "semantickitti": ("semantickitti_scan", sweep),
+}
+
+
+def main() -> int:
+    """Prints what was found, or one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("captures", nargs="*", metavar="CAPTURE", help=", ".join(CAPTURES))
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SCENEWISE_DATA", "data")), metavar="ROOT")
+    parser.add_argument("--out", type=Path, default=Path("build/label_free_real"), metavar="FOLDER")
+    parser.add_argument("--quick", action="store_true", help="few views, few steps, narrow networks")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    unknown = [name for name in options.captures if name not in CAPTURES]
+    if unknown:
+        parser.error(f"no capture called {unknown[0]}; there are {', '.join(CAPTURES)}")
+
+    def report(line: str) -> None:
+        if not options.json:
+            print(line, flush=True)
+
+    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
+    keep_freed_memory()
+    found: Figures = {"quick": options.quick}
+    for name in options.captures or CAPTURES:
+        folder, work = CAPTURES[name]
+        if not (options.data / folder).is_dir():
+            print(f"{name}: left out, no {folder} in {options.data}", file=sys.stderr)
+            continue
+        out = options.out / name
+        out.mkdir(parents=True, exist_ok=True)
+        found[name] = work((options.data / folder).resolve(), out, QUICK if options.quick else Sizes(), report)
+        (out / "figures.json").write_text(json.dumps(found[name], indent=1) + "\n")
+    if options.json:
+        print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
