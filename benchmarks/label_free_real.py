@@ -321,7 +321,7 @@ def draw_kitchen(path: Path, capture_folder: Path, scene: Path, scan: TrainingSc
         [f"{name}: vote {vote:.0%}, network" for name, vote in zip(vocabulary.names, of_vote, strict=True)],
         vocabulary.colors_u8,
         np.where(of_vote > 0, np.maximum(of_network, 1e-9), of_network).tolist(),
-        330,
+        310,
     )
 
 
