@@ -1,6 +1,6 @@
 """Teachers made of files for real captures: what is known about every pixel without any network.
 
-nuScenes    the annotated boxes drawn into the cameras, the nearest one in front
+nuScenes    the annotated boxes drawn into the cameras, the nearest one in front; or the sweep's points: ground, cars, other things
 RGB-D       floor, tops of things, upright surfaces and ceiling, told from the depth's normals and heights
 """
 
@@ -23,6 +23,7 @@ from scenewise.io.teacher_files import (
     write_teacher_info,
     write_text_embeddings,
 )
+from scenewise.parts.labelfree.lifting import visible_pixels
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import DepthMap, Frame
 
@@ -38,6 +39,11 @@ COCO_STUFF_OF_SURFACE = {
 }
 """The nearest words there are vectors of: upright surfaces are fridges as well."""
 
+SWEEP = ("ground", "standing thing", "car")
+
+_SQUARE = 2.0  # metres
+_HIGHEST_GROUND = -1.2  # metres in nuScenes' LiDAR frame, which lies 1.84 m above the road
+_CELL = 8  # pixels of a camera per label drawn from points
 _BOX_STRIDE = 2  # pixels of a camera per label; 1600×900 is more than boxes need
 _LEVEL = math.cos(math.radians(20.0))  # a normal this near to the vertical belongs to a level surface
 _UPRIGHT = math.sin(math.radians(12.0))  # and one this near to the horizontal to an upright one
@@ -96,6 +102,42 @@ def write_box_teacher(folder: Path, keyframe: NuscenesKeyframe) -> tuple[str, ..
         write_answer(folder, frame.name, info, TeacherAnswer(labels=drawn_boxes(frame.camera, boxes, names)))
     write_teacher_info(folder, info)
     return names
+
+
+def ground_and_things(points_in_lidar: np.ndarray, in_car: np.ndarray) -> np.ndarray:
+    """Class of each point of a sweep in :data:`SWEEP`: near the lowest point of its square of 2 m, in a car's box, or neither."""
+    cell = np.floor(points_in_lidar[:, :2] / _SQUARE).astype(np.int64)
+    _, square = np.unique(cell, axis=0, return_inverse=True)
+    lowest = np.full(square.max() + 1, np.inf)
+    np.minimum.at(lowest, square.ravel(), points_in_lidar[:, 2])
+    lowest = np.minimum(lowest, _HIGHEST_GROUND)  # a square may hold nothing but a wall's upper part
+    standing = points_in_lidar[:, 2] > lowest[square.ravel()] + _FLOOR_BAND
+    return np.where(in_car, 2, np.where(standing, 1, 0)).astype(np.int32)
+
+
+def write_sweep_teacher(folder: Path, keyframe: NuscenesKeyframe) -> np.ndarray:
+    """A teacher whose answers are a sweep's own geometry, drawn into the cameras; returns the class of every point.
+
+    Cells of 8 pixels that no point falls into are unknown.
+    """
+    capture = keyframe.capture
+    assert capture.points is not None
+    points = capture.points.points_in_world
+    boxes, names = scored_boxes(keyframe)
+    in_car = points_in_boxes(points, boxes, names) == names.index("car")
+    lidar_from_world = np.linalg.inv(keyframe.world_from_lidar)
+    ids = ground_and_things(points @ lidar_from_world[:3, :3].T + lidar_from_world[:3, 3], in_car)
+    info = TeacherFilesInfo("labels", len(SWEEP), classes=SWEEP)
+    frames = capture.frames_with_image
+    pixels = visible_pixels(points, list(frames))
+    for view, frame in enumerate(frames):
+        labels = np.full((frame.camera.height // _CELL, frame.camera.width // _CELL), -1, dtype=np.int32)
+        here = pixels.view == view
+        row = np.minimum(pixels.row[here] // _CELL, labels.shape[0] - 1)
+        labels[row, np.minimum(pixels.column[here] // _CELL, labels.shape[1] - 1)] = ids[pixels.element[here]]
+        write_answer(folder, frame.name, info, TeacherAnswer(labels=labels))
+    write_teacher_info(folder, info)
+    return ids
 
 
 # -------------------------------------------------------------------------------------------------------------------- RGB-D
