@@ -19,7 +19,7 @@ from scenewise.parts.labelfree.learning.regularisers import (
 )
 from scenewise.parts.labelfree.learning.regularisers.correlation import point_classes
 from scenewise.parts.labelfree.learning.regularisers.grid_consistency import fused_agreement
-from scenewise.parts.labelfree.learning.regularisers.matching import at_pixels
+from scenewise.parts.labelfree.learning.regularisers.matching import at_pixels, cosine_of_rows
 from scenewise.parts.labelfree.learning.steps import Regulariser, StudentOutput
 from scenewise.parts.labelfree.learning.supervision import Supervision
 from scenewise.parts.labelfree.lifting import sample_field
@@ -185,6 +185,24 @@ class TestMatching:
         zero = torch.zeros(4, dtype=torch.int64)
         by_hand = at_pixels(torch.tensor([[[[0.0, 4.0]]]]), 2, 4, PixelLinks(zero, zero, zero, torch.arange(4)))
         assert by_hand[:, 0].tolist() == [0.0, 1.0, 3.0, 4.0]
+
+    def test_cosines_in_blocks_are_torchs_with_their_gradient(self):
+        """More rows than a block has, one of zeros, one target of zeros, none at all."""
+        g = torch.Generator().manual_seed(1)
+        student = torch.randn(5000, 3, generator=g, dtype=torch.float64)
+        target, incoming = torch.randn(5000, 3, generator=g, dtype=torch.float64), torch.rand(5000, generator=g, dtype=torch.float64)
+        target[4500] = 0
+        ours, theirs = student.clone().requires_grad_(), student.clone().requires_grad_()
+        cosine, expected = cosine_of_rows(ours, target), nn.functional.cosine_similarity(theirs, target)
+        torch.testing.assert_close(cosine, expected)
+        cosine.backward(incoming)
+        expected.backward(incoming)
+        torch.testing.assert_close(ours.grad, theirs.grad)
+        assert torch.autograd.gradcheck(cosine_of_rows, (student[:7].clone().requires_grad_(), target[:7]))
+        zero = torch.zeros(2, 3, requires_grad=True)
+        cosine_of_rows(zero, torch.ones(2, 3)).sum().backward()
+        assert torch.isfinite(zero.grad).all()
+        assert cosine_of_rows(torch.zeros(0, 3), torch.zeros(0, 3)).shape == (0,)
 
     def test_points_against_loops(self):
         context, loss = made_context(), FeatureMatch("points", 5, 6)

@@ -1,7 +1,7 @@
 """Features of a student agree with features that do not learn from it."""
 
 from collections.abc import Mapping
-from typing import Literal, assert_never, final
+from typing import Any, Literal, assert_never, final
 
 import torch
 from jaxtyping import Float, Int64
@@ -90,8 +90,8 @@ class FeatureMatch:
         if student.shape != target.shape:
             raise ShapeError(f"targets of {self.name}", expected=f"{student.shape[1]} channels", got=target.shape[1])
         # Padding of a frozen encoder's picture, or a view nothing is known of.
-        known = target.abs().amax(dim=1) > 0 if len(target) else torch.zeros(0, dtype=torch.bool, device=target.device)
-        cosine = functional.cosine_similarity(student, target, dim=1)
+        known = torch.linalg.vector_norm(target, dim=1) > 0
+        cosine = cosine_of_rows(student, target)
         return LossTerm(torch.where(known, 1.0 - cosine, 0.0).sum(), int(known.sum()))
 
     def _of_rows(self, context: StepContext, rows: Tensor | None) -> Tensor:
@@ -146,12 +146,52 @@ def at_pixels(
     y = ((links.row.to(real) + 0.5) * (rows / height) - 0.5).clamp(0, rows - 1)
     x = ((links.column.to(real) + 0.5) * (columns / width) - 0.5).clamp(0, columns - 1)
     top, left = y.floor().long(), x.floor().long()
-    down, right = (y - top)[:, None], (x - left)[:, None]
+    down, right = y - top, x - left
     below, beside = (top + 1).clamp_max(rows - 1), (left + 1).clamp_max(columns - 1)
-    view = links.view
-    upper = grid[view, :, top, left] * (1 - right) + grid[view, :, top, beside] * right
-    lower = grid[view, :, below, left] * (1 - right) + grid[view, :, below, beside] * right
-    return upper * (1 - down) + lower * down
+    # Cells as rows, whose four corners are added in one pass: gathering along the channels' axis would read a number at a time.
+    cells = grid.movedim(1, -1).flatten(0, 2).to(real)
+    corners = torch.stack(
+        [(links.view * rows + i) * columns + j for i, j in ((top, left), (top, beside), (below, left), (below, beside))], dim=1
+    )
+    weights = torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], dim=1)
+    values: Tensor = functional.embedding_bag(corners, cells, per_sample_weights=weights, mode="sum")
+    return values
+
+
+def cosine_of_rows(student: Float[Tensor, "n channels"], target: Float[Tensor, "n channels"]) -> Float[Tensor, "n"]:
+    """Cosine between rows, differentiable in the first; norms below 1e-8 count as 1e-8.
+
+    The same as :func:`torch.nn.functional.cosine_similarity`, a block of rows at a time: a batch has several hundred thousand links,
+    and whole intermediate arrays cost more than the arithmetic.
+    """
+    cosine: Tensor = _CosineOfRows.apply(student, target)
+    return cosine
+
+
+class _CosineOfRows(torch.autograd.Function):
+    _ROWS = 4096
+    _SMALLEST = 1e-8
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, target: Tensor) -> Tensor:
+        norms = [torch.linalg.vector_norm(rows, dim=1).clamp_min(_CosineOfRows._SMALLEST) for rows in (student, target)]
+        dots = [(a * b).sum(dim=1) for a, b in zip(student.split(_CosineOfRows._ROWS), target.split(_CosineOfRows._ROWS))]
+        cosine = torch.cat(dots) / (norms[0] * norms[1])
+        ctx.save_for_backward(student, target, cosine, *norms)
+        return cosine
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        student, target, cosine, of_student, of_target = ctx.saved_tensors
+        along_target = (gradient / (of_student * of_target))[:, None]
+        along_student = (-gradient * cosine / of_student.square())[:, None]
+        made = torch.empty_like(student)
+        for first in range(0, len(student), _CosineOfRows._ROWS):
+            block = slice(first, first + _CosineOfRows._ROWS)
+            torch.mul(target[block], along_target[block], out=made[block])
+            made[block].addcmul_(student[block], along_student[block])
+        return made, None
 
 
 def _some_links(links: PixelLinks, pictures: PictureBatch, context: StepContext, count: int) -> Int64[Tensor, "chosen"]:
