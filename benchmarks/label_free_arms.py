@@ -47,28 +47,50 @@ AS_IN_HICL = {"published_epochs": HICL["scannet"].epochs}
 """HICL's authors ran CLIP2Scene's code for 120 epochs, where it begins to switch at the same epoch: early in the run."""
 
 
+def best_of(
+    bench: Bench, kept: Kept, method: str, rate: float, what: str, candidates: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The change of settings that serves a method best on the validation rooms, with one seed.
+
+    Args:
+        bench: what runs them.
+        kept: where they are kept, and noted.
+        method: whose settings.
+        rate: its learning rate.
+        what: is chosen, in words.
+        candidates: changes by what they are called; the first has none and was run by the search for the rate.
+    """
+    arms = []
+    for number, change in enumerate(candidates.values()):
+        name = f"search_{method}_{rate:g}" + (f"_{number}" if change else "")
+        arms.append(bench.student(name, bench.recipe(method, learning_rate=rate, **change), split="val"))
+    kept.stage([(arm, [0]) for arm in arms], lambda: bench.ready([method]))
+    found = [kept.of(arm.name)[0] for arm in arms]
+    best = list(candidates)[int(np.argmax(found))]
+    shown = ", ".join(f"{said}: {miou:.2f}" for said, miou in zip(candidates, found))
+    kept.notes.append(f"{what}, on the validation rooms, one seed: {shown}; {best!r} taken.")
+    return dict(candidates[best])
+
+
 def best_baseline(bench: Bench, kept: Kept, rate: float) -> dict[str, Any]:
-    """What of CLIP2Scene's switching serves it best on the validation rooms: the ladder starts from the strongest baseline."""
+    """What of CLIP2Scene's switching serves it best: the ladder starts from the strongest baseline."""
     candidates: dict[str, dict[str, Any]] = {
         "from epoch 10 of 30": {},
         "from epoch 10 of 120": AS_IN_HICL,
         "never": {"switch_shares": (1.0, 0.0, 0.0)},
     }
-    arms = []
-    for number, change in enumerate(candidates.values()):
-        name = f"search_clip2scene_{rate:g}" + (f"_switch_{number}" if change else "")
-        arms.append(bench.student(name, bench.recipe("clip2scene", learning_rate=rate, **change), split="val"))
-    kept.stage([(arm, [0]) for arm in arms], lambda: bench.ready(["clip2scene"]))
-    found = [kept.of(arm.name)[0] for arm in arms]
-    best = list(candidates)[int(np.argmax(found))]
-    shown = ", ".join(f"{said}: {miou:.2f}" for said, miou in zip(candidates, found))
-    kept.notes.append(
-        f"CLIP2Scene switches to its own predictions, on the validation rooms, one seed: {shown}; {best!r} taken as I."
-    )
-    return candidates[best]
+    return best_of(bench, kept, "clip2scene", rate, "CLIP2Scene switches to its own predictions", candidates)
 
 
-def hicl_arms(bench: Bench, rate: float, clip2scene_rate: float, baseline: Mapping[str, Any]) -> dict[str, Arm]:
+def best_transformers(bench: Bench, kept: Kept, rate: float) -> dict[str, Any]:
+    """The rate of HICL's transformers: the published one belongs to runs of many thousand steps."""
+    candidates = {"2e-4": {}, **{said: {"transformer_learning_rate": float(said)} for said in ("1e-3", "5e-3")}}
+    return best_of(bench, kept, "hicl", rate, "Learning rate of HICL's transformers", candidates)
+
+
+def hicl_arms(
+    bench: Bench, rate: float, transformers: Mapping[str, Any], clip2scene_rate: float, baseline: Mapping[str, Any]
+) -> dict[str, Arm]:
     """The paper's ladder.  I is CLIP2Scene as it does best here, beside it as HICL's authors ran it; II to V add an idea each."""
     firsts = {"hicl_I": baseline, "hicl_I_early_switch": AS_IN_HICL}
     rungs: dict[str, dict[str, Any]] = {
@@ -83,11 +105,12 @@ def hicl_arms(bench: Bench, rate: float, clip2scene_rate: float, baseline: Mappi
         for name, change in firsts.items()
     }
     return arms | {
-        name: bench.student(name, bench.recipe("hicl", learning_rate=rate, **change)) for name, change in rungs.items()
+        name: bench.student(name, bench.recipe("hicl", learning_rate=rate, **transformers, **change))
+        for name, change in rungs.items()
     }
 
 
-def noise_arms(bench: Bench, rate: float) -> dict[str, Arm]:
+def noise_arms(bench: Bench, rate: float, transformers: Mapping[str, Any]) -> dict[str, Arm]:
     """HICL under errors of one kind: e, confusion of classes in some scenes; f, the same confusion everywhere."""
     rungs: dict[str, dict[str, Any]] = {
         "II": {"levels": (), "feedback": False},
@@ -102,7 +125,7 @@ def noise_arms(bench: Bench, rate: float) -> dict[str, Arm]:
             arms[f"noise_{kind}_{label}"] = bench.votes(f"noise_{kind}_{label}", by, noise=kind)
         for rung in names:
             name = f"noise_{kind}_{rung}"
-            arms[name] = bench.student(name, bench.recipe("hicl", learning_rate=rate, **rungs[rung]), noise=kind)
+            arms[name] = bench.student(name, bench.recipe("hicl", learning_rate=rate, **transformers, **rungs[rung]), noise=kind)
     return arms
 
 
@@ -120,10 +143,13 @@ def cns_arms(bench: Bench, rate: float) -> dict[str, Arm]:
     return {name: bench.student(name, bench.recipe("cns", learning_rate=rate, **change)) for name, change in changes.items()}
 
 
-def union_arms(bench: Bench, rate: float) -> dict[str, Arm]:
+def union_arms(bench: Bench, rate: float, transformers: Mapping[str, Any]) -> dict[str, Arm]:
     """All of them together, and the same without the two students' exchange."""
     changes: dict[str, dict[str, Any]] = {"union": {}, "union_no_switch": {"switch_shares": (1.0, 0.0, 0.0)}}
-    return {name: bench.student(name, bench.recipe("union", learning_rate=rate, **change)) for name, change in changes.items()}
+    return {
+        name: bench.student(name, bench.recipe("union", learning_rate=rate, **transformers, **change))
+        for name, change in changes.items()
+    }
 
 
 def full_arm(bench: Bench, method: str) -> Arm:

@@ -8,9 +8,9 @@ redkitchen      HICL on one RGB-D kitchen, taught twice.  By the embedded model,
                 dimensions.  Nobody labelled the kitchen, so names are held against the teacher's own: in the vote that was
                 learned from, and at points only views show that the network was not told about (every second one).
                 With one scan the batch is one scan too: HICL's inter-scene level then attends within that scene once more.
-nuscenes        HICL (SPVCNN) on one LiDAR keyframe, inputs intensity, told of ground, standing things and cars in six cameras: the
-                sweep's own geometry and boxes, drawn into the photographs.  So its figures on this sweep show what lifting and
-                learning keep; a third of the points no camera shows.
+nuscenes        HICL (SPVCNN) on one LiDAR keyframe, inputs intensity, told of ground, standing things and cars in six cameras:
+                the sweep's own geometry and boxes, drawn into the photographs.  So its figures on this sweep show what lifting
+                and learning keep; a third of the points no camera shows.
 semantickitti   A sweep of another LiDAR is voxelised and goes through full-width networks, forward and one training step; the
                 network of the keyframe names it and is held against the sweep's labels, which nothing was trained on.
 

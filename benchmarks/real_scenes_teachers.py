@@ -1,6 +1,6 @@
 """Teachers made of files for real captures: what is known about every pixel without any network.
 
-nuScenes    the annotated boxes drawn into the cameras, the nearest one in front; or the sweep's points: ground, cars, other things
+nuScenes    the annotated boxes drawn into the cameras, the nearest in front; or the sweep's points: ground, cars, other things
 RGB-D       floor, tops of things, upright surfaces and ceiling, told from the depth's normals and heights
 """
 

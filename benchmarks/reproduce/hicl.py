@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from label_free_arms import (
     Kept,
     best_baseline,
+    best_transformers,
     hicl_arms,
     noise_arms,
     parsed_options,
@@ -63,7 +64,9 @@ def main() -> int:
     teacher_arms(bench, kept)
     rates = bench.best_rates(["clip2scene", "hicl"], kept)
     baseline = best_baseline(bench, kept, rates["clip2scene"])
-    arms = {**hicl_arms(bench, rates["hicl"], rates["clip2scene"], baseline), **noise_arms(bench, rates["hicl"])}
+    transformers = best_transformers(bench, kept, rates["hicl"])
+    arms = hicl_arms(bench, rates["hicl"], transformers, rates["clip2scene"], baseline)
+    arms |= noise_arms(bench, rates["hicl"], transformers)
     kept.stage([(arm, seeds) for arm in arms.values()], lambda: bench.ready(["clip2scene", "hicl"]))
     run_full(bench, kept, "hicl", options)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_free_arms import (
+    best_transformers,
     clip2scene_arms,
     cns_arms,
     hicl_arms,
@@ -32,13 +33,14 @@ def main() -> int:
     teacher_arms(bench, kept)
     methods = ["clip2scene", "hicl", "cns", "union"]
     rates = bench.best_rates(methods, kept)
+    transformers = best_transformers(bench, kept, rates["hicl"])
     single = {
         **clip2scene_arms(bench, rates["clip2scene"]),
-        **hicl_arms(bench, rates["hicl"], rates["clip2scene"], {}),
+        **hicl_arms(bench, rates["hicl"], transformers, rates["clip2scene"], {}),
         **cns_arms(bench, rates["cns"]),
     }
     arms = [single[name] for name in ("clip2scene", "hicl_V", "hicl_V_region_refined", "cns")]
-    arms += union_arms(bench, rates["union"]).values()
+    arms += union_arms(bench, rates["union"], transformers).values()
     kept.stage([(arm, seeds) for arm in arms], lambda: bench.ready(methods))
 
     best = [max(pair) for pair in zip(kept.of("hicl_V"), kept.of("cns"))]

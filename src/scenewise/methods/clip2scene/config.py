@@ -86,7 +86,7 @@ PRESETS: Mapping[str, Clip2SceneConfig] = MappingProxyType(
         "rooms": Clip2SceneConfig(
             width=0.25,
             voxel=0.1,
-            epochs=56,
+            epochs=40,
             batch_scans=4,
             matched_links=4096,
             grid_cells=2048,

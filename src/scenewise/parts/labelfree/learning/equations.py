@@ -21,7 +21,8 @@ def inner_products(features: Float[Tensor, "rows dim"], text: Float[Tensor, "cla
 
 def cross_entropy_of_scores(scores: Float[Tensor, "rows classes"], class_ids: Int64[Tensor, "rows"]) -> Float[Tensor, ""]:
     """−Σ_m log softmax_c(h_m)[l_m], the sum over rows; 0 without rows."""
-    return torch.nn.functional.cross_entropy(scores, class_ids, reduction="sum")
+    # Classes before rows: torch then takes many rows at once, which for a handful of classes is several times faster on a CPU.
+    return torch.nn.functional.cross_entropy(scores.T[None], class_ids[None], reduction="sum")
 
 
 def cross_entropy_of_inner_products(

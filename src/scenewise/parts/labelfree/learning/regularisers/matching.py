@@ -161,8 +161,8 @@ def at_pixels(
 def cosine_of_rows(student: Float[Tensor, "n channels"], target: Float[Tensor, "n channels"]) -> Float[Tensor, "n"]:
     """Cosine between rows, differentiable in the first; norms below 1e-8 count as 1e-8.
 
-    The same as :func:`torch.nn.functional.cosine_similarity`, a block of rows at a time: a batch has several hundred thousand links,
-    and whole intermediate arrays cost more than the arithmetic.
+    The same as :func:`torch.nn.functional.cosine_similarity`, a block of rows at a time: a batch has several hundred thousand
+    links, and whole intermediate arrays cost more than the arithmetic.
     """
     cosine: Tensor = _CosineOfRows.apply(student, target)
     return cosine
