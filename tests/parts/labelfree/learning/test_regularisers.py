@@ -190,7 +190,8 @@ class TestMatching:
         """More rows than a block has, one of zeros, one target of zeros, none at all."""
         g = torch.Generator().manual_seed(1)
         student = torch.randn(5000, 3, generator=g, dtype=torch.float64)
-        target, incoming = torch.randn(5000, 3, generator=g, dtype=torch.float64), torch.rand(5000, generator=g, dtype=torch.float64)
+        target = torch.randn(5000, 3, generator=g, dtype=torch.float64)
+        incoming = torch.rand(5000, generator=g, dtype=torch.float64)
         target[4500] = 0
         ours, theirs = student.clone().requires_grad_(), student.clone().requires_grad_()
         cosine, expected = cosine_of_rows(ours, target), nn.functional.cosine_similarity(theirs, target)
