@@ -1,9 +1,12 @@
 """How many threads compute, and in which of the two pools."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from scenewise.kernels.native import library
 
@@ -45,3 +48,42 @@ def torch_threads(threads: int | None) -> Iterator[int]:
         yield wanted
     finally:
         torch.set_num_threads(before)
+
+
+def with_threads_of_torch(work: Callable[[Tensor], Tensor], values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """``work(values)`` with as many threads of torch's as our pool has, forwards and backwards.
+
+    For a long dense stretch between sparse kernels, such as attention between thousands of tokens, while which our pool has nothing
+    to do.  Short ones are better left alone: both pools would be busy at each change.
+
+    Args:
+        work: differentiable.
+        values: on a CPU; elsewhere it is just called.
+    """
+    wanted, before = library.get_threads(), torch.get_num_threads()
+    if values.device.type != "cpu" or wanted <= before:
+        return work(values)
+    if torch.is_grad_enabled() and not values.requires_grad:
+        values = values.detach().requires_grad_()  # else nothing would tell that the way back has left the stretch
+    values = _Handover.apply(values, before)
+    torch.set_num_threads(wanted)
+    try:
+        done = work(values)
+    finally:
+        torch.set_num_threads(before)
+    handed: Tensor = _Handover.apply(done, wanted)
+    return handed
+
+
+class _Handover(torch.autograd.Function):
+    """The identity; on the way back torch has so many threads from here on."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, threads: int) -> Tensor:
+        ctx.threads = threads
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        torch.set_num_threads(ctx.threads)
+        return gradient, None

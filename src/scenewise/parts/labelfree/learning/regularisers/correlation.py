@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from scenewise.engine.threads import with_threads_of_torch
 from scenewise.errors import ConventionError
 from scenewise.networks.correlation import CorrelationTransformer, LayerForm, PositionCode
 from scenewise.parts.labelfree.learning.equations import cross_entropy_of_scores, inner_products
@@ -116,7 +117,7 @@ class Correlation:
         levels = []
         for level, transformer in self.modules.items():
             if level == "scene":
-                features = transformer(features, points.scan, across=False, positions=positions)
+                features = _seen(transformer, features, points.scan, across=False, positions=positions)
             else:
                 features = self._across(context, transformer, features, points.scan, positions)
             levels.append(features)
@@ -133,8 +134,12 @@ class Correlation:
         else:
             beside, _ = context.gather(torch.cat([positions, numbers[:, None].to(positions.dtype)], dim=1))
             every_scan, every_position = beside[:, 3].round().long(), beside[:, :3]
-        seen: Tensor = transformer(every, every_scan, across=True, positions=every_position)
+        seen = _seen(transformer, every, every_scan, across=True, positions=every_position)
         return seen[begin : begin + len(features)]
+
+
+def _seen(transformer: nn.Module, features: Tensor, scan: Tensor, *, across: bool, positions: Tensor | None) -> Tensor:
+    return with_threads_of_torch(lambda rows: transformer(rows, scan, across=across, positions=positions), features)
 
 
 def build_correlation(
