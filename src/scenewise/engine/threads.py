@@ -53,7 +53,7 @@ def torch_threads(threads: int | None) -> Iterator[int]:
 def with_threads_of_torch(work: Callable[[Tensor], Tensor], values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """``work(values)`` with as many threads of torch's as our pool has, forwards and backwards.
 
-    For a long dense stretch between sparse kernels, such as attention between thousands of tokens, while which our pool has nothing
+    For a long dense stretch between sparse kernels, such as attention between thousands of tokens, in which our pool has nothing
     to do.  Short ones are better left alone: both pools would be busy at each change.
 
     Args:
