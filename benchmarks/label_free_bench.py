@@ -7,7 +7,6 @@ points alone, at the vertices of the mesh: absent classes do not count, a vertex
 confusion matrix over all rooms.
 """
 
-import ctypes
 import hashlib
 import json
 import os
@@ -31,7 +30,7 @@ from scenewise.apps.room_scans import write_room_data_set
 from scenewise.apps.train import NEEDS, Needs
 from scenewise.engine.checkpoints import Checkpointer, require_same_run
 from scenewise.engine.experiments import Arm, Outcome, outcome_path, run_arm
-from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes
+from scenewise.engine.memory import give_back_freed_memory, keep_freed_memory, peak_resident_bytes
 from scenewise.engine.threads import compute_threads
 from scenewise.kernels.native import library
 from scenewise.methods.clip2scene.config import PRESETS as CLIP2SCENE
@@ -606,9 +605,9 @@ def weights_hash() -> str:
 def reset_peak() -> None:
     """Gives back what is kept for later, and lets the system count the peak of memory anew, where it can (Linux)."""
     try:
-        ctypes.CDLL(None).malloc_trim(0)
+        give_back_freed_memory()
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except (OSError, AttributeError, TypeError):
+    except OSError:
         return
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from scenewise.engine import memory
 from scenewise.engine.memory import MemoryEstimate, cap_within_budget, peak_resident_bytes, resident_bytes, text_from_bytes
 from scenewise.errors import ResourceError
 
@@ -42,6 +43,17 @@ def test_resident_memory_grows_with_what_is_allocated() -> None:
     assert resident_bytes() - before > 60_000_000
     assert peak_resident_bytes() >= resident_bytes() - 10_000_000
     block.close()
+
+
+def test_kept_memory_is_given_back_when_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes settle at 20 in the first two steps; beyond 30 they are given back, and settle anew."""
+    sizes = iter([20, 10, 30, 31, 40, 50, 75, 76])
+    given = []
+    monkeypatch.setattr(memory, "resident_bytes", lambda: next(sizes))
+    monkeypatch.setattr(memory, "give_back_freed_memory", lambda: not given.append(1))
+    kept = memory.KeptMemory(growth=1.5, settling=2)
+    assert [kept.after_step() for _ in range(8)] == [False, False, False, True, False, False, False, True]
+    assert len(given) == 2
 
 
 def test_splat_training_estimate_covers_what_a_store_holds() -> None:

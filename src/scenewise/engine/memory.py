@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import final
 
 from scenewise.errors import ResourceError
 
@@ -54,6 +55,46 @@ def keep_freed_memory() -> bool:
         return False
     # Old releases refuse thresholds beyond half a heap, 32 MiB.
     return bool((mallopt(mmap_threshold, most) or mallopt(mmap_threshold, 32 << 20)) and mallopt(trim_threshold, most))
+
+
+@final
+class KeptMemory:
+    """Gives freed memory back to the system where what is kept of it (:func:`keep_freed_memory`) has grown far beyond its use.
+
+    Arrays of ever other sizes leave holes that the next ones do not fit into: a sparse network whose batches differ grew from
+    3.5 to 20 GB in 720 steps.  Looked at after every step, the process is at most ``growth`` times as large as while it settled.
+
+    Args:
+        growth: times that size at which memory is given back.
+        settling: steps after which a size is taken for what is used.
+    """
+
+    def __init__(self, growth: float = 1.5, settling: int = 8) -> None:
+        self._growth, self._settling = growth, settling
+        self._steps, self._settled = 0, 0
+
+    def after_step(self) -> bool:
+        """Looks at the size; returns whether memory was given back."""
+        now = resident_bytes()
+        self._steps += 1
+        if self._steps <= self._settling:
+            self._settled = max(self._settled, now)
+            return False
+        if now <= self._growth * self._settled:
+            return False
+        self._steps, self._settled = 0, 0
+        return give_back_freed_memory()
+
+
+def give_back_freed_memory() -> bool:
+    """Returns whether the C library could be told to give back what it keeps: only GNU's."""
+    import ctypes
+
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return False
+    return bool(trim(0))
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,9 @@ PRESETS: Mapping[str, Clip2SceneConfig] = MappingProxyType(
         "rooms": Clip2SceneConfig(
             width=0.25,
             voxel=0.1,
-            epochs=40,
+            epochs=80,
+            switch_from=25,  # after the share that epoch 10 has of 30
+            published_epochs=80,
             batch_scans=4,
             matched_links=4096,
             grid_cells=2048,

@@ -108,7 +108,7 @@ PRESETS: Mapping[str, HiclConfig] = MappingProxyType(
         "rooms": HiclConfig(
             width=0.25,
             voxel=0.1,
-            epochs=40,
+            epochs=80,
             batch_scans=4,
             min_region=20,
             tokens=256,

@@ -245,7 +245,8 @@ def _pictures(
             if source.regions is not None:
                 regions.append(_mirrored(torch.from_numpy(source.regions), flipped)[None])
             if source.targets is not None:
-                targets.append(_mirrored(torch.from_numpy(source.targets).permute(2, 0, 1).to(torch.float32), flipped))
+                values = torch.from_numpy(source.targets)
+                targets.append(values.flip(1) if flipped else values)
             scan_of_view.append(scan_number)
             here = slice(*np.searchsorted(pixels.view, [view, view + 1]).tolist())
             columns = torch.from_numpy(pixels.column[here]).to(torch.int64)
@@ -257,7 +258,10 @@ def _pictures(
         images=_stacked("pictures", images).to(device) if with_images else None,
         labels=_stacked("labels of views", labels).to(device),
         regions=_numbered(regions).to(device) if regions and len(regions) == len(labels) else None,
-        targets=_stacked("targets of views", targets).to(device) if targets and len(targets) == len(labels) else None,
+        # As they are kept: in half precision, channels last in memory, where whoever asks for a pixel's finds them side by side.
+        targets=_stacked("targets of views", targets).to(device).permute(0, 3, 1, 2)
+        if targets and len(targets) == len(labels)
+        else None,
         scan=torch.tensor(scan_of_view, dtype=torch.int64, device=device),
     )
     links = PixelLinks(*(torch.cat(part).to(device) for part in (point, view_of_link, row, column)))

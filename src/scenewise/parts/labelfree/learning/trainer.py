@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from scenewise.engine.checkpoints import Checkpoint
 from scenewise.engine.distribution import ALONE, Ranks
+from scenewise.engine.memory import KeptMemory
 from scenewise.engine.randomness import keyed_generator, keyed_seed
 from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.kernels.matmul import fast_exact_matmul
@@ -154,6 +155,7 @@ class LabelFreeTrainer:
         self.steps_done = 0
         self.seconds = 0.0
         self.seconds_preparing = 0.0
+        self._kept_memory = KeptMemory()
         self._labels = _LabelsOfScans(scans, recipe, len(text))
         first = scans[0]
         self.in_channels = int(first.inputs.shape[1])
@@ -206,6 +208,7 @@ class LabelFreeTrainer:
         while self.steps_done < last:
             due = (self.steps_done + 1) % report_every == 0 or self.steps_done + 1 == last
             report = self._step(detailed=due and listener is not None)
+            self._kept_memory.after_step()
             if due and listener is not None and self.ranks.is_first:
                 listener(report)
             if save is not None and self.ranks.is_first and (self.steps_done % save_every == 0 or self.steps_done == last):

@@ -149,12 +149,14 @@ def at_pixels(
     down, right = y - top, x - left
     below, beside = (top + 1).clamp_max(rows - 1), (left + 1).clamp_max(columns - 1)
     # Cells as rows, whose four corners are added in one pass: gathering along the channels' axis would read a number at a time.
-    cells = grid.movedim(1, -1).flatten(0, 2).to(real)
+    cells = grid.movedim(1, -1).flatten(0, 2)
     corners = torch.stack(
         [(links.view * rows + i) * columns + j for i, j in ((top, left), (top, beside), (below, left), (below, beside))], dim=1
     )
     weights = torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], dim=1)
-    values: Tensor = functional.embedding_bag(corners, cells, per_sample_weights=weights, mode="sum")
+    if corners.numel() < len(cells):  # few links
+        return (cells[corners].to(real) * weights[:, :, None]).sum(dim=1)
+    values: Tensor = functional.embedding_bag(corners, cells.to(real), per_sample_weights=weights, mode="sum")
     return values
 
 
