@@ -107,7 +107,7 @@ def test_literal_readings_are_options():
     )
     composed = recipe(config)
     assert composed.point_labels.set_vote.scope == "view" and composed.schedule.combine == "sum"
-    assert composed.source == Switch((0.5, 0.5, 0.0), 5, everywhere=False)
+    assert composed.source == Switch((0.5, 0.5, 0.0), 10, everywhere=False)
     correlation, feedback = made(config)
     assert correlation.detach and correlation.deep_supervision and correlation.metres_per_voxel == config.voxel
     assert (feedback.space, feedback.direction) == ("channel", "literal")
