@@ -32,7 +32,7 @@ def test_every_part_of_the_three_takes_part():
 
 def test_switching_begins_after_a_third_of_short_runs_too():
     source = recipe(PRESETS["rooms"]).source
-    assert isinstance(source, Switch) and source.from_epoch == 20
+    assert isinstance(source, Switch) and source.from_epoch == 28
 
 
 def test_without_a_2d_student_nothing_is_asked_of_pixels():
