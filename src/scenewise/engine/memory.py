@@ -69,7 +69,7 @@ class KeptMemory:
         settling: steps after which a size is taken for what is used.
     """
 
-    def __init__(self, growth: float = 1.5, settling: int = 8) -> None:
+    def __init__(self, growth: float = 1.25, settling: int = 3) -> None:
         self._growth, self._settling = growth, settling
         self._steps, self._settled = 0, 0
 
