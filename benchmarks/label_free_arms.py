@@ -83,6 +83,17 @@ def best_baseline(bench: Bench, kept: Kept, rate: float) -> dict[str, Any]:
     return best_of(bench, kept, "clip2scene", rate, "CLIP2Scene switches to its own predictions", candidates)
 
 
+def best_switching(bench: Bench, kept: Kept, method: str, rate: float) -> dict[str, Any]:
+    """When CNS or the union begins to switch.
+
+    The published epoch belongs to runs of many thousand steps.  A student that is told its own answers no longer changes them,
+    so in a short run the later it begins, the more it has learned by then.
+    """
+    epochs = bench.config(method).published_epochs
+    late = {said: {"switch_from": 1 + round(share * epochs)} for said, share in (("two thirds", 2 / 3), ("seven eighths", 7 / 8))}
+    return best_of(bench, kept, method, rate, f"{method} switches labels after this share of the run", {"a third": {}, **late})
+
+
 def best_transformers(bench: Bench, kept: Kept, rate: float) -> dict[str, Any]:
     """The rate of HICL's transformers: the published one belongs to runs of many thousand steps."""
     candidates = {"2e-4": {}, **{said: {"transformer_learning_rate": float(said)} for said in ("1e-3", "5e-3")}}
@@ -130,7 +141,7 @@ def noise_arms(bench: Bench, rate: float, transformers: Mapping[str, Any]) -> di
     return arms
 
 
-def cns_arms(bench: Bench, rate: float) -> dict[str, Arm]:
+def cns_arms(bench: Bench, rate: float, switching: Mapping[str, Any]) -> dict[str, Arm]:
     """CNS and what it is without its parts."""
     changes: dict[str, dict[str, Any]] = {
         "cns": {},
@@ -141,14 +152,17 @@ def cns_arms(bench: Bench, rate: float) -> dict[str, Arm]:
         "cns_no_latent_3d": {"match_points": 0.0},
         "cns_stage_one": {"switch_shares": (1.0, 0.0, 0.0)},
     }
-    return {name: bench.student(name, bench.recipe("cns", learning_rate=rate, **change)) for name, change in changes.items()}
+    return {
+        name: bench.student(name, bench.recipe("cns", learning_rate=rate, **switching, **change))
+        for name, change in changes.items()
+    }
 
 
-def union_arms(bench: Bench, rate: float, transformers: Mapping[str, Any]) -> dict[str, Arm]:
+def union_arms(bench: Bench, rate: float, transformers: Mapping[str, Any], switching: Mapping[str, Any]) -> dict[str, Arm]:
     """All of them together, and the same without the two students' exchange."""
     changes: dict[str, dict[str, Any]] = {"union": {}, "union_no_switch": {"switch_shares": (1.0, 0.0, 0.0)}}
     return {
-        name: bench.student(name, bench.recipe("union", learning_rate=rate, **transformers, **change))
+        name: bench.student(name, bench.recipe("union", learning_rate=rate, **transformers, **switching, **change))
         for name, change in changes.items()
     }
 

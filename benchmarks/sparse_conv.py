@@ -37,6 +37,7 @@ from scenewise.kernels.sparse_conv.grid import native_kernels
 from scenewise.networks.minkunet import minkunet14a
 from scenewise.networks.sparse_blocks import SparseConv
 from scenewise.networks.sparse_inputs import VoxelisedPoints
+from scenewise.parts.labelfree.learning.regularisers.matching import cosine_of_rows
 from scenewise.worlds.meshes import room_mesh
 from scenewise.worlds.rooms import furnished_room
 from scenewise.worlds.seeds import BENCHMARK_SEEDS
@@ -378,7 +379,7 @@ def maps(cloud: Cloud, rounds: int) -> dict[str, Any]:
 
 
 class Step:
-    """Voxels, maps, MinkUNet14A, a head of 512 channels, cosine loss, gradients and SGD, on one room."""
+    """Voxels, maps, MinkUNet14A, a head of 512 channels, the loss of feature matching, gradients and SGD, on one room."""
 
     def __init__(self, coords: Tensor, precision: str, backend: str, rows: int | None) -> None:
         torch.manual_seed(0)
@@ -397,7 +398,7 @@ class Step:
         with fast_exact_matmul():
             cloud = VoxelisedPoints.from_points(self.inputs, self.positions, self.batch)
             features = self.head(self.network(cloud, self.rows))
-            loss = 1 - nn.functional.cosine_similarity(features, self.targets, dim=1).mean()
+            loss = 1 - cosine_of_rows(features, self.targets).mean()
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_free_arms import (
+    best_switching,
     best_transformers,
     clip2scene_arms,
     cns_arms,
@@ -34,13 +35,14 @@ def main() -> int:
     methods = ["clip2scene", "hicl", "cns", "union"]
     rates = bench.best_rates(methods, kept)
     transformers = best_transformers(bench, kept, rates["hicl"])
+    switching = {method: best_switching(bench, kept, method, rates[method]) for method in ("cns", "union")}
     single = {
         **clip2scene_arms(bench, rates["clip2scene"]),
         **hicl_arms(bench, rates["hicl"], transformers, rates["clip2scene"], {}),
-        **cns_arms(bench, rates["cns"]),
+        **cns_arms(bench, rates["cns"], switching["cns"]),
     }
     arms = [single[name] for name in ("clip2scene", "hicl_V", "hicl_V_region_refined", "cns")]
-    arms += union_arms(bench, rates["union"], transformers).values()
+    arms += union_arms(bench, rates["union"], transformers, switching["union"]).values()
     kept.stage([(arm, seeds) for arm in arms], lambda: bench.ready(methods))
 
     best = [max(pair) for pair in zip(kept.of("hicl_V"), kept.of("cns"))]
