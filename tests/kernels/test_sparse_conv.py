@@ -42,7 +42,10 @@ from scenewise.kernels.sparse_conv.grid import native_kernels
 CPU = torch.device("cpu")
 NATIVE = native_kernels()
 needs_native = pytest.mark.skipif(NATIVE is None, reason="the compiled library was not built or lacks sparse convolution")
-needs_spconv = pytest.mark.skipif(not spconv_backend.is_installed(), reason="spconv is not installed")
+needs_spconv = pytest.mark.skipif(
+    not spconv_backend.is_installed() or spconv_backend.has_races(torch.device("cpu")),
+    reason="spconv is not installed, or torch has several threads",
+)
 BACKENDS = ["reference", pytest.param("native", marks=needs_native), pytest.param("spconv", marks=needs_spconv)]
 OWN = BACKENDS[:2]
 
@@ -464,4 +467,13 @@ def test_a_backend_that_cannot_run_says_so(monkeypatch):
         backend_for(CPU, torch.float64, "native")
     monkeypatch.setattr(spconv_backend, "is_installed", lambda: False)
     with pytest.raises(MissingDependencyError, match="pip install spconv"):
+        backend_for(CPU, torch.float32, "spconv")
+
+
+def test_spconv_is_refused_where_its_threads_race(monkeypatch):
+    monkeypatch.setattr(spconv_backend, "is_installed", lambda: True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert backend_for(CPU, torch.float32, "spconv")[0] == "spconv"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.raises(ResourceError, match=r"spconv: expected one thread .* got 2 threads"):
         backend_for(CPU, torch.float32, "spconv")

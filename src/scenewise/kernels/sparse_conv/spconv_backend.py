@@ -23,15 +23,27 @@ def is_installed() -> bool:
     return find_spec("spconv") is not None
 
 
+def has_races(device: torch.device) -> bool:
+    """Whether its threads add to the same rows at once, which loses sums: seen with spconv 2.3.8 on the CPU in most calls."""
+    return device.type == "cpu" and torch.get_num_threads() > 1
+
+
 def check(device: torch.device, dtype: torch.dtype) -> None:
     """Raises where spconv cannot run.
 
     Raises:
         MissingDependencyError: not installed.
-        ResourceError: float64, which it does not have.
+        ResourceError: float64, which it does not have; several threads on the CPU (see :func:`has_races`).
     """
     if not is_installed():
         raise MissingDependencyError("spconv", needed_for="the sparse convolution backend spconv")
+    if has_races(device):
+        raise ResourceError(
+            "sparse convolution backend spconv",
+            expected="one thread on the CPU, as its threads overwrite each other's sums",
+            got=f"{torch.get_num_threads()} threads of torch",
+            fix='call torch.set_num_threads(1), or use backend="native"',
+        )
     if dtype != torch.float32:
         fix = 'use backend="reference"'
         raise ResourceError("sparse convolution backend spconv", expected="float32 tensors", got=f"{dtype} on {device}", fix=fix)
