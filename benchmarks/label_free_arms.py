@@ -59,11 +59,11 @@ def best_of(
         method: whose settings.
         rate: its learning rate.
         what: is chosen, in words.
-        candidates: changes by what they are called; the first has none and was run by the search for the rate.
+        candidates: changes by what they are called; the first was run by the search for the rate.
     """
     arms = []
     for number, change in enumerate(candidates.values()):
-        name = f"search_{method}_{rate:g}" + (f"_{number}" if change else "")
+        name = f"search_{method}_{rate:g}" + (f"_{number}" if number else "")
         arms.append(bench.student(name, bench.recipe(method, learning_rate=rate, **change), split="val"))
     kept.stage([(arm, [0]) for arm in arms], lambda: bench.ready([method]))
     found = [kept.of(arm.name)[0] for arm in arms]
@@ -83,15 +83,25 @@ def best_baseline(bench: Bench, kept: Kept, rate: float) -> dict[str, Any]:
     return best_of(bench, kept, "clip2scene", rate, "CLIP2Scene switches to its own predictions", candidates)
 
 
-def best_switching(bench: Bench, kept: Kept, method: str, rate: float) -> dict[str, Any]:
-    """When CNS or the union begins to switch.
+def switching(bench: Bench, method: str) -> dict[str, dict[str, Any]]:
+    """After which share of the run CNS or the union may begin to switch, the latest first.
 
     The published epoch belongs to runs of many thousand steps.  A student that is told its own answers no longer changes them,
     so in a short run the later it begins, the more it has learned by then.
     """
     epochs = bench.config(method).published_epochs
-    late = {said: {"switch_from": 1 + round(share * epochs)} for said, share in (("two thirds", 2 / 3), ("seven eighths", 7 / 8))}
-    return best_of(bench, kept, method, rate, f"{method} switches labels after this share of the run", {"a third": {}, **late})
+    late = {said: {"switch_from": 1 + round(share * epochs)} for said, share in (("seven eighths", 7 / 8), ("two thirds", 2 / 3))}
+    return {**late, "a third": {}}
+
+
+def latest_switching(bench: Bench) -> dict[str, dict[str, Any]]:
+    """With what of :func:`switching` learning rates are searched."""
+    return {method: next(iter(switching(bench, method).values())) for method in ("cns", "union")}
+
+
+def best_switching(bench: Bench, kept: Kept, method: str, rate: float) -> dict[str, Any]:
+    """When CNS or the union begins to switch.  The rate was searched with the latest: switching early hides its effect."""
+    return best_of(bench, kept, method, rate, f"{method} switches labels after this share of the run", switching(bench, method))
 
 
 def best_transformers(bench: Bench, kept: Kept, rate: float) -> dict[str, Any]:

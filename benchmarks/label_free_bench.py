@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -465,24 +466,33 @@ class Bench:
         """A method's composition for the bench."""
         return LABEL_FREE_METHODS[method].recipe(self.config(method, preset, **changes))
 
-    def searches(self, method: str) -> list[Arm]:
+    def searches(self, method: str, changes: Mapping[str, Any]) -> list[Arm]:
         """One arm per learning rate, scored on validation rooms; run with one seed."""
         return [
-            self.student(f"search_{method}_{rate:g}", self.recipe(method, learning_rate=rate), split="val")
+            self.student(f"search_{method}_{rate:g}", self.recipe(method, learning_rate=rate, **changes), split="val")
             for rate in self.sizes.rates
         ]
 
-    def best_rates(self, methods: Sequence[str], kept: "Kept") -> dict[str, float]:
-        """The learning rate of each method with the highest mIoU on the validation rooms."""
-        searches = {method: self.searches(method) for method in methods}
+    def best_rates(
+        self, methods: Sequence[str], kept: "Kept", changes: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    ) -> dict[str, float]:
+        """The learning rate of each method with the highest mIoU on the validation rooms.
+
+        Args:
+            methods: which.
+            kept: where the runs are kept, and noted.
+            changes: of the preset, by method, with which the rate is searched.
+        """
+        searches = {method: self.searches(method, changes.get(method, {})) for method in methods}
         kept.stage([(arm, [0]) for arms in searches.values() for arm in arms], lambda: self.ready(methods))
         rates = {}
         for method, arms in searches.items():
             found = [kept.of(arm.name)[0] for arm in arms]
             rates[method] = self.sizes.rates[int(np.argmax(found))]
             shown = ", ".join(f"{rate:g}: {miou:.2f}" for rate, miou in zip(self.sizes.rates, found))
+            changed = "".join(f", {name} {value}" for name, value in changes.get(method, {}).items())
             kept.notes.append(
-                f"Learning rate of {method} on {self.sizes.validation} validation rooms, one seed: {shown}; "
+                f"Learning rate of {method} on {self.sizes.validation} validation rooms, one seed{changed}: {shown}; "
                 f"{rates[method]:g} taken."
             )
         return rates

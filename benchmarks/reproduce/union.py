@@ -17,6 +17,7 @@ from label_free_arms import (
     clip2scene_arms,
     cns_arms,
     hicl_arms,
+    latest_switching,
     parsed_options,
     publish,
     teacher_arms,
@@ -33,7 +34,7 @@ def main() -> int:
     seeds = list(range(bench.sizes.seeds))
     teacher_arms(bench, kept)
     methods = ["clip2scene", "hicl", "cns", "union"]
-    rates = bench.best_rates(methods, kept)
+    rates = bench.best_rates(methods, kept, latest_switching(bench))
     transformers = best_transformers(bench, kept, rates["hicl"])
     switching = {method: best_switching(bench, kept, method, rates[method]) for method in ("cns", "union")}
     single = {
