@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from label_free_bench import CACHE, QUICK, REGIONS, ROOT, STAND_IN_TARGETS, Bench, Kept, Sizes, processors_for, say
 from scenewise.apps.label_free_methods import LABEL_FREE_METHODS
 from scenewise.engine.experiments import Arm, Claim, Results, results_json, results_table, with_generated_section
@@ -17,6 +15,7 @@ from scenewise.kernels.native import library
 from scenewise.methods.clip2scene.config import PRESETS as CLIP2SCENE
 from scenewise.methods.hicl.config import PRESETS as HICL
 from scenewise.parts.labelfree.learning.recipes import PointLabels
+from scenewise.parts.labelfree.learning.schedules import ABSOLUTE_FROM
 from scenewise.worlds.classes import CLASS_NAMES
 
 # ------------------------------------------------------------------------------------------------------------------------ arms
@@ -48,8 +47,18 @@ AS_IN_HICL = {"switch_from": CLIP2SCENE["scannet"].switch_from}
 """HICL's authors ran CLIP2Scene's code for 120 epochs, where it begins to switch at the same epoch: early in the run."""
 
 
+NEVER = "never"
+NO_SWITCH: Mapping[str, Any] = {"switch_shares": (1.0, 0.0, 0.0)}
+
+
 def best_of(
-    bench: Bench, kept: Kept, method: str, rate: float, what: str, candidates: Mapping[str, Mapping[str, Any]]
+    bench: Bench,
+    kept: Kept,
+    method: str,
+    rate: float,
+    what: str,
+    candidates: Mapping[str, Mapping[str, Any]],
+    barred: str | None = None,
 ) -> dict[str, Any]:
     """The change of settings that serves a method best on the validation rooms, with one seed.
 
@@ -60,6 +69,7 @@ def best_of(
         rate: its learning rate.
         what: is chosen, in words.
         candidates: changes by what they are called; the first was run by the search for the rate.
+        barred: which of them is shown, but not taken.
     """
     arms = []
     for number, change in enumerate(candidates.values()):
@@ -67,7 +77,7 @@ def best_of(
         arms.append(bench.student(name, bench.recipe(method, learning_rate=rate, **change), split="val"))
     kept.stage([(arm, [0]) for arm in arms], lambda: bench.ready([method]))
     found = [kept.of(arm.name)[0] for arm in arms]
-    best = list(candidates)[int(np.argmax(found))]
+    best = max((said for said in candidates if said != barred), key=dict(zip(candidates, found)).__getitem__)
     shown = ", ".join(f"{said}: {miou:.2f}" for said, miou in zip(candidates, found))
     kept.notes.append(f"{what}, on the validation rooms, one seed: {shown}; {best!r} taken.")
     return dict(candidates[best])
@@ -75,33 +85,37 @@ def best_of(
 
 def best_baseline(bench: Bench, kept: Kept, rate: float) -> dict[str, Any]:
     """What of CLIP2Scene's switching serves it best: the ladder starts from the strongest baseline."""
-    candidates: dict[str, dict[str, Any]] = {
+    candidates: dict[str, Mapping[str, Any]] = {
         "after a third of the run": {},
         "from epoch 10": AS_IN_HICL,
-        "never": {"switch_shares": (1.0, 0.0, 0.0)},
+        NEVER: NO_SWITCH,
     }
     return best_of(bench, kept, "clip2scene", rate, "CLIP2Scene switches to its own predictions", candidates)
 
 
-def switching(bench: Bench, method: str) -> dict[str, dict[str, Any]]:
-    """After which share of the run CNS or the union may begin to switch, the latest first.
+def switching(bench: Bench, method: str) -> dict[str, Mapping[str, Any]]:
+    """After which share of the run CNS or the union may begin to switch; learning rates are searched with the first of these.
 
     The published epoch belongs to runs of many thousand steps.  A student that is told its own answers no longer changes them,
-    so in a short run the later it begins, the more it has learned by then.
+    so in a short run the later it begins, the more it has learned by then, and switching early hides the effect of the rate.
     """
-    epochs = bench.config(method).published_epochs
+    config = bench.config(method)
+    epochs = config.epochs if config.epochs >= ABSOLUTE_FROM else config.published_epochs  # as `phase_starts` counts
     late = {said: {"switch_from": 1 + round(share * epochs)} for said, share in (("seven eighths", 7 / 8), ("two thirds", 2 / 3))}
-    return {**late, "a third": {}}
+    if method == "cns":
+        return {**late, "a third": {}}
+    return {NEVER: NO_SWITCH, "seven eighths": late["seven eighths"], "a third": {}}
 
 
-def latest_switching(bench: Bench) -> dict[str, dict[str, Any]]:
+def first_switching(bench: Bench) -> dict[str, Mapping[str, Any]]:
     """With what of :func:`switching` learning rates are searched."""
     return {method: next(iter(switching(bench, method).values())) for method in ("cns", "union")}
 
 
 def best_switching(bench: Bench, kept: Kept, method: str, rate: float) -> dict[str, Any]:
-    """When CNS or the union begins to switch.  The rate was searched with the latest: switching early hides its effect."""
-    return best_of(bench, kept, method, rate, f"{method} switches labels after this share of the run", switching(bench, method))
+    """When CNS or the union begins to switch; what they are without is an arm of its own."""
+    what = f"{method} switches labels after this share of the run"
+    return best_of(bench, kept, method, rate, what, switching(bench, method), barred=NEVER)
 
 
 def best_transformers(bench: Bench, kept: Kept, rate: float) -> dict[str, Any]:
@@ -170,7 +184,7 @@ def cns_arms(bench: Bench, rate: float, switching: Mapping[str, Any]) -> dict[st
 
 def union_arms(bench: Bench, rate: float, transformers: Mapping[str, Any], switching: Mapping[str, Any]) -> dict[str, Arm]:
     """All of them together, and the same without the two students' exchange."""
-    changes: dict[str, dict[str, Any]] = {"union": {}, "union_no_switch": {"switch_shares": (1.0, 0.0, 0.0)}}
+    changes: dict[str, dict[str, Any]] = {"union": {}, "union_no_switch": NO_SWITCH}
     return {
         name: bench.student(name, bench.recipe("union", learning_rate=rate, **transformers, **switching, **change))
         for name, change in changes.items()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from label_free_arms import best_switching, cns_arms, latest_switching, parsed_options, publish, teacher_arms
+from label_free_arms import best_switching, cns_arms, first_switching, parsed_options, publish, teacher_arms
 from scenewise.engine.experiments import paired_claim
 
 
@@ -22,7 +22,7 @@ def main() -> int:
     bench, kept = options.bench()
     seeds = list(range(bench.sizes.seeds))
     teacher_arms(bench, kept)
-    rates = bench.best_rates(["cns"], kept, latest_switching(bench))
+    rates = bench.best_rates(["cns"], kept, first_switching(bench))
     arms = cns_arms(bench, rates["cns"], best_switching(bench, kept, "cns", rates["cns"]))
     kept.stage([(arm, seeds) for arm in arms.values()], lambda: bench.ready(["cns"]))
 

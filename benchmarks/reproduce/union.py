@@ -16,8 +16,8 @@ from label_free_arms import (
     best_transformers,
     clip2scene_arms,
     cns_arms,
+    first_switching,
     hicl_arms,
-    latest_switching,
     parsed_options,
     publish,
     teacher_arms,
@@ -34,7 +34,7 @@ def main() -> int:
     seeds = list(range(bench.sizes.seeds))
     teacher_arms(bench, kept)
     methods = ["clip2scene", "hicl", "cns", "union"]
-    rates = bench.best_rates(methods, kept, latest_switching(bench))
+    rates = bench.best_rates(methods, kept, first_switching(bench))
     transformers = best_transformers(bench, kept, rates["hicl"])
     switching = {method: best_switching(bench, kept, method, rates[method]) for method in ("cns", "union")}
     single = {

@@ -42,7 +42,7 @@ class Schedule:
         return [phase for phase in self.phases if phase.from_epoch <= epoch][-1].weights
 
 
-_ABSOLUTE_FROM = 60
+ABSOLUTE_FROM = 60
 """Runs at least this long take phases at the published epochs."""
 
 
@@ -61,7 +61,7 @@ def phase_starts(published: Sequence[int], published_epochs: int, epochs: int) -
     >>> phase_starts((1, 11, 21), 120, 120), phase_starts((1, 11, 21), 120, 40), phase_starts((1, 11, 21), 120, 4)
     ((1, 11, 21), (1, 4, 8), (1, 2, 3))
     """
-    if epochs >= _ABSOLUTE_FROM or epochs == published_epochs:
+    if epochs >= ABSOLUTE_FROM or epochs == published_epochs:
         return tuple(published)
     starts: list[int] = []
     for start in published:
