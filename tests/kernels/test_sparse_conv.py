@@ -30,6 +30,7 @@ from scenewise.kernels.sparse_conv import (
     down_conv,
     interpolation,
     mean_in_voxels,
+    pointwise,
     reference,
     spconv_backend,
     subm_conv,
@@ -477,3 +478,44 @@ def test_spconv_is_refused_where_its_threads_race(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     with pytest.raises(ResourceError, match=r"spconv: expected one thread .* got 2 threads"):
         backend_for(CPU, torch.float32, "spconv")
+
+
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs", "biased"), [(1500, 96, 128, True), (1024, 101, 97, True), (2500, 384, 128, False)]
+)
+def test_pointwise_is_a_linear_layer(rows, inputs, outputs, biased):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(rows, inputs), (outputs, inputs), *([(outputs,)] if biased else [])]
+    given = [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
+    exact = [tensor.detach().double().requires_grad_() for tensor in given]
+    upstream = torch.randn(rows, outputs, generator=generator)
+    out, expected = pointwise(*given), torch.nn.functional.linear(*exact)
+    assert relative_error(out.detach(), expected.detach()) < 2e-6
+    found = torch.autograd.grad(out, given, upstream)
+    wanted = torch.autograd.grad(expected, exact, upstream.double())
+    for name, mine, other in zip(("d_features", "d_weight", "d_bias"), found, wanted):
+        assert mine.shape == other.shape
+        assert relative_error(mine, other) < 2e-6, name
+
+
+@needs_native
+def test_wide_pointwise_layers_run_in_the_compiled_library_with_the_same_bits_on_any_number_of_threads():
+    generator = torch.Generator().manual_seed(0)
+    before = library.get_threads()
+    features, weight = torch.randn(3000, 96, generator=generator), torch.randn(160, 96, generator=generator)
+    results = []
+    try:
+        for threads in (1, 3):
+            library.set_threads(threads)
+            leaves = features.clone().requires_grad_(), weight.clone().requires_grad_()
+            out = pointwise(*leaves)
+            results.append((out.detach(), *torch.autograd.grad(out.square().sum(), leaves)))
+    finally:
+        library.set_threads(before)
+    assert "_Pointwise" in type(out.grad_fn).__name__
+    assert all(torch.equal(one, other) for one, other in zip(*results))
+
+
+def test_narrow_pointwise_layers_are_torchs_own():
+    features, weight, bias = torch.randn(2000, 64), torch.randn(96, 64), torch.randn(96)
+    assert torch.equal(pointwise(features, weight, bias), torch.nn.functional.linear(features, weight, bias))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scenewise.kernels.sparse_conv import Backend, Precision, VoxelGrid, down_conv, subm_conv, up_conv
+from scenewise.kernels.sparse_conv import Backend, Pointwise, Precision, VoxelGrid, down_conv, subm_conv, up_conv
 from scenewise.kernels.sparse_conv.grid import RuleKind
 from scenewise.networks.batch_norm import BatchNorm
 
@@ -79,9 +79,9 @@ class ResidualBlock(nn.Module):
         self.norm1 = BatchNorm(outputs, momentum=settings.bn_momentum)
         self.conv2 = SparseConv("submanifold", outputs, outputs, settings)
         self.norm2 = BatchNorm(outputs, momentum=settings.bn_momentum)
-        self.shortcut: nn.Linear | None = None
+        self.shortcut: Pointwise | None = None
         if inputs != outputs:
-            self.shortcut = nn.Linear(inputs, outputs, bias=False)
+            self.shortcut = Pointwise(inputs, outputs, bias=False)
             kaiming_(self.shortcut.weight, float(outputs))
             self.shortcut_norm = BatchNorm(outputs, momentum=settings.bn_momentum)
 

@@ -308,7 +308,7 @@ void pack_panels(const Panels& panels, int64_t in_channels, int64_t out_channels
 template <class Operand>
 void convolve(
     const SparseRule& rule, Matrix<const typename Operand::Element> in, int64_t in_channels, const typename Operand::Element* packed,
-    const Panels& panels, bool mirrored, float* out, int64_t out_channels) {
+    const Panels& panels, bool mirrored, const float* bias, float* out, int64_t out_channels) {
   const int64_t volume = rule.kernel_volume, size_of_offset = padded(in_channels, Operand::kDepth) * panels.columns;
   const bool rule_is_square = volume == 27;  // then a block's inputs are mostly the rows of its outputs
   const int shares = rule.blocks < kManyBlocks ? panels.size() : 1;
@@ -325,7 +325,15 @@ void convolve(
       to = {aligned(storage, rows * panels.columns) - row * panels.columns, panels.columns};
     }
     if (rule_is_square) prefetch_rows(in, row, row + rows);
-    for (int64_t r = row; r < row + rows; ++r) std::memset(to.rows + r * to.stride + column, 0, columns * sizeof(float));
+    for (int64_t r = row; r < row + rows; ++r) {
+      float* first = to.rows + r * to.stride + column;
+      if (bias == nullptr) {
+        std::memset(first, 0, columns * sizeof(float));
+      } else {
+        std::memcpy(first, bias + column, real * sizeof(float));
+        std::memset(first + real, 0, (columns - real) * sizeof(float));
+      }
+    }
     for (int64_t k = 0; k < volume; ++k) {
       const Pairs pairs = pairs_of(rule, block, k);
       if (pairs.count == 0) continue;
@@ -558,10 +566,10 @@ SW_EXPORT int sw_supports_bfloat16() {
 
 // `weight` is [kernel_volume, in_channels, out_channels], or [kernel_volume, out_channels, in_channels] where `transposed`;
 // `mirrored` takes offset kernel_volume − 1 − k for k.  `scratch` has room for in_rows · (in_channels padded to 16) bfloat16
-// values and is null for float32 operands.
+// values and is null for float32 operands.  `bias` [out_channels] begins every output row, or is null.
 SW_EXPORT void sw_sparse_convolve(
     const SparseRule* rule, const float* in, [[maybe_unused]] int64_t in_rows, int64_t in_channels, const float* weight,
-    int64_t out_channels, int transposed, int mirrored, [[maybe_unused]] uint16_t* scratch, float* out) {
+    int64_t out_channels, int transposed, int mirrored, const float* bias, [[maybe_unused]] uint16_t* scratch, float* out) {
   const Panels panels(out_channels);
   const int64_t volume = rule->kernel_volume, size = in_channels * out_channels;
   const int64_t row_step = transposed ? 1 : out_channels, column_step = transposed ? in_channels : 1;
@@ -577,7 +585,7 @@ SW_EXPORT void sw_sparse_convolve(
       });
     });
     to_bfloat16(in, in_rows, in_channels, stride, scratch);
-    return convolve<Bfloat16>(*rule, {scratch, stride}, in_channels, packed, panels, mirrored != 0, out, out_channels);
+    return convolve<Bfloat16>(*rule, {scratch, stride}, in_channels, packed, panels, mirrored != 0, bias, out, out_channels);
   }
 #endif
   static thread_local std::vector<float> storage;
@@ -589,7 +597,7 @@ SW_EXPORT void sw_sparse_convolve(
       return from[i * row_step + j * column_step];
     });
   });
-  convolve<Float32>(*rule, {in, in_channels}, in_channels, packed, panels, mirrored != 0, out, out_channels);
+  convolve<Float32>(*rule, {in, in_channels}, in_channels, packed, panels, mirrored != 0, bias, out, out_channels);
 }
 
 // `result` is [kernel_volume, in_channels, out_channels].  The scratch arrays hold features and gradient as bfloat16 (rows padded to

@@ -11,9 +11,11 @@ from torch import Tensor
 from scenewise.kernels.sparse_conv.convolution import Backend, Precision, backend_for, convolve, describe
 from scenewise.kernels.sparse_conv.grid import VoxelGrid, Voxelisation, voxelise
 from scenewise.kernels.sparse_conv.interpolation import mean_in_voxels, trilinear
+from scenewise.kernels.sparse_conv.pointwise import Pointwise, pointwise
 
 __all__ = [
     "Backend",
+    "Pointwise",
     "Precision",
     "VoxelGrid",
     "Voxelisation",
@@ -21,6 +23,7 @@ __all__ = [
     "describe",
     "down_conv",
     "mean_in_voxels",
+    "pointwise",
     "subm_conv",
     "trilinear",
     "up_conv",

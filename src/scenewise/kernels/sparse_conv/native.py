@@ -50,7 +50,7 @@ def _library() -> ctypes.CDLL | None:
         ("sw_submanifold_fill", [size, pointer, size, *[pointer] * 3], None),
         ("sw_stride_rule", [size, pointer, pointer, flag, size, size, *[pointer] * 3], None),
         ("sw_supports_bfloat16", [], flag),
-        ("sw_sparse_convolve", [pointer, pointer, size, size, pointer, size, flag, flag, pointer, pointer], None),
+        ("sw_sparse_convolve", [pointer, pointer, size, size, pointer, size, flag, flag, *[pointer] * 3], None),
         ("sw_sparse_weight_gradient", [pointer, pointer, size, size, pointer, size, size, *[pointer] * 3], None),
     ):
         function = getattr(lib, name)
@@ -196,6 +196,15 @@ def up_rule(parent: Int64[Tensor, "v"], child: Int64[Tensor, "v"], num_coarse: i
     return _stride_rule(parent, child, num_coarse, len(parent), True, _UP_BLOCK)
 
 
+def pointwise_rule(rows: int) -> Rule:
+    """Every row to itself: a 1×1×1 convolution, the product of rows with one matrix."""
+    assert rows < _MOST_ROWS
+    blocks = -(-rows // _SUBMANIFOLD_BLOCK)
+    first_row = (torch.arange(blocks + 1) * _SUBMANIFOLD_BLOCK).clamp_(max=rows)
+    each = torch.arange(rows, dtype=torch.int32)
+    return Rule(first_row, first_row, each, each, rows, rows, 1)
+
+
 def _structure(rule: Rule) -> "ctypes._Pointer[_SparseRule]":
     pointers = (tensor.data_ptr() for tensor in (rule.first_row, rule.first_pair, rule.inputs, rule.outputs))
     return ctypes.pointer(_SparseRule(len(rule.first_row) - 1, rule.kernel_volume, *pointers))
@@ -214,8 +223,9 @@ def convolve(
     transposed: bool,
     mirrored: bool,
     bfloat16: bool,
+    bias: Float32[Tensor, "co"] | None = None,
 ) -> Float32[Tensor, "num_out co"]:
-    """out[o] = Σ over the rule's pairs (i, o) of offset k of features[i]·weight[k].
+    """out[o] = bias + Σ over the rule's pairs (i, o) of offset k of features[i]·weight[k].
 
     Args:
         features: input rows.
@@ -224,6 +234,7 @@ def convolve(
         transposed: take weight[k]ᵀ: the gradient to the input, with the reverse rule.
         mirrored: take weight[volume − 1 − k]: a submanifold rule reversed is itself with the offsets mirrored.
         bfloat16: round both operands to bfloat16 (sums stay float32); needs :func:`supports_bfloat16`.
+        bias: what every output row begins with; None = zeros.
 
     Returns:
         Output rows.  Bits do not depend on the number of threads.
@@ -233,6 +244,8 @@ def convolve(
     out_channels = weight.shape[1 if transposed else 2]
     assert features.shape == (rule.num_in, in_channels) and weight.shape[0] == rule.kernel_volume
     assert not bfloat16 or supports_bfloat16()
+    bias = None if bias is None else bias.contiguous()
+    assert bias is None or bias.shape == (out_channels,)
     scratch = _scratch(rule.num_in, in_channels) if bfloat16 else None
     out = torch.empty(rule.num_out, out_channels, dtype=torch.float32)
     _loaded().sw_sparse_convolve(
@@ -244,6 +257,7 @@ def convolve(
         out_channels,
         int(transposed),
         int(mirrored),
+        None if bias is None else bias.data_ptr(),
         None if scratch is None else scratch.data_ptr(),
         out.data_ptr(),
     )

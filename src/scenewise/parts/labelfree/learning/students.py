@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scenewise.errors import ConventionError
+from scenewise.kernels.sparse_conv import Pointwise
 from scenewise.networks.backbones import Backbone3D
 from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.labelfree.learning.steps import StudentOutput
@@ -27,7 +28,7 @@ class PointStudent(nn.Module):
     def __init__(self, backbone: Backbone3D, dim: int) -> None:
         super().__init__()
         self.backbone = cast(nn.Module, backbone)
-        self.head = nn.Linear(backbone.out_channels, dim)
+        self.head = Pointwise(backbone.out_channels, dim)
 
     def forward(self, cloud: VoxelisedPoints) -> StudentOutput:
         """A row per point of the cloud; embeddings are made of the rows that are asked for."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scenewise.errors import ConventionError, ShapeError
+from scenewise.kernels.sparse_conv import Pointwise
 from scenewise.parts.labelfree.learning.batches import PictureBatch, PixelLinks
 from scenewise.parts.labelfree.learning.sampling import scan_generators
 from scenewise.parts.labelfree.learning.sources import summable
@@ -64,7 +65,7 @@ class FeatureMatch:
         self.modality: Modality = modality
         self.target: Target = target
         self.links_per_scan = links_per_scan
-        self.projection = nn.Linear(channels, target_channels) if space == "latent" else None
+        self.projection = Pointwise(channels, target_channels) if space == "latent" else None
         self.modules: Mapping[str, nn.Module] = {} if self.projection is None else {"projection": self.projection}
 
     def __call__(self, context: StepContext) -> LossTerm:
