@@ -516,6 +516,7 @@ def test_wide_pointwise_layers_run_in_the_compiled_library_with_the_same_bits_on
     assert all(torch.equal(one, other) for one, other in zip(*results))
 
 
-def test_narrow_pointwise_layers_are_torchs_own():
-    features, weight, bias = torch.randn(2000, 64), torch.randn(96, 64), torch.randn(96)
+@pytest.mark.parametrize("shape", [(2000, 64), (500, 128), (128,), (2, 1500, 128)], ids=["narrow", "few", "one row", "a batch"])
+def test_other_pointwise_layers_are_torchs_own(shape):
+    features, weight, bias = torch.randn(shape), torch.randn(96, shape[-1]), torch.randn(96)
     assert torch.equal(pointwise(features, weight, bias), torch.nn.functional.linear(features, weight, bias))

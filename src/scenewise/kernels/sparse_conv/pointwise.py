@@ -14,9 +14,9 @@ _MANY_ROWS = 1024
 
 
 def pointwise(
-    features: Float[Tensor, "n c_in"], weight: Float[Tensor, "c_out c_in"], bias: Float[Tensor, "c_out"] | None = None
-) -> Float[Tensor, "n c_out"]:
-    """features·weightᵀ + bias, differentiable in all three; :func:`torch.nn.functional.linear` on rows.
+    features: Float[Tensor, "*rows c_in"], weight: Float[Tensor, "c_out c_in"], bias: Float[Tensor, "c_out"] | None = None
+) -> Float[Tensor, "*rows c_out"]:
+    """features·weightᵀ + bias, differentiable in all three, as :func:`torch.nn.functional.linear`.
 
     Wide float32 layers of many rows on the CPU run in the compiled library, on the threads of the convolutions around them: torch
     computes with one thread while those work (docs/decisions.md).  Everything else is torch's own.
@@ -28,7 +28,7 @@ def pointwise(
     """
     given = (features, weight) if bias is None else (features, weight, bias)
     is_plain = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in given)
-    is_large = min(weight.shape) >= _WIDE and len(features) >= _MANY_ROWS
+    is_large = features.ndim == 2 and len(features) >= _MANY_ROWS and min(weight.shape) >= _WIDE
     if not is_plain or not is_large or torch.is_autocast_enabled("cpu") or native_kernels() is None:
         return functional.linear(features, weight, bias)
     out: Tensor = _Pointwise.apply(features, weight, bias)
@@ -63,6 +63,6 @@ class _Pointwise(torch.autograd.Function):
 class Pointwise(nn.Linear):
     """:class:`torch.nn.Linear` by :func:`pointwise`: the same parameters, names and initialisation."""
 
-    def forward(self, input: Float[Tensor, "n c_in"]) -> Float[Tensor, "n c_out"]:
+    def forward(self, input: Float[Tensor, "*rows c_in"]) -> Float[Tensor, "*rows c_out"]:
         """One row out per row in."""
         return pointwise(input, self.weight, self.bias)
