@@ -32,9 +32,9 @@ def teacher_arms(bench: Bench, kept: Kept) -> None:
 
 def clip2scene_arms(bench: Bench, rate: float) -> dict[str, Arm]:
     """CLIP2Scene and what it is without its parts."""
-    changes: dict[str, dict[str, Any]] = {
+    changes: dict[str, Mapping[str, Any]] = {
         "clip2scene": {},
-        "clip2scene_no_switch": {"switch_shares": (1.0, 0.0, 0.0)},
+        "clip2scene_no_switch": NO_SWITCH,
         "clip2scene_no_features": {"feature_loss": "none"},
         "clip2scene_grid": {"feature_loss": "grid"},
     }
@@ -167,14 +167,14 @@ def noise_arms(bench: Bench, rate: float, transformers: Mapping[str, Any]) -> di
 
 def cns_arms(bench: Bench, rate: float, switching: Mapping[str, Any]) -> dict[str, Arm]:
     """CNS and what it is without its parts."""
-    changes: dict[str, dict[str, Any]] = {
+    changes: dict[str, Mapping[str, Any]] = {
         "cns": {},
         "cns_no_region_refinement": {"region_refined": False, "vote_predictions": False},
         "cns_no_self": {"switch_shares": (0.5, 0.0, 0.5)},
         "cns_no_cross": {"switch_shares": (0.5, 0.5, 0.0)},
         "cns_no_latent_2d": {"match_pixels": 0.0},
         "cns_no_latent_3d": {"match_points": 0.0},
-        "cns_stage_one": {"switch_shares": (1.0, 0.0, 0.0)},
+        "cns_stage_one": NO_SWITCH,
     }
     return {
         name: bench.student(name, bench.recipe("cns", learning_rate=rate, **switching, **change))
@@ -184,7 +184,7 @@ def cns_arms(bench: Bench, rate: float, switching: Mapping[str, Any]) -> dict[st
 
 def union_arms(bench: Bench, rate: float, transformers: Mapping[str, Any], switching: Mapping[str, Any]) -> dict[str, Arm]:
     """All of them together, and the same without the two students' exchange."""
-    changes: dict[str, dict[str, Any]] = {"union": {}, "union_no_switch": NO_SWITCH}
+    changes: dict[str, Mapping[str, Any]] = {"union": {}, "union_no_switch": NO_SWITCH}
     return {
         name: bench.student(name, bench.recipe("union", learning_rate=rate, **transformers, **switching, **change))
         for name, change in changes.items()

@@ -403,7 +403,8 @@ class Step:
         torch.manual_seed(0)
         self.coords = coords
         self.network = minkunet14a(3, precision=precision, backend=backend)
-        self.head = Pointwise(self.network.out_channels, HEAD_CHANNELS)
+        linear = nn.Linear if backend == "reference" else Pointwise
+        self.head = linear(self.network.out_channels, HEAD_CHANNELS)
         parameters = [*self.network.parameters(), *self.head.parameters()]
         self.optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, foreach=True)
         self.inputs = torch.rand(len(coords), 3) * 2 - 1

@@ -7,7 +7,7 @@ from torch import nn
 
 from networks.clouds import full_block, parameter_count, randomised_statistics, wavy_cloud
 from scenewise.errors import ConventionError
-from scenewise.kernels.sparse_conv import mean_in_voxels, trilinear, voxelise
+from scenewise.kernels.sparse_conv import Pointwise, mean_in_voxels, trilinear, voxelise
 from scenewise.networks.backbones import Backbone3D
 from scenewise.networks.minkunet import MINKUNETS, MinkUNet, minkunet, minkunet14a, minkunet18a, minkunet34c, scaled_planes
 from scenewise.networks.sparse_inputs import VoxelisedPoints
@@ -334,3 +334,8 @@ def test_promised_errors():
         minkunet("50", 3)
     with pytest.raises(ConventionError, match="width"):
         SPVCNN(3, width=0.01)
+
+
+def test_the_reference_network_has_no_layer_of_the_compiled_library():
+    assert not any(isinstance(module, Pointwise) for module in minkunet14a(3, backend="reference").modules())
+    assert any(isinstance(module, Pointwise) for module in minkunet14a(3).modules())

@@ -79,9 +79,10 @@ class ResidualBlock(nn.Module):
         self.norm1 = BatchNorm(outputs, momentum=settings.bn_momentum)
         self.conv2 = SparseConv("submanifold", outputs, outputs, settings)
         self.norm2 = BatchNorm(outputs, momentum=settings.bn_momentum)
-        self.shortcut: Pointwise | None = None
+        self.shortcut: nn.Linear | None = None
         if inputs != outputs:
-            self.shortcut = Pointwise(inputs, outputs, bias=False)
+            linear = nn.Linear if settings.backend == "reference" else Pointwise
+            self.shortcut = linear(inputs, outputs, bias=False)
             kaiming_(self.shortcut.weight, float(outputs))
             self.shortcut_norm = BatchNorm(outputs, momentum=settings.bn_momentum)
 
