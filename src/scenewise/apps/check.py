@@ -17,7 +17,7 @@ from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.errors import ConventionError
 from scenewise.io.captures import ENOUGH_FRAMES, ENOUGH_SHARE, open_capture, usable_frames
 from scenewise.methods.gaussian_splatting.config import preset
-from scenewise.methods.gaussian_splatting.train import DEFAULT_CACHE_BYTES
+from scenewise.parts.splats.building import DEFAULT_CACHE_BYTES
 from scenewise.parts.splats.initial_points.from_depth import points_from_depth
 from scenewise.parts.splats.initial_points.settings import spread_evenly
 from scenewise.parts.splats.memory import decoded_bytes, training_memory

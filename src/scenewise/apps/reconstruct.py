@@ -26,12 +26,13 @@ from scenewise.errors import ConventionError
 from scenewise.io.captures import open_capture, usable_frames
 from scenewise.io.ply import write_points_ply
 from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, POINTS_FILE, prepare_output, write_scene
-from scenewise.methods.gaussian_splatting.config import GaussianSplattingConfig, preset
-from scenewise.methods.gaussian_splatting.train import build_trainer, with_cap
+from scenewise.methods.gaussian_splatting.config import preset
+from scenewise.parts.splats.building import build_trainer
 from scenewise.parts.splats.exposure import ExposureSettings
 from scenewise.parts.splats.initial_points.choose import initial_points
 from scenewise.parts.splats.memory import decoded_bytes, training_memory
 from scenewise.parts.splats.pose_refinement import PoseRefinementSettings
+from scenewise.parts.splats.recipes import SplatRecipe, with_cap
 from scenewise.parts.splats.strategies import DefaultStrategy
 from scenewise.parts.splats.trainer import SplatTrainer, StepReport
 from scenewise.scenes.cameras import Cameras
@@ -177,7 +178,7 @@ class _Reconstruction:
 
     # ------------------------------------------------------------------------------------------------------------------ planning
 
-    def _plan(self, capture: Capture, found: Checkpoint | None) -> tuple[GaussianSplattingConfig, int]:
+    def _plan(self, capture: Capture, found: Checkpoint | None) -> tuple[SplatRecipe, int]:
         """The method's settings with the cap that the budget allows, and the size of the decode cache."""
         options = self.options
         config = config_from_options(options, data_set=capture.preset)
@@ -203,7 +204,7 @@ class _Reconstruction:
             self.progress.message(f"the budget of {text_from_bytes(float(budget or 0))} allows {allowed:,} Gaussians")
         return with_cap(config, cap), cache_bytes
 
-    def _record(self, config: GaussianSplattingConfig) -> dict[str, Any]:
+    def _record(self, config: SplatRecipe) -> dict[str, Any]:
         """What a resumed run must have in common with this one."""
         options = self.options
         return {
@@ -216,7 +217,7 @@ class _Reconstruction:
             **asdict(config),
         }
 
-    def _initial_points(self, capture: Capture, config: GaussianSplattingConfig) -> tuple[PointCloud, str]:
+    def _initial_points(self, capture: Capture, config: SplatRecipe) -> tuple[PointCloud, str]:
         cap = config.strategy.max_gaussians
         limits = (config.max_initial_points, None if cap is None else max(1, int(INITIAL_SHARE * cap)), _MOST_INITIAL_POINTS)
         most = min(limit for limit in limits if limit is not None)
@@ -369,7 +370,7 @@ def _scene_cameras(capture: Capture, trainer: SplatTrainer) -> tuple[SceneCamera
     )
 
 
-def config_from_options(options: ReconstructOptions, *, data_set: str | None) -> GaussianSplattingConfig:
+def config_from_options(options: ReconstructOptions, *, data_set: str | None) -> SplatRecipe:
     """The method's settings that a command line asks for."""
     long_run = options.steps is not None and options.steps >= PAPER_FROM_STEPS
     config = preset("paper_30k" if long_run else "fast", data_set=data_set, strategy=options.strategy)

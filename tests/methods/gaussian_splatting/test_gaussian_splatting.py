@@ -26,16 +26,10 @@ from scenewise.engine.experiments import (
     with_generated_section,
 )
 from scenewise.errors import ConventionError
-from scenewise.methods.gaussian_splatting.config import (
-    FAST,
-    FAST_MCMC,
-    PAPER_30K,
-    PAPER_30K_MCMC,
-    GaussianSplattingConfig,
-    preset,
-)
-from scenewise.methods.gaussian_splatting.train import build_trainer, thinned, with_cap
+from scenewise.methods.gaussian_splatting.config import preset
 from scenewise.metrics.psnr import psnr
+from scenewise.parts.splats.building import build_trainer, thinned
+from scenewise.parts.splats.recipes import FAST, FAST_MCMC, PAPER_30K, PAPER_30K_MCMC, SplatRecipe, with_cap
 from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy
 from scenewise.rendering import render
 from scenewise.scenes.point_clouds import PointCloud
@@ -44,7 +38,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("config", [FAST, FAST_MCMC], ids=["default", "mcmc"])
-def test_a_shrunken_run_learns_and_saves_what_it_learned(config: GaussianSplattingConfig, tmp_path: Path) -> None:
+def test_a_shrunken_run_learns_and_saves_what_it_learned(config: SplatRecipe, tmp_path: Path) -> None:
     capture = fabricated_capture(views=12, with_depth=True)
     assert capture.points is not None and capture.points.colors_u8 is not None
     few = PointCloud(capture.points.points_in_world[::3], capture.points.colors_u8[::3])

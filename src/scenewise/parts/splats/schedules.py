@@ -59,6 +59,9 @@ class LearningRates:
     Source: released settings of Kerbl et al. 2023.  ``means`` is in units of the scene extent and decays log-linearly to
         ``means_end``;
     the others are constant.  The first release used 0.05 for opacities.
+
+    ``restart`` = (at, back): when that fraction of the run is over, the positions' rate goes back to what it was at the fraction
+    ``back`` and decays from there to the end; Fang & Wang 2024 (Mini-Splatting) restart it after simplification.
     """
 
     means: float = 1.6e-4
@@ -68,9 +71,13 @@ class LearningRates:
     opacities: float = 2.5e-2
     scales: float = 5e-3
     quats: float = 1e-3
+    restart: tuple[float, float] | None = None
 
     def means_at(self, progress: float, scene_extent: float) -> float:
         """Learning rate of the positions in world units."""
+        if self.restart is not None and progress >= self.restart[0]:
+            at, back = self.restart
+            progress = back + (progress - at) / (1.0 - at) * (1.0 - back)
         return exponential(self.means, self.means_end, progress) * scene_extent
 
 

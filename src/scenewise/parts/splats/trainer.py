@@ -343,6 +343,7 @@ class SplatTrainer:
             background=background,
             camera_from_world=pose,
             screen_gradients=screen_gradients,
+            contribution=any(strategy.contribution(context) for strategy in self.strategies),
             backend=self.settings.backend,
         )
         loss = self._judge(context, view, output, terms)

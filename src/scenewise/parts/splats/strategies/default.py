@@ -81,6 +81,10 @@ class DefaultStrategy:
             return 0
         return 4 if self.absgrad else 2
 
+    def contribution(self, context: StepContext) -> bool:
+        """Not needed."""
+        return False
+
     def start(self, context: StepContext) -> None:
         """Attach the statistics.
 

@@ -73,6 +73,10 @@ class McmcStrategy:
         """None."""
         return 0
 
+    def contribution(self, context: StepContext) -> bool:
+        """Not needed."""
+        return False
+
     def start(self, context: StepContext) -> None:
         """Check the cap.
 

@@ -71,6 +71,9 @@ class Strategy(Protocol):
         of their absolute values over pixels (4), which make the backward pass a quarter slower.
         """
 
+    def contribution(self, context: StepContext) -> bool:
+        """Whether the next render must report what each Gaussian contributes to it."""
+
     def start(self, context: StepContext) -> None:
         """Before the first step, not after a resume: attach records, check settings."""
 

@@ -1,7 +1,7 @@
-"""Gaussian splatting as a composition of parts: explicit Gaussians + one strategy + photometric loss."""
+"""A recipe and a capture become a trainer: explicit Gaussians + strategies + objectives."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ import torch
 from scenewise.engine.checkpoints import Checkpoint, require_same_run
 from scenewise.engine.randomness import RandomStreams
 from scenewise.errors import ConventionError
-from scenewise.methods.gaussian_splatting.config import GaussianSplattingConfig
 from scenewise.parts.splats.fields import ExplicitGaussians, gaussians_from_points, scene_extent
 from scenewise.parts.splats.objectives import Objective, Photometric
+from scenewise.parts.splats.recipes import SplatRecipe
+from scenewise.parts.splats.strategies import Strategy
 from scenewise.parts.splats.trainer import SplatTrainer, TrainerSettings
 from scenewise.parts.splats.views import TrainingViews
 from scenewise.scenes.captures import Capture
@@ -24,8 +25,10 @@ DEFAULT_CACHE_BYTES = 1_000_000_000
 def build_trainer(
     capture: Capture,
     points: PointCloud | None,
-    config: GaussianSplattingConfig,
+    recipe: SplatRecipe,
     *,
+    strategies: Sequence[Strategy] = (),
+    objectives: Sequence[Objective] = (),
     seed: int = 0,
     device: torch.device | str = "cpu",
     data_hash: str = "",
@@ -38,12 +41,13 @@ def build_trainer(
     Args:
         capture: its training frames are learned from.
         points: where the first Gaussians go; may be None when ``resume_from`` is given.
-        config: the method's settings.
+        recipe: the settings.
+        strategies: further ones, after the recipe's own.
+        objectives: further ones, after the photometric one.
         seed: of every random stream.
         device: where to compute.
         data_hash: checksum of the capture, kept in checkpoints.
-        record: resolved configuration to keep in checkpoints and to compare on resume; default the method's settings and the
-            seed.
+        record: resolved configuration to keep in checkpoints and to compare on resume; default the recipe and the seed.
         cache_bytes: decoded pixels kept in memory.
         resume_from: continue from here.
 
@@ -52,36 +56,37 @@ def build_trainer(
     """
     frames = capture.train_frames
     views = TrainingViews(frames, cache_bytes=cache_bytes, device=device)
-    record = {"seed": seed, "method": "gaussian_splatting", **asdict(config)} if record is None else record
+    record = {"seed": seed, "method": "gaussian_splatting", **asdict(recipe)} if record is None else record
     if resume_from is None:
         if points is None:
             raise ConventionError("points", expected="initial points or a checkpoint", got=None)
         extent = scene_extent(views.cameras, points)
-        points = thinned(points, _most_points(config), RandomStreams(seed)["initial_points"])
+        points = thinned(points, _most_points(recipe), RandomStreams(seed)["initial_points"])
     else:
         require_same_run(resume_from, config=record, data_hash=data_hash)
         extent = float(resume_from.details["scene_extent"])
         points = PointCloud(np.zeros((1, 3)))  # replaced by the checkpoint's rows below
     start = gaussians_from_points(
-        points, extent, opacity=config.initial_opacity, scale_factor=config.initial_scale, device=device
+        points, extent, opacity=recipe.initial_opacity, scale_factor=recipe.initial_scale, device=device
     )
-    objectives: list[Objective] = [Photometric(config.dssim_weight)]
-    if config.depth is not None and any(frame.load_depth is not None for frame in frames):
-        objectives.append(config.depth)
+    terms: list[Objective] = [Photometric(recipe.dssim_weight)]
+    if recipe.depth is not None and any(frame.load_depth is not None for frame in frames):
+        terms.append(recipe.depth)
     trainer = SplatTrainer(
-        ExplicitGaussians(start, config.learning_rates, extent),
+        ExplicitGaussians(start, recipe.learning_rates, extent),
         views,
-        [config.strategy],
+        [recipe.strategy, *strategies],
         settings=TrainerSettings(
-            steps=config.steps,
-            sh=config.sh,
-            resolution=config.resolution,
-            exposure=config.exposure,
-            pose_refinement=config.pose_refinement,
-            random_background=config.random_background,
+            steps=recipe.steps,
+            sh=recipe.sh,
+            resolution=recipe.resolution,
+            views_per_step=recipe.views_per_step,
+            exposure=recipe.exposure,
+            pose_refinement=recipe.pose_refinement,
+            random_background=recipe.random_background,
         ),
         scene_extent=extent,
-        objectives=objectives,
+        objectives=[*terms, *objectives],
         seed=seed,
         background=capture.background,
         config=record,
@@ -92,15 +97,8 @@ def build_trainer(
     return trainer
 
 
-def with_cap(config: GaussianSplattingConfig, max_gaussians: int | None) -> GaussianSplattingConfig:
-    """The same settings with another hard cap; None leaves the strategy's own."""
-    if max_gaussians is None:
-        return config
-    return replace(config, strategy=replace(config.strategy, max_gaussians=max_gaussians))
-
-
-def _most_points(config: GaussianSplattingConfig) -> int | None:
-    limits = [limit for limit in (config.max_initial_points, config.strategy.max_gaussians) if limit is not None]
+def _most_points(recipe: SplatRecipe) -> int | None:
+    limits = [limit for limit in (recipe.max_initial_points, recipe.strategy.max_gaussians) if limit is not None]
     return min(limits, default=None)
 
 
