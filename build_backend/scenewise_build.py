@@ -82,7 +82,16 @@ def compile_native() -> list[Path]:
 
         def build(variant: str, flags: list[str], source: Path) -> Path:
             target = Path(scratch) / f"{variant}-{source.stem}.o"
-            command = [*compiler, *FLAGS, *_flags_for(compiler, flags), f'-DSW_VARIANT="{variant}"', "-c", str(source), "-o", str(target)]
+            command = [
+                *compiler,
+                *FLAGS,
+                *_flags_for(compiler, flags),
+                f'-DSW_VARIANT="{variant}"',
+                "-c",
+                str(source),
+                "-o",
+                str(target),
+            ]
             subprocess.run(command, check=True)
             return target
 

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from scenewise.apps.curves import WIDTH, Curve, chart_svg
-from scenewise.apps.pictures import depth_picture, error_picture, image_u8_from_color, png_bytes, thumbnail
+from scenewise.apps.pictures import depth_picture, error_picture, thumbnail
 from scenewise.apps.report_page import ReportContent, ViewComparison, report_html
+from scenewise.io.images import image_u8_from_color, png_bytes
 
 GREY = np.full((6, 8, 3), 128, dtype=np.uint8)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from scenewise.apps.pictures import image_u8_from_color
 from scenewise.apps.report import write_report
 from scenewise.engine.journal import Journal
 from scenewise.errors import DataFormatError
+from scenewise.io.images import image_u8_from_color
 from scenewise.io.scene_folder import write_scene
 from scenewise.rendering import render
 from scenewise.scenes.captures import Capture

@@ -13,13 +13,14 @@ import torch
 from scenewise.apps.evaluate_labels import evaluate_labels
 from scenewise.apps.evaluate_names import NamesSummary, evaluate_names
 from scenewise.apps.options import EvalOptions
-from scenewise.apps.pictures import file_stem, image_u8_from_color, png_bytes
+from scenewise.apps.pictures import file_stem
 from scenewise.apps.render import compute_device
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError
 from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.captures import open_capture
+from scenewise.io.images import image_u8_from_color, png_bytes
 from scenewise.io.run_folder import is_run_folder
 from scenewise.io.scene_folder import read_scene, write_scene_description
 from scenewise.metrics.color_correction import color_corrected

@@ -1,12 +1,13 @@
 """Numbers as pictures: colour maps for errors and depth, and encoding."""
 
 import base64
-import io
 import re
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
+
+from scenewise.io.images import encoded_picture
 
 ImageU8 = UInt8[np.ndarray, "height width 3"]
 
@@ -15,11 +16,6 @@ _ERROR_STOPS = np.array([[8, 8, 20], [70, 20, 110], [180, 45, 90], [245, 125, 45
 _DEPTH_STOPS = np.array([[253, 231, 120], [100, 200, 110], [35, 145, 140], [55, 90, 140], [68, 10, 85]], dtype=np.float64)
 
 ERROR_RANGE = 0.25  # mean absolute difference of the three channels that is drawn brightest
-
-
-def image_u8_from_color(color: Float[np.ndarray, "height width 3"]) -> ImageU8:
-    """sRGB values in [0, 1], clamped and rounded to bytes; NaN becomes black."""
-    return (np.clip(np.nan_to_num(color, nan=0.0), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
 def error_picture(truth_u8: ImageU8, render_u8: ImageU8) -> ImageU8:
@@ -76,17 +72,6 @@ def file_stem(name: str) -> str:
     return re.sub(r"[^\w.\- ]", "_", stem) or "view"
 
 
-def png_bytes(image_u8: ImageU8) -> bytes:
-    """The picture as PNG."""
-    return _encoded(image_u8, "PNG")
-
-
 def jpeg_data_url(image_u8: ImageU8, quality: int = 85) -> str:
     """The picture as a ``data:`` address to put into a page."""
-    return "data:image/jpeg;base64," + base64.b64encode(_encoded(image_u8, "JPEG", quality=quality)).decode("ascii")
-
-
-def _encoded(image_u8: ImageU8, form: str, **parameters: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image_u8).save(buffer, form, **parameters)
-    return buffer.getvalue()
+    return "data:image/jpeg;base64," + base64.b64encode(encoded_picture(image_u8, "JPEG", quality=quality)).decode("ascii")

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Float64, Int32
 
 from scenewise.apps.label_pictures import heat_picture
 from scenewise.apps.options import QueryOptions
-from scenewise.apps.pictures import ImageU8, file_stem, image_u8_from_color, png_bytes
+from scenewise.apps.pictures import ImageU8, file_stem
 from scenewise.apps.segment_targets import with_own_colors
 from scenewise.apps.viewer.colors import heat_colors, heat_over_scene, shown_heat
 from scenewise.engine.progress import NullProgress, Progress, duration_text
@@ -23,6 +23,7 @@ from scenewise.geometry.spherical_harmonics import Y00, sh0_from_rgb
 from scenewise.geometry.view_overlap import inside_image, project_points
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.captures import open_capture
+from scenewise.io.images import image_u8_from_color, png_bytes
 from scenewise.io.ply import read_points_ply_with_extra, write_gaussians_ply, write_points_ply
 from scenewise.io.scene_folder import POINTS_FILE, read_scene, read_scene_labels
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary

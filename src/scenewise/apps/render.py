@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float64
 
 from scenewise.apps.options import RenderOptions
-from scenewise.apps.pictures import ImageU8, depth_picture, file_stem, image_u8_from_color, png_bytes
+from scenewise.apps.pictures import ImageU8, depth_picture, file_stem
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError, MissingDependencyError, ResourceError
 from scenewise.geometry.orbits import Orbit, orbit_around
 from scenewise.io.atomic import atomic_path, atomic_write_bytes
+from scenewise.io.images import image_u8_from_color, png_bytes
 from scenewise.io.scene_folder import read_scene
 from scenewise.kernels.splats import default_device
 from scenewise.rendering import render

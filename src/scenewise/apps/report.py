@@ -9,7 +9,6 @@ import torch
 
 from scenewise.apps.curves import Curve
 from scenewise.apps.evaluate import capture_of_scene
-from scenewise.apps.pictures import image_u8_from_color
 from scenewise.apps.report_labels import label_galleries, shown_cameras, spread_cameras
 from scenewise.apps.report_page import ReportContent, ViewComparison, report_html
 from scenewise.engine.journal import read_journal
@@ -17,6 +16,7 @@ from scenewise.engine.memory import text_from_bytes
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.errors import ScenewiseError
 from scenewise.io.atomic import atomic_write_text
+from scenewise.io.images import image_u8_from_color
 from scenewise.io.scene_folder import read_scene
 from scenewise.metrics.psnr import psnr
 from scenewise.rendering import render

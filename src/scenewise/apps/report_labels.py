@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from scenewise.apps.label_pictures import overlay_picture, with_legend
-from scenewise.apps.pictures import ImageU8, image_u8_from_color
+from scenewise.apps.pictures import ImageU8
 from scenewise.apps.query import QUERY_FOLDER, RESULT_FILE
 from scenewise.apps.report_page import Gallery
 from scenewise.errors import ScenewiseError
-from scenewise.io.images import read_image
+from scenewise.io.images import image_u8_from_color, read_image
 from scenewise.io.json_fields import read_json_object
 from scenewise.io.labels import read_labels
 from scenewise.io.scene_folder import labels_path

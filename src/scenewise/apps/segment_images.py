@@ -11,12 +11,12 @@ from PIL import Image
 
 from scenewise.apps.label_pictures import label_codes, overlay_picture, with_legend
 from scenewise.apps.options import SegmentOptions
-from scenewise.apps.pictures import file_stem, png_bytes
+from scenewise.apps.pictures import file_stem
 from scenewise.apps.segment_targets import ImageTarget
 from scenewise.engine.progress import Progress, duration_text
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_write_bytes
-from scenewise.io.images import read_image
+from scenewise.io.images import png_bytes, read_image
 from scenewise.io.vocabularies import VOCABULARY_FILE, write_vocabulary
 from scenewise.parts.labelfree.pixel_classes import ClassQuestion, classify_pixels
 from scenewise.teachers.cached import CachedTeacher

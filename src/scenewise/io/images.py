@@ -5,6 +5,7 @@ longer fit its camera.
 """
 
 import importlib
+import io
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8, UInt16
+from jaxtyping import Float, Float32, UInt8, UInt16
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.distortion import LensCamera, PinholeImage, sampling_map, undistorted_camera
@@ -456,3 +457,22 @@ def sample_nearest(values: np.ndarray, lens_camera: LensCamera) -> np.ndarray:
         u, v = grid[..., 0] * sampling.source_width, grid[..., 1] * (strip.last - strip.first) + strip.first
         result[strip.top : strip.top + grid.shape[0]] = values[rows(v), columns(u)]
     return result
+
+
+def image_u8_from_color(color: Float[np.ndarray, "height width 3"]) -> ImageU8:
+    """sRGB values in [0, 1], clamped and rounded to bytes; NaN becomes black."""
+    return (np.clip(np.nan_to_num(color, nan=0.0), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def png_bytes(image_u8: ImageU8) -> bytes:
+    """The picture as PNG."""
+    return encoded_picture(image_u8, "PNG")
+
+
+def encoded_picture(image_u8: ImageU8, form: str, **parameters: int) -> bytes:
+    """A picture file in memory; ``form`` and ``parameters`` are Pillow's."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image_u8).save(buffer, form, **parameters)
+    return buffer.getvalue()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenewise.apps.options import ViewOptions
-from scenewise.apps.pictures import png_bytes
 from scenewise.apps.viewer.browser import HeadlessBrowser
 from scenewise.apps.viewer.searcher import Searcher
 from scenewise.apps.viewer.server import DEFAULT_PORT, SceneViewer, require_free_port
@@ -15,6 +14,7 @@ from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import ConventionError, DataFormatError, ResourceError, ScenewiseError
 from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.element_features import features_path
+from scenewise.io.images import png_bytes
 from scenewise.io.scene_folder import read_scene
 
 _CONNECT_SECONDS = 60.0

@@ -1,6 +1,7 @@
 """Structural similarity of two sets of Gaussians: the cosine between histograms of where their centres lie.
 
-The histogram has G³ voxels, but only those near a centre are stored: memory and time grow with the number of Gaussians, not with G³.
+The histogram has G³ voxels, but only those near a centre are stored: memory and time grow with the number of Gaussians, not
+with G³.
 """
 
 import math
@@ -173,7 +174,9 @@ def histogram_cosine(first: Histogram, second: Histogram) -> Float[Tensor, ""]:
         norms = (first.values.square().sum(dim=1) * second.values.square().sum(dim=1)).sqrt()
         return (dots / norms.clamp_min(1e-30)).prod()
     if not (isinstance(first, SparseHistogram) and isinstance(second, SparseHistogram)):
-        raise ConventionError("histograms", expected="two of the same kind", got=f"{type(first).__name__}, {type(second).__name__}")
+        raise ConventionError(
+            "histograms", expected="two of the same kind", got=f"{type(first).__name__}, {type(second).__name__}"
+        )
     if not len(first.keys) or not len(second.keys):
         return first.values.sum() * 0.0 + second.values.sum() * 0.0
     place = torch.searchsorted(first.keys, second.keys).clamp_max(len(first.keys) - 1)

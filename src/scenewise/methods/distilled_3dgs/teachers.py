@@ -148,7 +148,7 @@ def six_from_rotation(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
 
 
 def rotation_from_six(six: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 3"]:
-    """The rotation nearest in the sense of Gram and Schmidt: first column normalised, second made orthogonal, third their product.
+    """The rotation that Gram and Schmidt make of it: first column normalised, second made orthogonal, third their product.
 
     Source: Zhou et al. 2019, arXiv 1812.07035, Eq. 15.
     """
@@ -163,8 +163,8 @@ def rotation_from_six(six: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3
 class Dropout:
     """Hides Gaussians at random while training, more and more of them; at test time all are shown.
 
-    r_t = rate · (t − first) / (until − first).  Source: Xiang et al. 2025, section 3 (G_drop).  What is kept becomes more opaque by
-    1 / (1 − r), so that the expected opacity stays (released code: ``nn.Dropout``).  Steps are those of a 30,000-step run.
+    r_t = rate · (t − first) / (until − first).  Source: Xiang et al. 2025, section 3 (G_drop).  What is kept becomes more opaque
+    by 1 / (1 − r), so that the expected opacity stays (released code: ``nn.Dropout``).  Steps are those of a 30,000-step run.
 
     Attributes:
         schedule: "paper": in every step from ``first`` to ``until``; "released": in nine steps between 16,000 and 24,000.
