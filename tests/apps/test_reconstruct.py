@@ -18,7 +18,7 @@ from PIL import Image
 from scenewise.apps.demo_capture import write_demo_capture
 from scenewise.apps.evaluate import evaluate_command
 from scenewise.apps.options import EvalOptions, ReconstructOptions
-from scenewise.apps.reconstruct import config_from_options, reconstruct
+from scenewise.apps.reconstruct import recipe_from_options, reconstruct
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import read_journal
 from scenewise.errors import ConventionError, DataFormatError, ResourceError
@@ -166,16 +166,16 @@ def test_budgets_cap_or_refuse_before_starting(room: Path, tmp_path: Path, capsy
 
 
 def test_settings_follow_the_length_of_the_run(tmp_path: Path) -> None:
-    short = config_from_options(ReconstructOptions(tmp_path, tmp_path / "out"), data_set=None)
-    long = config_from_options(ReconstructOptions(tmp_path, tmp_path / "out", steps=30_000), data_set=None)
+    short = recipe_from_options(ReconstructOptions(tmp_path, tmp_path / "out"), data_set=None)
+    long = recipe_from_options(ReconstructOptions(tmp_path, tmp_path / "out", steps=30_000), data_set=None)
     assert short.steps < 10_000 and short.resolution.factors and not long.resolution.factors
     assert isinstance(long.strategy, DefaultStrategy) and long.strategy.max_gaussians is None
-    mcmc = config_from_options(ReconstructOptions(tmp_path, tmp_path / "out", strategy="mcmc", max_gaussians=777), data_set=None)
+    mcmc = recipe_from_options(ReconstructOptions(tmp_path, tmp_path / "out", strategy="mcmc"), data_set=None, max_gaussians=777)
     assert isinstance(mcmc.strategy, McmcStrategy) and mcmc.strategy.max_gaussians == 777 and mcmc.initial_opacity == 0.5
-    absgrad = config_from_options(ReconstructOptions(tmp_path, tmp_path / "out", absgrad=True), data_set=None)
+    absgrad = recipe_from_options(ReconstructOptions(tmp_path, tmp_path / "out", absgrad=True), data_set=None)
     assert isinstance(absgrad.strategy, DefaultStrategy) and absgrad.strategy.absgrad and absgrad.strategy.grow_gradient == 8e-4
     with pytest.raises(ConventionError, match="--absgrad"):
-        config_from_options(ReconstructOptions(tmp_path, tmp_path / "out", strategy="mcmc", absgrad=True), data_set=None)
+        recipe_from_options(ReconstructOptions(tmp_path, tmp_path / "out", strategy="mcmc", absgrad=True), data_set=None)
 
 
 def test_json_is_one_object(room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

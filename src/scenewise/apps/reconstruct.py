@@ -9,14 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
-import torch
-
+from scenewise.apps.distill import (
+    TEACHERS_FOLDER,
+    DistillationStages,
+    DistillationSummary,
+    detached,
+    distilled_config,
+    spec_of,
+)
 from scenewise.apps.evaluate import evaluate_scene
 from scenewise.apps.options import ReconstructOptions
 from scenewise.apps.render import compute_device
 from scenewise.apps.report import write_report
+from scenewise.apps.splat_training import train_splats
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
 from scenewise.engine.data_hash import capture_hash
+from scenewise.engine.jobs import end_with_parent
 from scenewise.engine.journal import Journal
 from scenewise.engine.memory import cap_within_budget, peak_resident_bytes, text_from_bytes
 from scenewise.engine.progress import NullProgress, Progress, duration_text
@@ -34,7 +42,7 @@ from scenewise.parts.splats.memory import decoded_bytes, training_memory
 from scenewise.parts.splats.pose_refinement import PoseRefinementSettings
 from scenewise.parts.splats.recipes import SplatRecipe, with_cap
 from scenewise.parts.splats.strategies import DefaultStrategy
-from scenewise.parts.splats.trainer import SplatTrainer, StepReport
+from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
@@ -57,7 +65,6 @@ _MOST_INITIAL_POINTS = 500_000
 _NO_CAP = 5_000_000
 _CACHE_BYTES = 1_000_000_000
 _CACHE_SHARE = 0.3  # of a memory budget
-_LOG_EVERY = 50
 ABSGRAD_THRESHOLD = 8e-4
 """Sums of absolute gradients are larger than the absolute sum (Ye et al. 2024, section 4)."""
 
@@ -76,6 +83,7 @@ class ReconstructSummary:
         peak_memory_bytes: of this process.
         evaluation: figures on held-out views, or None where none are held out.
         pose_refinement: how far poses moved and what it brought, or None.
+        distillation: teachers, sizes and what all of it cost, or None.
     """
 
     scene: Path
@@ -87,6 +95,7 @@ class ReconstructSummary:
     peak_memory_bytes: int
     evaluation: EvaluationCard | None
     pose_refinement: Mapping[str, float] | None = None
+    distillation: DistillationSummary | None = None
 
     def text(self) -> str:
         """A few lines for people."""
@@ -102,6 +111,8 @@ class ReconstructSummary:
             lines.append(
                 "poses: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.pose_refinement.items())
             )
+        if self.distillation is not None:
+            lines += self.distillation.lines()
         return "\n".join(lines)
 
 
@@ -115,9 +126,15 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
         TrainingDivergedError: training fails again and again.
     """
     progress = NullProgress() if progress is None else progress
-    folder = prepare_output(options.out, overwrite=options.overwrite, resume=options.resume)
-    with Journal(folder / LOG_FILE) as journal, _journaled_warnings(journal), compute_threads(options.threads) as threads:
-        return _Reconstruction(options, progress, folder, journal, threads).run()
+    only_teacher = options.distillation.only_teacher
+    # Several machines may train one teacher each in the same folder, whoever comes first.
+    is_shared = only_teacher is not None and not options.overwrite
+    folder = prepare_output(options.out, overwrite=options.overwrite, resume=options.resume or is_shared)
+    diary = folder / LOG_FILE if only_teacher is None else folder / TEACHERS_FOLDER / only_teacher / "job.jsonl"
+    end_with_parent()
+    with Journal(diary) as journal, _journaled_warnings(journal), compute_threads(options.threads) as threads:
+        run = _Reconstruction(options, progress, folder, journal, threads)
+        return run.run() if options.method == "gaussian_splatting" else run.run_distilled()
 
 
 @final
@@ -129,19 +146,23 @@ class _Reconstruction:
         self.device = compute_device(options.device)
         self.checkpointer = Checkpointer(folder / CHECKPOINTS_FOLDER)
 
-    def run(self) -> ReconstructSummary:
-        """All stages in order."""
+    def _read_capture(self) -> tuple[Capture, str]:
         options = self.options
-        started = time.monotonic()
         self.journal.write("start", command="reconstruct", options=asdict(options), versions=versions())
         with self._stage("read the capture"):
             capture = open_capture(
                 options.capture, preset=options.preset, factor=options.downscale, background=options.background
             )
             usable_frames(capture, options.strict)
-            data_hash = capture_hash(capture)
+            return capture, capture_hash(capture)
+
+    def run(self) -> ReconstructSummary:
+        """All stages of plain Gaussian splatting in order."""
+        options = self.options
+        started = time.monotonic()
+        capture, data_hash = self._read_capture()
         found = self.checkpointer.latest() if options.resume else None
-        config, cache_bytes = self._plan(capture, found)
+        config, cache_bytes = self._plan(capture, found, max_gaussians=options.max_gaussians)
         record = self._record(config)
         if found is None:
             points, provenance = self._initial_points(capture, config)
@@ -166,22 +187,111 @@ class _Reconstruction:
         setup_seconds = time.monotonic() - started
         self._train(trainer)
         moved = self._refinement(trainer)
-        evaluation = self._write(capture, trainer, data_hash)
+        gaussians = detached(trainer.field.gaussians())
+        evaluation = self._write(capture, trainer, gaussians, data_hash)
+        peak = self._end(trainer, capture)
+        return ReconstructSummary(
+            self.folder,
+            len(gaussians),
+            trainer.steps_done,
+            trainer.seconds,
+            setup_seconds,
+            provenance,
+            peak,
+            evaluation,
+            moved,
+        )
+
+    def run_distilled(self) -> ReconstructSummary:
+        """All stages of Distilled-3DGS in order: teachers, their pictures, the student, the curve."""
+        options = self.options
+        started = time.monotonic()
+        capture, data_hash = self._read_capture()
+        # The dial of a distilled run is the student's; teachers have their own cap.
+        recipe, cache_bytes = self._plan(capture, None, max_gaussians=options.distillation.teacher_gaussians)
+        scene = options.capture.resolve().name
+        stages = DistillationStages(
+            options,
+            distilled_config(options, recipe, scene=scene, data_set=capture.preset),
+            capture,
+            self.folder,
+            data_hash=data_hash,
+            cache_bytes=cache_bytes,
+            device=self.device,
+            journal=self.journal,
+            progress=self.progress,
+        )
+        points, provenance = stages.plan(lambda: self._initial_points(capture, recipe)[1])
+        setup_seconds = time.monotonic() - started
+        if options.distillation.only_teacher is not None:
+            return self._only_teacher(stages, points, provenance, setup_seconds)
+        with self._timed("teachers"):
+            teachers = stages.teachers(points)
+            pictures, vanilla = stages.prepare_student(teachers)
+        found = self.checkpointer.latest() if options.resume else None
+        if found is not None:
+            self.journal.write("resume", step=found.step)
+            self.progress.message(f"student: going on from step {found.step:,}")
+        trainer = stages.student(
+            None if found is not None else points,
+            pictures,
+            vanilla,
+            record=self._record(recipe) | stages.student_record() | {"initial_points": provenance},
+            resume_from=found,
+        )
+        with self._stage("decode the photographs"):
+            trainer.views.preload(self.threads)
+        self._train(trainer)
+        curve = stages.train_curve(points, pictures, vanilla)
+        gaussians = stages.fitted(detached(trainer.field.gaussians()))
+        summary = stages.summary(teachers, gaussians, student_seconds=trainer.seconds, curve=curve)
+        evaluation = self._write(capture, trainer, gaussians, data_hash, seconds=summary.seconds)
+        peak = self._end(trainer, capture)
+        return ReconstructSummary(
+            self.folder,
+            len(gaussians),
+            trainer.steps_done,
+            summary.seconds,
+            setup_seconds,
+            provenance,
+            peak,
+            evaluation,
+            None,
+            summary,
+        )
+
+    def _only_teacher(
+        self, stages: DistillationStages, points: PointCloud, provenance: str, setup_seconds: float
+    ) -> ReconstructSummary:
+        """One teacher, for a machine of its own."""
+        name = self.options.distillation.only_teacher
+        assert name is not None
+        done = stages.one_teacher(spec_of(name), points)
+        return ReconstructSummary(
+            done.folder,
+            done.num_gaussians,
+            done.steps,
+            done.seconds,
+            setup_seconds,
+            provenance,
+            peak_resident_bytes(),
+            None,
+            None,
+        )
+
+    def _end(self, trainer: SplatTrainer, capture: Capture) -> int:
         peak = peak_resident_bytes()
         self.journal.write("end", seconds=trainer.seconds, peak_memory_bytes=peak)
         with self._timed("report"):
             write_report(self.folder, capture=capture, progress=self.progress)
-        rows = len(trainer.field.store)
-        return ReconstructSummary(
-            self.folder, rows, trainer.steps_done, trainer.seconds, setup_seconds, provenance, peak, evaluation, moved
-        )
+        return peak
 
     # ------------------------------------------------------------------------------------------------------------------ planning
 
-    def _plan(self, capture: Capture, found: Checkpoint | None) -> tuple[SplatRecipe, int]:
+    def _plan(self, capture: Capture, found: Checkpoint | None, *, max_gaussians: int | None) -> tuple[SplatRecipe, int]:
         """The method's settings with the cap that the budget allows, and the size of the decode cache."""
         options = self.options
-        config = config_from_options(options, data_set=capture.preset)
+        config = recipe_from_options(options, data_set=capture.preset, max_gaussians=max_gaussians)
         budget = options.budget_bytes
         frames = capture.train_frames
         limit = _CACHE_BYTES if budget is None else int(_CACHE_SHARE * budget)
@@ -189,7 +299,7 @@ class _Reconstruction:
         has_points = capture.points is not None and len(capture.points) > 0
         matches = not has_points and all(frame.load_depth is None for frame in frames)
         estimate = training_memory(frames, sh_degree=options.sh_degree, cache_bytes=cache_bytes, matches=matches)
-        if options.max_gaussians is None:
+        if max_gaussians is None:
             few_pixels = max(FEWEST_GAUSSIANS, _pixels(frames) // PIXELS_PER_GAUSSIAN)
             config = with_cap(config, min(config.strategy.max_gaussians or _NO_CAP, few_pixels))
         wanted = config.strategy.max_gaussians
@@ -249,26 +359,13 @@ class _Reconstruction:
             with self._stage("measure the speed"):
                 trainer.set_total_steps(trainer.measure(60.0 * options.minutes))
             self.progress.message(f"{options.minutes:g} minutes are enough for {trainer.settings.steps:,} steps")
-        left = trainer.settings.steps - trainer.steps_done
-        started = time.monotonic()
-        with self.progress.stage("train", left) as stage:
-            before = trainer.steps_done
-
-            def listen(report: StepReport) -> None:
-                nonlocal before
-                stage.advance(max(0, report.step - before), loss=report.loss, gaussians=report.num_gaussians)
-                before = max(before, report.step)
-                if report.step % _LOG_EVERY == 0 or report.step == report.total_steps:
-                    self.journal.write(
-                        "step", step=report.step, loss=report.loss, num_gaussians=report.num_gaussians, seconds=report.seconds
-                    )
-
-            def save(checkpoint: Checkpoint) -> None:
-                self.checkpointer.save(checkpoint)
-                self.journal.write("checkpoint", step=checkpoint.step)
-
-            trainer.run(listener=listen, save=save, save_every=options.checkpoint_every)
-        self.journal.write("stage", name="train", seconds=time.monotonic() - started)
+        train_splats(
+            trainer,
+            checkpointer=self.checkpointer,
+            journal=self.journal,
+            progress=self.progress,
+            checkpoint_every=options.checkpoint_every,
+        )
 
     def _refinement(self, trainer: SplatTrainer) -> dict[str, float] | None:
         if trainer.pose_refinement is None:
@@ -279,10 +376,16 @@ class _Reconstruction:
 
     # ------------------------------------------------------------------------------------------------------------------- writing
 
-    def _write(self, capture: Capture, trainer: SplatTrainer, data_hash: str) -> EvaluationCard | None:
+    def _write(
+        self,
+        capture: Capture,
+        trainer: SplatTrainer,
+        gaussians: Gaussians,
+        data_hash: str,
+        *,
+        seconds: float | None = None,
+    ) -> EvaluationCard | None:
         with self._stage("write the scene"):
-            with torch.no_grad():
-                gaussians = _detached(trainer.field.gaussians())
             scene = Scene(
                 load_gaussians=lambda: gaussians,
                 num_gaussians=len(gaussians),
@@ -316,7 +419,7 @@ class _Reconstruction:
                 self.folder,
                 capture=capture,
                 device=self.device,
-                seconds=trainer.seconds,
+                seconds=trainer.seconds if seconds is None else seconds,
                 peak_memory_bytes=peak_resident_bytes(),
                 progress=self.progress,
             )
@@ -354,10 +457,6 @@ def _pixels(frames: Sequence[Frame]) -> int:
     return sum(frame.camera.width * frame.camera.height for frame in frames)
 
 
-def _detached(gaussians: Gaussians) -> Gaussians:
-    return Gaussians(**{name: value.detach().cpu().clone() for name, value in vars(gaussians).items()})
-
-
 def _scene_cameras(capture: Capture, trainer: SplatTrainer) -> tuple[SceneCamera, ...]:
     """The cameras of all photographs, those of the training views as refined."""
     refined: dict[str, Cameras] = {}
@@ -370,8 +469,8 @@ def _scene_cameras(capture: Capture, trainer: SplatTrainer) -> tuple[SceneCamera
     )
 
 
-def config_from_options(options: ReconstructOptions, *, data_set: str | None) -> SplatRecipe:
-    """The method's settings that a command line asks for."""
+def recipe_from_options(options: ReconstructOptions, *, data_set: str | None, max_gaussians: int | None = None) -> SplatRecipe:
+    """The settings of splatting that a command line asks for, with this cap unless it is None."""
     long_run = options.steps is not None and options.steps >= PAPER_FROM_STEPS
     config = preset("paper_30k" if long_run else "fast", data_set=data_set, strategy=options.strategy)
     config = replace(
@@ -387,4 +486,4 @@ def config_from_options(options: ReconstructOptions, *, data_set: str | None) ->
                 "--absgrad", expected="--strategy default", got=f"--strategy {options.strategy}", fix="leave it out"
             )
         config = replace(config, strategy=replace(config.strategy, absgrad=True, grow_gradient=ABSGRAD_THRESHOLD))
-    return with_cap(config, options.max_gaussians)
+    return with_cap(config, max_gaussians)

@@ -344,6 +344,12 @@ def gaussians_ply_size(path: str | Path) -> tuple[int, int]:
     return vertex.count, degree
 
 
+def gaussians_ply_bytes(count: int, sh_degree: int) -> int:
+    """Exact size of the file that :func:`write_gaussians_ply` makes of so many splats."""
+    names = _column_names(3 * (SH_COEFFICIENTS[sh_degree] - 1))
+    return len(_header_text(count, [(name, "f4") for name in names], ())) + 4 * count * len(names)
+
+
 def _column_names(rest_count: int, *, with_normals: bool = True) -> list[str]:
     return [
         *("x", "y", "z"),

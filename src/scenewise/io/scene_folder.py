@@ -52,7 +52,10 @@ _DERIVED = (
     "graph.json",
     "report.html",
     "log.jsonl",
+    "distillation.json",
 )
+# What else a run keeps while it works, and deletes with the scene: teachers and students of other sizes.
+_DERIVED_FOLDERS = ("teachers", "students")
 
 
 def prepare_output(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> Path:
@@ -100,6 +103,9 @@ def _delete_derived(folder: Path) -> None:
     with disk_errors(folder):
         for name in _DERIVED:
             (folder / name).unlink(missing_ok=True)
+        for name in _DERIVED_FOLDERS:
+            if (folder / name).is_dir() and not (folder / name).is_symlink():
+                shutil.rmtree(folder / name)
         for checkpoint in (folder / CHECKPOINTS_FOLDER).glob("step_*"):
             if checkpoint.is_dir() and not checkpoint.is_symlink():
                 shutil.rmtree(checkpoint)

@@ -41,21 +41,31 @@ def _rounded_u8(values: np.ndarray) -> np.ndarray:
 
 
 def write_spz(path: str | Path, gaussians: Gaussians, *, version: SpzVersion = 3, antialiased: bool = False) -> None:
-    """Splats to an SPZ file; rows keep their order, values are quantised.
+    """Splats to an SPZ file; see :func:`spz_bytes`.
+
+    Raises:
+        ConventionError: a value is NaN or infinite, a quaternion is zero, or positions need steps coarser than 1/512 unit.
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    data = spz_bytes(gaussians, version=version, antialiased=antialiased)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def spz_bytes(gaussians: Gaussians, *, version: SpzVersion = 3, antialiased: bool = False) -> bytes:
+    """Splats as the contents of an SPZ file; rows keep their order, values are quantised.
 
     Position steps are 2⁻¹² units and finer for scenes smaller than 2,048 units (up to 2⁻²⁰), coarser for larger ones.  Scales
     are held to 1/32 in the logarithm between e⁻¹⁰ and e⁵·⁹ and clamped outside; opacity is clamped to [1/255, 254/255] because
     readers turn 0 and 1 into infinite logits; harmonics are clamped to ±1.
 
     Args:
-        path: the file.
         gaussians: what to write.
         version: 3 stores rotations to 0.2°; 2 to about 1°, near half turns to 10°, and is read by older programs.
         antialiased: whether the splats were trained with opacity compensation.
 
     Raises:
         ConventionError: a value is NaN or infinite, a quaternion is zero, or positions need steps coarser than 1/512 unit.
-        ResourceError: the disk is full or the folder cannot be written.
     """
     refuse_non_finite(gaussians)
 
@@ -74,8 +84,7 @@ def write_spz(path: str | Path, gaussians: Gaussians, *, version: SpzVersion = 3
     harmonics = _quantised_harmonics(array(gaussians.shN) * _SIGN_SH[:rest, None])
     header = _HEADER.pack(_MAGIC, version, count, gaussians.sh_degree, fractional_bits, _ANTIALIASED if antialiased else 0, 0)
     parts = (positions, opacities, colours, log_scales, rotations, harmonics)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_gzip(b"".join([header, *(part.tobytes() for part in parts)])))
+    return _gzip(b"".join([header, *(part.tobytes() for part in parts)]))
 
 
 def _gzip(data: bytes) -> bytes:

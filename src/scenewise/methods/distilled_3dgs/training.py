@@ -1,0 +1,154 @@
+"""Distilled-3DGS as a composition of parts: teachers are recipes with one more strategy, the student has three."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scenewise.engine.checkpoints import Checkpoint
+from scenewise.engine.randomness import keyed_seed
+from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec
+from scenewise.methods.distilled_3dgs.distillation import Distillation, picture_frames
+from scenewise.methods.distilled_3dgs.simplification import BlurSplit, Simplification, sample_step
+from scenewise.methods.distilled_3dgs.structure import structure_objective
+from scenewise.parts.splats.building import DEFAULT_CACHE_BYTES, build_trainer
+from scenewise.parts.splats.objectives import Objective
+from scenewise.parts.splats.recipes import SplatRecipe
+from scenewise.parts.splats.schedules import Schedule
+from scenewise.parts.splats.strategies import DefaultStrategy, Strategy
+from scenewise.parts.splats.trainer import SplatTrainer
+from scenewise.parts.splats.views import TrainingViews
+from scenewise.scenes.captures import Capture
+from scenewise.scenes.gaussians import Gaussians
+from scenewise.scenes.point_clouds import PointCloud
+
+_RESTART = (0.5, 1.0 / 6.0)
+"""Mini-Splatting: when half of the run is over, the positions' rate goes back to what it was after a sixth."""
+
+
+def teacher_seed(seed: int, spec: TeacherSpec) -> int:
+    """Seed of a teacher; the first vanilla one is what plain Gaussian splatting gives with the run's own."""
+    return seed if spec.name == "vanilla" else keyed_seed(seed, "teacher", spec.name) % 2**31
+
+
+def teacher_strategies(config: DistilledConfig, spec: TeacherSpec) -> tuple[Strategy, ...]:
+    """What tells a teacher from the vanilla one."""
+    if spec.kind == "noise":
+        return (replace(config.perturbation, schedule=config.teacher_schedule),)
+    if spec.kind == "dropout":
+        return (replace(config.dropout, schedule=config.teacher_schedule),)
+    return ()
+
+
+def build_teacher(
+    capture: Capture,
+    points: PointCloud | None,
+    config: DistilledConfig,
+    spec: TeacherSpec,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    data_hash: str = "",
+    record: Mapping[str, Any] | None = None,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    resume_from: Checkpoint | None = None,
+) -> SplatTrainer:
+    """A teacher's trainer; ``seed`` is the run's, the other arguments are those of
+    :func:`scenewise.parts.splats.building.build_trainer`.
+    """
+    if record is None:
+        record = {"seed": seed, "teacher": spec.name, **asdict(config.teacher)}
+    return build_trainer(
+        capture,
+        points,
+        config.teacher,
+        strategies=teacher_strategies(config, spec),
+        seed=teacher_seed(seed, spec),
+        device=device,
+        data_hash=data_hash,
+        record=record,
+        cache_bytes=cache_bytes,
+        resume_from=resume_from,
+    )
+
+
+def build_student(
+    capture: Capture,
+    points: PointCloud | None,
+    config: DistilledConfig,
+    *,
+    pictures: Path | None,
+    vanilla: Gaussians | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    data_hash: str = "",
+    record: Mapping[str, Any] | None = None,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    resume_from: Checkpoint | None = None,
+) -> SplatTrainer:
+    """The student's trainer.
+
+    Args:
+        capture: its training frames are learned from.
+        points: where the first Gaussians go; may be None when ``resume_from`` is given.
+        config: the method's settings; ``simplification.keep`` says how many Gaussians are left at the end.
+        pictures: folder of the teachers' mean pictures; None for a student that learns from photographs alone.
+        vanilla: the vanilla teacher, for the structural term; needed when that is asked for.
+        seed: of every random stream.
+        device: where to compute.
+        data_hash: checksum of the capture, kept in checkpoints.
+        record: see :func:`scenewise.parts.splats.building.build_trainer`.
+        cache_bytes: decoded pixels kept in memory, of photographs and of pictures each.
+        resume_from: continue from here.
+    """
+    recipe = student_schedule(config)
+    schedule = Schedule(recipe.steps)
+    frames = capture.train_frames
+    simplify = Simplification(config.simplification, tuple(frame.camera for frame in frames))
+    strategies: list[Strategy] = [simplify]
+    assert isinstance(recipe.strategy, DefaultStrategy)
+    if config.blur_split:
+        strategies.insert(0, BlurSplit(recipe.strategy))
+    objectives: list[Objective] = []
+    if pictures is not None:
+        first = 0 if config.kd_from == "start" else sample_step(config.simplification, schedule)
+        views = TrainingViews(picture_frames(pictures, frames), cache_bytes=cache_bytes, device=device)
+        objectives.append(Distillation(views, config.kd_weight, config.kd_l1_target, recipe.dssim_weight, first))
+    if config.structure is not None and vanilla is not None:
+        structure = config.structure
+        objectives.append(
+            structure_objective(
+                vanilla.means.to(device),
+                grid=structure.hist_grid,
+                kind=structure.hist_kind,
+                strength=structure.weight,
+                every=schedule.interval(structure.hist_every, structure.smallest_interval),
+                first_step=schedule.step(structure.first),
+            )
+        )
+    if record is None:
+        record = {"seed": seed, "method": "distilled_3dgs", **asdict(config)}
+    return build_trainer(
+        capture,
+        points,
+        recipe,
+        strategies=strategies,
+        objectives=objectives,
+        seed=seed,
+        device=device,
+        data_hash=data_hash,
+        record=record,
+        cache_bytes=cache_bytes,
+        resume_from=resume_from,
+    )
+
+
+def student_schedule(config: DistilledConfig) -> SplatRecipe:
+    """The student's recipe with densification ending where it is simplified, and its learning rate restarted if so set."""
+    recipe, strategy = config.student, config.student.strategy
+    assert isinstance(strategy, DefaultStrategy)
+    until = min(strategy.refine_until, config.simplification.sample_at)
+    rates = replace(recipe.learning_rates, restart=_RESTART) if config.restart_lr else recipe.learning_rates
+    return replace(recipe, strategy=replace(strategy, refine_until=until), learning_rates=rates)
