@@ -19,12 +19,14 @@ class Curve:
         steps: horizontal positions.
         values: vertical positions; those that are not finite are left out.
         logarithmic: draw the logarithm (values above 0 only).
+        across: what the horizontal axis shows.
     """
 
     title: str
     steps: Sequence[float | int]
     values: Sequence[float | int | None]
     logarithmic: bool = False
+    across: str = "step"
 
     def points(self) -> list[tuple[float, float]]:
         """Drawable points in order, at most a few hundred: the mean of each run of neighbours."""
@@ -63,7 +65,7 @@ def chart_svg(curve: Curve) -> str:
     for x in _ticks(x_low, x_high, 5):
         parts.append(f'<text x="{across(x):.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{_number(x)}</text>')
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{HEIGHT - _BOTTOM}" y2="{HEIGHT - _BOTTOM}"/>')
-    parts.append(f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 3}" text-anchor="end">step</text>')
+    parts.append(f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(curve.across)}</text>')
     path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in zip(xs, ys))
     parts.append(f'<polyline class="curve" points="{path}"/>')
     if len(points) <= 25:

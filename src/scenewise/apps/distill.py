@@ -21,7 +21,7 @@ from typing import Any, final
 
 import torch
 
-from scenewise.apps.options import ReconstructOptions
+from scenewise.apps.options import PAPER_FROM_STEPS, ReconstructOptions
 from scenewise.apps.splat_training import train_splats
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer, require_same_run
 from scenewise.engine.jobs import Job, run_jobs
@@ -101,6 +101,7 @@ class DistillationSummary:
         seconds: training of all teachers and of the student.
         views_rendered: pictures rendered for all of that.
         kept: Gaussians of the student as a part of the vanilla teacher's.
+        teachers: folders of the teachers.
     """
 
     table: tuple[SplatFigures, ...]
@@ -108,6 +109,7 @@ class DistillationSummary:
     seconds: float
     views_rendered: int
     kept: float
+    teachers: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """A table for people."""
@@ -168,8 +170,8 @@ def distilled_config(options: ReconstructOptions, recipe: SplatRecipe, *, scene:
         data_set: preset of the capture, or None.
     """
     wanted = options.distillation
-    is_long = recipe.strategy.max_gaussians is None or recipe.steps >= 15_000
-    config = preset("released" if wanted.released else "paper_30k" if is_long else "fast", scene=scene, data_set=data_set)
+    name = "released" if wanted.released else "paper_30k" if recipe.steps >= PAPER_FROM_STEPS else "fast"
+    config = preset(name, scene=scene, data_set=data_set)
     views = wanted.views_per_step or config.teacher.views_per_step
     recipe = replace(recipe, views_per_step=views)
     if wanted.depth_reg is None and not wanted.released:
@@ -653,15 +655,16 @@ class DistillationStages:
             seconds=sum(teacher.seconds for teacher in teachers) + student_seconds,
             views_rendered=sum(row.views_rendered or 0 for row in table) + pictures,
             kept=len(student) / max(1, vanilla.num_gaussians or 1),
+            teachers=tuple(self._folder_name(teacher) for teacher in teachers),
         )
         atomic_write_json(self.folder / DISTILLATION_FILE, json_ready(summary))
         self.journal.write("stage", name="compare with the teachers", seconds=time.monotonic() - started)
         return summary
 
-    def teacher_means_on(self, frames: Sequence[Frame]) -> dict[str, torch.Tensor]:
-        """The teachers' mean picture of some frames, by frame name."""
-        loaded = [teacher.load() for teacher in self._finished]
-        return {frame.name: mean_picture(loaded, frame.camera, self.capture.background) for frame in frames}
+    def _folder_name(self, teacher: TeacherResult) -> str:
+        """Below the scene folder where it is there, so that a moved scene finds it."""
+        folder, scene = teacher.folder.resolve(), self.folder.resolve()
+        return folder.relative_to(scene).as_posix() if folder.is_relative_to(scene) else str(folder)
 
 
 def measured(name: str, gaussians: Gaussians, capture: Capture, device: torch.device) -> SplatFigures:

@@ -23,6 +23,8 @@ _Text = Annotated[str | None, arg(metavar="TEXT")]
 _Path = Annotated[Path | None, arg(metavar="PATH")]
 _Color = Annotated[Color | None, arg(metavar="R G B")]
 
+PAPER_FROM_STEPS = 15_000
+"""Reconstructions of at least this many steps use the papers' settings, shorter ones those for a CPU."""
 _MOST_PAMR_STEPS = 1000  # it has settled long before
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 

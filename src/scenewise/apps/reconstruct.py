@@ -18,7 +18,7 @@ from scenewise.apps.distill import (
     spec_of,
 )
 from scenewise.apps.evaluate import evaluate_scene
-from scenewise.apps.options import ReconstructOptions
+from scenewise.apps.options import PAPER_FROM_STEPS, ReconstructOptions
 from scenewise.apps.render import compute_device
 from scenewise.apps.report import write_report
 from scenewise.apps.splat_training import train_splats
@@ -51,8 +51,6 @@ from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import EvaluationCard, Provenance, Scene, SceneCamera
 
 LOG_FILE = "log.jsonl"
-PAPER_FROM_STEPS = 15_000
-"""Runs of at least this many steps use the paper's settings, shorter ones those for a CPU."""
 FEWEST_GAUSSIANS = 2_000
 """A budget that allows fewer is refused: nothing recognisable would come of it."""
 PIXELS_PER_GAUSSIAN = 4

@@ -9,6 +9,7 @@ import torch
 
 from scenewise.apps.curves import Curve
 from scenewise.apps.evaluate import capture_of_scene
+from scenewise.apps.report_distillation import distillation_parts
 from scenewise.apps.report_labels import label_galleries, shown_cameras, spread_cameras
 from scenewise.apps.report_page import ReportContent, ViewComparison, report_html
 from scenewise.engine.journal import read_journal
@@ -52,6 +53,7 @@ def write_report(folder: Path, *, capture: Capture | None = None, views: int = 3
     except (ScenewiseError, OSError) as error:
         warnings.append(f"No pictures: {error}")
     names, answers = label_galleries(folder, scene, views, warnings)
+    teachers, sizes, size_curves = distillation_parts(folder, scene, capture, views, warnings)
     content = ReportContent(
         title=_title(scene, folder),
         subtitle=_subtitle(scene),
@@ -59,7 +61,9 @@ def write_report(folder: Path, *, capture: Capture | None = None, views: int = 3
         views=comparisons,
         names=names,
         answers=answers,
-        curves=_curves(events),
+        teachers=teachers,
+        sizes=sizes,
+        curves=[*size_curves, *_curves(events)],
         images=_image_rows(scene.evaluation),
         timings={str(event["name"]): float(event["seconds"]) for event in events if _is_stage(event)},
         warnings=warnings,

@@ -90,6 +90,8 @@ class ReportContent:
         subtitle: one line below it.
         tiles: the few figures that matter, as text.
         views: pictures.
+        teachers: what teachers and student show of the same views, one gallery each.
+        sizes: one row of figures per teacher and student.
         names: classes of the scene.
         answers: heat maps of questions, one gallery each.
         curves: charts.
@@ -104,6 +106,8 @@ class ReportContent:
     subtitle: str = ""
     tiles: Mapping[str, str] = field(default_factory=dict)
     views: Sequence[ViewComparison] = ()
+    teachers: Sequence[Gallery] = ()
+    sizes: Sequence[Mapping[str, Any]] = ()
     names: Sequence[Gallery] = ()
     answers: Sequence[Gallery] = ()
     curves: Sequence[Curve] = ()
@@ -123,6 +127,7 @@ def report_html(content: ReportContent) -> str:
         "</header>",
         _section("Warnings", _warnings(content.warnings)),
         _section("Held-out views", "".join(_triplet(view) for view in content.views)),
+        _section("Teachers and student", "".join(map(_gallery, content.teachers)) + _table(content.sizes)),
         _section("Names", "".join(map(_gallery, content.names))),
         _section("Answers", "".join(map(_gallery, content.answers))),
         _section("Training", _charts(content.curves)),
