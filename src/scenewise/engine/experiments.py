@@ -29,14 +29,14 @@ class Outcome:
     """What one run of one arm gave.
 
     Attributes:
-        metrics: figures by name; the experiment's main metric is among them.
+        metrics: figures by name; the experiment's main metric is among them.  None: not measured (LPIPS without a backbone).
         parameters_trained: trained numbers at the end.
         parameters_deployed: numbers that are kept.
         train_seconds: training time.
         bytes_on_disk: size of what is kept.
     """
 
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]
     parameters_trained: int = 0
     parameters_deployed: int = 0
     train_seconds: float = 0.0
@@ -119,7 +119,7 @@ def _read_outcome(path: Path) -> Outcome:
 
 
 def _figures(outcome: Outcome) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in outcome.metrics.items())
+    return ", ".join(f"{name} {value:.4g}" for name, value in outcome.metrics.items() if value is not None)
 
 
 def t_interval(differences: Sequence[float]) -> tuple[float, float] | None:
@@ -214,7 +214,10 @@ def results_json(results: Results) -> dict[str, Any]:
 
 
 def _arm_json(metric: str, seeds: Sequence[int], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    def spread(values: Sequence[float]) -> dict[str, Any]:
+    def spread(measured: Sequence[float | None]) -> dict[str, Any]:
+        values = [value for value in measured if value is not None]
+        if len(values) < len(measured):
+            return {"per_seed": list(measured), "mean": None, "std": None}
         deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         return {"per_seed": list(values), "mean": float(np.mean(values)), "std": deviation}
 
@@ -239,10 +242,34 @@ def results_table(content: Mapping[str, Any]) -> str:
         size = "–" if not arm["bytes_on_disk"] else f"{arm['bytes_on_disk'] / 1e6:.2f} MB"
         spread = f" ± {arm['std']:.2f}" if len(arm["seeds"]) > 1 else ""
         lines.append(f"| {name} | {arm['mean']:.2f}{spread} | {len(arm['seeds'])} | {arm['train_seconds']:.0f} s | {size} |")
-    lines += ["", "| claim | holds |", "|---|---|"]
+    return "\n".join([*lines, "", *_claims_table(content)])
+
+
+def wide_table(content: Mapping[str, Any], columns: Mapping[str, tuple[str, str, float]]) -> str:
+    """All arms with several of their figures, and the claims, as Markdown.
+
+    Args:
+        content: a results file.
+        columns: heading → (figure: the main metric, one of "more", or a field of the arm; format; divisor).  Figures that were
+            not measured show as "–".
+    """
+    lines = [f"| arm | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+    for name, arm in content["arms"].items():
+        cells = []
+        for figure, form, divisor in columns.values():
+            found = arm if figure == content["metric"] else arm["more"].get(figure, {"mean": arm.get(figure)})
+            mean = found["mean"]
+            spread = f" ± {found['std'] / divisor:{form}}" if figure == content["metric"] and len(arm["seeds"]) > 1 else ""
+            cells.append("–" if mean is None else f"{mean / divisor:{form}}{spread}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *_claims_table(content)])
+
+
+def _claims_table(content: Mapping[str, Any]) -> list[str]:
+    lines = ["| claim | holds |", "|---|---|"]
     for claim in content["claims"]:
         lines.append(f"| `{claim['id']}`: {claim['claim']} | {'yes' if claim['holds'] else 'no: ' + str(claim['why'])} |")
-    return "\n".join(lines)
+    return lines
 
 
 def with_generated_section(text: str, body: str) -> str:

@@ -36,6 +36,26 @@ def peak_resident_bytes() -> int:
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024
 
 
+def forget_peak() -> bool:
+    """Makes :func:`peak_since_forgotten` start from what this process occupies now; returns whether the system can do that."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - Path.write_text would truncate first
+            file.write("5")  # proc(5): resets the peak resident size
+    except OSError:
+        return False
+    return True
+
+
+def peak_since_forgotten() -> int:
+    """Largest memory this process has occupied since the last :func:`forget_peak`; since its start where that has no effect."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123 - as above
+            peak = next((line for line in file if line.startswith("VmHWM:")), None)
+            return peak_resident_bytes() if peak is None else 1024 * int(peak.split()[1])
+    except (OSError, ValueError, IndexError):
+        return peak_resident_bytes()
+
+
 def keep_freed_memory() -> bool:
     """Makes the C library keep what large arrays free for the next ones, for the rest of this process.
 
