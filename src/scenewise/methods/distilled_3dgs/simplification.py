@@ -143,7 +143,7 @@ class Simplification:
 
     def _begin_anew(self, context: StepContext) -> None:
         store = context.field.store
-        means = store["means"].detach()
+        means = store["means"].detach().clone()
         spacing = neighbor_spacing(means.cpu().numpy().astype(np.float64), context.scene_extent)
         log_scales = torch.from_numpy(np.log(spacing)).to(means)[:, None].expand(-1, 3)
         quats = torch.zeros_like(store["quats"])
@@ -156,7 +156,7 @@ class Simplification:
                 "log_scales": log_scales.contiguous(),
                 "quats": quats,
                 "logit_opacities": torch.full_like(store["logit_opacities"], logit_opacity),
-                "sh0": store["sh0"].detach(),
+                "sh0": store["sh0"].detach().clone(),
                 "shN": torch.zeros_like(store["shN"]),
             },
         )

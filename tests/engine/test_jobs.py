@@ -1,0 +1,126 @@
+"""Jobs: they run, tell how far they are, fail with their own words, and end with who waits for them."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from scenewise.engine.jobs import Job, JobFailedError, run_jobs
+from scenewise.engine.progress import Progress, Stage
+from scenewise.errors import MissingDependencyError
+
+ROOT = Path(__file__).parents[2]
+
+WRITES = """
+import sys, time
+from pathlib import Path
+from scenewise.engine.journal import Journal
+with Journal(Path(sys.argv[1])) as journal:
+    for step in (10, 20, 30):
+        journal.write("step", step=step)
+        time.sleep(0.05)
+"""
+FAILS = "import sys; print('scenewise: the disk is full', file=sys.stderr); print('later', file=sys.stderr); sys.exit(2)"
+SLEEPS = "import time; time.sleep(60)"
+
+
+class _Recorder:
+    def __init__(self) -> None:
+        self.totals: list[int | None] = []
+        self.advanced = 0
+        self.fields: set[str] = set()
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Stage]:
+        self.totals.append(total)
+        yield self
+
+    def advance(self, n: int = 1, **fields: object) -> None:
+        self.advanced += n
+        self.fields |= set(fields)
+
+    def message(self, text: str) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+
+def _job(folder: Path, name: str, program: str) -> Job:
+    journal = folder / name / "log.jsonl"
+    paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    return Job(
+        name, (sys.executable, "-c", program, str(journal)), journal, folder / name / "errors.txt", 30, {"PYTHONPATH": paths}
+    )
+
+
+def test_jobs_run_and_their_steps_are_shown(tmp_path: Path) -> None:
+    recorder: Progress = _Recorder()
+    run_jobs([_job(tmp_path, name, WRITES) for name in ("a", "b", "c")], workers=2, progress=recorder)
+    assert isinstance(recorder, _Recorder)
+    assert recorder.totals == [90] and recorder.advanced == 90 and recorder.fields == {"a", "b", "c"}
+
+
+@pytest.mark.errors
+def test_a_failed_job_speaks_and_stops_the_others(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(JobFailedError, match="bad ended with code 2: the disk is full"):
+        run_jobs([_job(tmp_path, "slow", SLEEPS), _job(tmp_path, "bad", FAILS)], workers=2)
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.errors
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
+def test_without_ray_the_error_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(MissingDependencyError, match="ray"):
+        run_jobs([_job(tmp_path, "a", WRITES)], ray="auto")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra 'cluster' (ray)")
+@pytest.mark.filterwarnings("ignore")
+def test_jobs_run_on_a_ray_cluster(tmp_path: Path) -> None:
+    recorder: Progress = _Recorder()
+    run_jobs([_job(tmp_path, name, WRITES) for name in ("a", "b")], ray="local", progress=recorder)
+    assert isinstance(recorder, _Recorder) and recorder.advanced == 60
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process group")
+def test_a_job_ends_with_the_one_who_waits_for_it(tmp_path: Path) -> None:
+    """A parent that is killed outright cannot stop anybody; the job notices."""
+    job = (
+        "from scenewise.engine.jobs import end_with_parent; import time; end_with_parent(); print(1, flush=True); time.sleep(60)"
+    )
+    parent = (
+        "import os, subprocess, sys\n"
+        "environment = dict(os.environ, SCENEWISE_PARENT=str(os.getpid()))\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {job!r}], env=environment, stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        "print(child.pid, flush=True)\n"
+        "child.wait()\n"
+    )
+    paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=dict(os.environ, PYTHONPATH=paths)
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and _is_alive(child):
+        time.sleep(0.1)
+    assert not _is_alive(child)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
