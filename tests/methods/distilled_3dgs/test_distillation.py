@@ -77,7 +77,7 @@ def test_a_picture_of_another_size_and_no_teachers_are_refused(tmp_path: Path) -
     write_pictures(tmp_path, _loaders([]), small, fingerprint="a")
     with pytest.raises(DataFormatError, match=r"000000\.png.*40×30.*20×15.*delete the folder"):
         TrainingViews(picture_frames(tmp_path, frames)).load(0)
-    with pytest.raises(ConventionError, match="teachers.*at least one"):
+    with pytest.raises(ConventionError, match=r"teachers.*at least one"):
         mean_picture((), frames[0].camera)
 
 

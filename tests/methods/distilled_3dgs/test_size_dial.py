@@ -69,7 +69,7 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
         SizeDial(max_gaussians=5, keep_ratio=0.5)
     with pytest.raises(ConventionError, match="keep_ratio"):
         SizeDial(keep_ratio=1.5)
-    with pytest.raises(ConventionError, match="room for 100 Gaussians.*larger"):
+    with pytest.raises(ConventionError, match=r"room for 100 Gaussians.*larger"):
         gaussians_for(SizeDial(target_bytes=500), TEACHER, 3)
     with pytest.raises(ConventionError, match="room for 100 Gaussians"):
         fitted(TEACHER, torch.rand(3_000), 500, "spz")

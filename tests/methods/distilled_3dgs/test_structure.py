@@ -49,7 +49,7 @@ def _trilinear_by_loop(means: Tensor, box: Box, grid: int) -> Tensor:
 
 
 def test_one_centre_is_shared_as_computed_by_hand() -> None:
-    # Grid 4: x = 0.4 lies at 1.1 between the centres of voxels 1 and 2, y = 0.625 on that of voxel 2, z = 0.9 at 3.1 beyond the last.
+    # Grid 4: x = 0.4 lies at 1.1 between the centres of voxels 1 and 2, y = 0.625 on that of voxel 2, z = 0.9 beyond the last.
     found = trilinear_histogram(torch.tensor([[0.4, 0.625, 0.9]], dtype=torch.float64), UNIT, 4)
     dense = _dense(found, 4)
     assert dense[1, 2, 3] == pytest.approx(0.9 * 0.9) and dense[2, 2, 3] == pytest.approx(0.1 * 0.9)
@@ -65,7 +65,7 @@ def test_the_trilinear_histogram_is_that_of_loops() -> None:
     inside = _dense(hard_histogram(means, box, 5), 5)
     by_loop = torch.zeros(5, 5, 5, dtype=torch.float64)
     for mean in means:
-        cell = [int(math.floor(float((mean[k] - box.low[k]) / box.size[k] * 5))) for k in range(3)]
+        cell = [math.floor(float((mean[k] - box.low[k]) / box.size[k] * 5)) for k in range(3)]
         if all(0 <= c < 5 for c in cell):
             by_loop[tuple(cell)] += 1
     torch.testing.assert_close(inside, by_loop)
@@ -152,7 +152,7 @@ def test_sets_without_a_common_voxel_are_as_far_as_can_be() -> None:
 @pytest.mark.errors
 def test_what_makes_no_sense_is_refused() -> None:
     means = torch.rand(4, 3)
-    with pytest.raises(ConventionError, match="grid.*1 to 2,000,000"):
+    with pytest.raises(ConventionError, match=r"grid.*1 to 2,000,000"):
         occupancy_histogram(means, UNIT, 0, "trilinear")
     with pytest.raises(ConventionError, match="two of the same kind"):
         histogram_cosine(MarginalHistogram(torch.zeros(3, 4)), trilinear_histogram(means, UNIT, 4))
