@@ -1,10 +1,11 @@
 """Kills a training run at random moments and checks that the resumed one ends with the same bits as one that was never disturbed.
 
-    python benchmarks/kill_resume.py [--kills 20] [--steps 400] [--seed 0] [--json]
+    python benchmarks/kill_resume.py [--kills 20] [--steps 400] [--seed 0] [--strategies default mcmc distilled] [--json]
 
 The run reconstructs a procedural room through the ordinary command, writes a checkpoint every few steps, and is killed with
 SIGKILL again and again, at moments drawn uniformly over the time an undisturbed run takes; sometimes that hits the middle of a
-checkpoint.
+checkpoint.  ``distilled`` is method distilled_3dgs: three teachers, their pictures, a student and one more student of its curve; there
+it also checks that no teacher was trained again once it had finished.
 """
 
 import argparse
@@ -24,7 +25,11 @@ FOLDER = "checkpoints"
 
 
 def _command(capture: Path, out: Path, steps: int, strategy: str, *more: str) -> list[str]:
-    fixed = ["--steps", str(steps), "--checkpoint-every", "10", "--threads", "1", "--strategy", strategy, "--seed", "3", "--json"]
+    fixed = ["--steps", str(steps), "--checkpoint-every", "10", "--threads", "1", "--seed", "3", "--json"]
+    if strategy == "distilled":
+        fixed += ["--method", "distilled_3dgs", "--keep-ratio", "0.3", "--curve", "0.1", "--teacher-gaussians", "3000"]
+    else:
+        fixed += ["--strategy", strategy]
     return [sys.executable, "-m", "scenewise.cli.main", "reconstruct", str(capture), "--out", str(out), *fixed, *more]
 
 
@@ -43,7 +48,21 @@ def _differences(first: Path, second: Path) -> list[str]:
             for name in sorted(names)
             if name not in tensors[0] or name not in tensors[1] or tensors[0][name].tobytes() != tensors[1][name].tobytes()
         ]
+    for path in sorted(first.glob("teachers/*/splats.ply")) + sorted(first.glob("students/*/splats.ply")):
+        other = second / path.relative_to(first)
+        if not other.exists() or other.read_bytes() != path.read_bytes():
+            found.append(str(path.relative_to(first)))
     return found
+
+
+def _trained_again(folder: Path) -> list[str]:
+    """Teachers that were trained on after they had finished, by their diaries."""
+    again = []
+    for diary in sorted(folder.glob("teachers/*/log.jsonl")):
+        events = [json.loads(line)["event"] for line in diary.read_text(encoding="utf-8").splitlines()]
+        if "step" in events[events.index("end") :] or "resume" in events[events.index("end") :]:
+            again.append(diary.parent.name)
+    return again
 
 
 def _run(command: list[str]) -> None:
@@ -80,7 +99,7 @@ def kill_and_compare(capture: Path, work: Path, *, kills: int, steps: int, strat
             return {"strategy": strategy, "kills": done, "identical": False, "differences": differences, "steps": resumed_from}
         shutil.rmtree(broken)
     _run(_command(capture, broken, steps, strategy, *(["--resume"] if broken.exists() else [])))
-    differences = _differences(unbroken, broken)
+    differences = _differences(unbroken, broken) + [f"trained again: {name}" for name in _trained_again(broken)]
     return {"strategy": strategy, "kills": done, "identical": not differences, "differences": differences, "steps": resumed_from}
 
 
