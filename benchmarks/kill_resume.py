@@ -4,8 +4,8 @@
 
 The run reconstructs a procedural room through the ordinary command, writes a checkpoint every few steps, and is killed with
 SIGKILL again and again, at moments drawn uniformly over the time an undisturbed run takes; sometimes that hits the middle of a
-checkpoint.  ``distilled`` is method distilled_3dgs: three teachers, their pictures, a student and one more student of its curve; there
-it also checks that no teacher was trained again once it had finished.
+checkpoint.  ``distilled`` is method distilled_3dgs: three teachers, their pictures, a student and one more student of its curve;
+there it also checks that no teacher was trained again once it had finished.
 """
 
 import argparse
@@ -60,7 +60,8 @@ def _trained_again(folder: Path) -> list[str]:
     again = []
     for diary in sorted(folder.glob("teachers/*/log.jsonl")):
         events = [json.loads(line)["event"] for line in diary.read_text(encoding="utf-8").splitlines()]
-        if "step" in events[events.index("end") :] or "resume" in events[events.index("end") :]:
+        after = events[events.index("end") :] if "end" in events else []
+        if "step" in after or "resume" in after:
             again.append(diary.parent.name)
     return again
 
