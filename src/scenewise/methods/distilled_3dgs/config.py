@@ -82,6 +82,8 @@ class DistilledConfig:
         kd_weight: λ_kd, factor of the loss on the teachers' pictures (released: 0.4).
         kd_l1_target: what its absolute difference is to.
         kd_from: whether the student learns from teachers from its first step on (paper), or from its simplification on.
+        between: views between the photographs that the student learns from the teachers alone, as a part of the number of
+            photographs (not in the paper: 0).
         structure: the structural term, or None.
         keep_ratio: part of the vanilla teacher's Gaussians that a student keeps when no size is asked for; None: as many as
             ``simplification`` says.
@@ -99,6 +101,7 @@ class DistilledConfig:
     kd_weight: float = 0.4
     kd_l1_target: L1Target = "teacher"
     kd_from: DistilFrom = "start"
+    between: float = 0.0
     structure: StructureSettings | None = field(default_factory=StructureSettings)
     keep_ratio: float | None = None
 

@@ -188,8 +188,10 @@ class Distillation:
         """λ_kd from ``first_step`` on."""
         return self.strength if context.step >= self.first_step else 0.0
 
-    def value(self, context: StepContext, view: ViewData, output: RenderOutput, image: Tensor) -> Tensor:
-        """The loss of one view; pixels that a mask leaves out do not count."""
+    def value(self, context: StepContext, view: ViewData, output: RenderOutput, image: Tensor) -> Tensor | None:
+        """The loss of one view; pixels that a mask leaves out do not count.  None for views that only teachers show anyway."""
+        if view.index >= len(self.pictures):
+            return None
         target = self.pictures.load(view.index, view.downscale).image
         color = output.color if view.mask is None else torch.where(view.mask[..., None], output.color, target)
         if self.l1_target == "teacher":

@@ -9,6 +9,7 @@ import torch
 
 from scenewise.engine.checkpoints import Checkpoint
 from scenewise.engine.randomness import keyed_seed
+from scenewise.methods.distilled_3dgs.between import views_between
 from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec
 from scenewise.methods.distilled_3dgs.distillation import Distillation, picture_frames
 from scenewise.methods.distilled_3dgs.simplification import BlurSplit, Simplification, sample_step
@@ -21,6 +22,7 @@ from scenewise.parts.splats.strategies import DefaultStrategy, Strategy
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.parts.splats.views import TrainingViews
 from scenewise.scenes.captures import Capture
+from scenewise.scenes.frames import Frame
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.point_clouds import PointCloud
 
@@ -105,8 +107,7 @@ def build_student(
     """
     recipe = student_schedule(config)
     schedule = Schedule(recipe.steps)
-    frames = capture.train_frames
-    simplify = Simplification(config.simplification, tuple(frame.camera for frame in frames))
+    simplify = Simplification(config.simplification, tuple(frame.camera for frame in capture.train_frames))
     strategies: list[Strategy] = [simplify]
     assert isinstance(recipe.strategy, DefaultStrategy)
     if config.blur_split:
@@ -114,7 +115,9 @@ def build_student(
     objectives: list[Objective] = []
     if pictures is not None:
         first = 0 if config.kd_from == "start" else sample_step(config.simplification, schedule)
-        views = TrainingViews(picture_frames(pictures, frames), cache_bytes=cache_bytes, device=device)
+        shown = picture_frames(pictures, pictured_frames(capture, config, seed))
+        views = TrainingViews(shown[: len(capture.train_frames)], cache_bytes=cache_bytes, device=device)
+        capture = replace(capture, frames=(*capture.train_frames, *shown[len(capture.train_frames) :]), test_names=frozenset())
         objectives.append(Distillation(views, config.kd_weight, config.kd_l1_target, recipe.dssim_weight, first))
     if config.structure is not None and vanilla is not None:
         structure = config.structure
@@ -143,6 +146,12 @@ def build_student(
         cache_bytes=cache_bytes,
         resume_from=resume_from,
     )
+
+
+def pictured_frames(capture: Capture, config: DistilledConfig, seed: int) -> tuple[Frame, ...]:
+    """All views of which the student needs the teachers' pictures: the training views, then those between them."""
+    frames = capture.train_frames
+    return frames + views_between(frames, round(config.between * len(frames)), seed)
 
 
 def student_schedule(config: DistilledConfig) -> SplatRecipe:
