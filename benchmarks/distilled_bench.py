@@ -35,7 +35,7 @@ from scenewise.methods.distilled_3dgs.config import (
 )
 from scenewise.methods.distilled_3dgs.distillation import write_pictures
 from scenewise.methods.distilled_3dgs.simplification import sample_step
-from scenewise.methods.distilled_3dgs.training import build_student, build_teacher
+from scenewise.methods.distilled_3dgs.training import build_student, build_teacher, pictured_frames
 from scenewise.metrics.lpips import Lpips
 from scenewise.parts.splats.building import build_trainer
 from scenewise.parts.splats.initial_points.choose import initial_points
@@ -81,11 +81,13 @@ class StudentArm:
         teachers: names of the ensemble; () for none.
         structure: weight of the structural term and its grid, or None.
         kd_from: from which step on it distils.
+        between: views between the photographs, as a part of their number.
     """
 
     teachers: tuple[TeacherSpec, ...] = ()
     structure: StructureSettings | None = None
     kd_from: str = "simplification"
+    between: float = 0.0
 
 
 class Bench:
@@ -173,14 +175,14 @@ class Bench:
 
         return self._kept(f"{spec.name}_{seed}", decides, train)
 
-    def pictures(self, specs: Sequence[TeacherSpec], seed: int) -> Path:
-        """Folder of the mean pictures of an ensemble."""
-        folders = [self.teacher(spec, seed) for spec in specs]
-        target = self.work / f"pictures_{'_'.join(spec.name for spec in specs)}_{seed}"
+    def pictures(self, arm: StudentArm, seed: int) -> Path:
+        """Folder of the mean pictures of an arm's ensemble."""
+        folders = [self.teacher(spec, seed) for spec in arm.teachers]
+        target = self.work / f"pictures_{'_'.join(spec.name for spec in arm.teachers)}_{arm.between:g}_{seed}"
         write_pictures(
             target,
             [lambda folder=folder: load_splats(folder) for folder in folders],
-            self.capture.train_frames,
+            pictured_frames(self.capture, self._student_config(arm, None), seed),
             fingerprint="|".join(folder.name for folder in folders),
             background=self.capture.background,
         )
@@ -197,6 +199,7 @@ class Bench:
             teachers=arm.teachers,
             structure=arm.structure,
             kd_from=arm.kd_from,
+            between=arm.between,
             simplification=replace(config.simplification, keep=keep),
         )
 
@@ -206,7 +209,7 @@ class Bench:
             self.capture,
             self.points(),
             self._student_config(arm, keep),
-            pictures=self.pictures(arm.teachers, seed) if arm.teachers else None,
+            pictures=self.pictures(arm, seed) if arm.teachers else None,
             vanilla=vanilla,
             seed=seed,
             record=record,
@@ -281,9 +284,10 @@ class Bench:
         folder = self.student(arm, percent, seed)
         own = figures_of(folder)
         frames = len(self.capture.train_frames)
+        shown = len(pictured_frames(self.capture, self._student_config(arm, None), seed))
         needed = dict.fromkeys([*arm.teachers, *([TeacherSpec("vanilla")] if arm.structure is not None else [])])
         teachers = [figures_of(self.teacher(spec, seed)) for spec in needed]
-        views = own["steps"] + 2 * frames + sum(teacher["steps"] for teacher in teachers) + frames * len(arm.teachers)
+        views = own["steps"] + 2 * frames + sum(teacher["steps"] for teacher in teachers) + shown * len(arm.teachers)
         seconds = own["seconds"] + sum(teacher["seconds"] for teacher in teachers)
         return self._outcome(load_splats(folder), own, views=views, seconds=seconds)
 

@@ -38,7 +38,7 @@ from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec
 from scenewise.methods.distilled_3dgs.distillation import mean_picture, write_pictures
 from scenewise.methods.distilled_3dgs.simplification import Simplification, sample_step
 from scenewise.methods.distilled_3dgs.size import SizeDial, file_bytes, fitted, gaussians_for
-from scenewise.methods.distilled_3dgs.training import build_student, build_teacher
+from scenewise.methods.distilled_3dgs.training import build_student, build_teacher, pictured_frames
 from scenewise.metrics.psnr import psnr
 from scenewise.metrics.ssim import ssim
 from scenewise.parts.splats.importance import importance, view_contributions
@@ -199,6 +199,7 @@ def distilled_config(options: ReconstructOptions, recipe: SplatRecipe, *, scene:
         teacher_schedule=wanted.teacher_schedule or config.teacher_schedule,
         kd_l1_target=wanted.kd_l1_target or config.kd_l1_target,
         kd_from=wanted.kd_from or config.kd_from,
+        between=config.between if wanted.between is None else wanted.between,
         restart_lr=config.restart_lr if wanted.restart_lr is None else wanted.restart_lr == "on",
         structure=structure,
     )
@@ -454,7 +455,7 @@ class DistillationStages:
         write_pictures(
             pictures,
             [self._loader(teacher) for teacher in teachers],
-            self.capture.train_frames,
+            pictured_frames(self.capture, self.config, self.options.seed),
             fingerprint=fingerprint,
             background=self.capture.background,
             progress=self.progress,
@@ -646,7 +647,7 @@ class DistillationStages:
             )
             table.append(own)
             stage.advance()
-        pictures = len(self.capture.train_frames) * len(teachers)
+        pictures = len(pictured_frames(self.capture, self.config, self.options.seed)) * len(teachers)
         vanilla = next((row for row in table if row.name == "vanilla"), table[0])
         drawn = sorted([*curve, own, vanilla], key=lambda row: row.num_gaussians or 0)
         summary = DistillationSummary(

@@ -104,6 +104,7 @@ class DistillationOptions:
         teacher_schedule: when teachers are disturbed: throughout densification (paper) or nine times after it (released).
         kd_l1_target: what the distillation loss compares colours with: the teachers' picture or the photograph (gt, released).
         kd_from: learn from the teachers from the start (paper) or from the simplification on.
+        between: learn also from the teachers alone at this many views between the photographs, as a part of their number.
         hist_kind: histogram of the structural term: trilinear, hard (paper) or separable (released); none leaves it out.
         hist_grid: its voxels along each edge.
         views_per_step: photographs per optimisation step (released: 6).
@@ -126,6 +127,7 @@ class DistillationOptions:
     teacher_schedule: Literal["paper", "released"] | None = None
     kd_l1_target: Literal["teacher", "gt"] | None = None
     kd_from: Literal["start", "simplification"] | None = None
+    between: _Number = None
     hist_kind: Literal["trilinear", "hard", "separable", "none"] | None = None
     hist_grid: _Count = None
     views_per_step: _Count = None
@@ -143,6 +145,7 @@ class DistillationOptions:
             _require_at_least(option, value, 1)
         for option, ratio in (("--keep-ratio", self.keep_ratio), *(("--curve", part) for part in self.curve)):
             _require(ratio is None or 0.0 < ratio <= 1.0, option, "a part in (0, 1]", ratio)
+        _require(self.between is None or 0.0 <= self.between <= 10.0, "--between", "a number from 0 to 10", self.between)
         for name in (*self.teachers, *(() if self.only_teacher is None else (self.only_teacher,))):
             is_known = re.fullmatch(r"(vanilla|noise|dropout)(_([2-9]|\d\d))?", name) is not None
             _require(is_known, "--teachers", "vanilla, noise or dropout, or one of them with a number such as noise_2", name)

@@ -151,10 +151,13 @@ def test_measuring_leaves_no_trace_and_more_time_means_more_steps() -> None:
 
 
 def test_views_come_once_per_epoch_in_changing_order() -> None:
-    order = ViewOrder(5, torch.Generator().manual_seed(0))
-    epochs = [[order.next() for _ in range(5)] for _ in range(6)]
+    order = ViewOrder(torch.Generator().manual_seed(0))
+    epochs = [[order.next(5) for _ in range(5)] for _ in range(6)]
     assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
+    begun = [order.next(5) for _ in range(2)]
+    assert sorted(begun + [order.next(8) for _ in range(3)]) == list(range(5))  # an epoch ends as it began
+    assert sorted(order.next(8) for _ in range(8)) == list(range(8))
 
 
 def test_preloading_decodes_what_the_cache_holds_and_no_more() -> None:
@@ -191,6 +194,9 @@ class _Poison:
 
     def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
         return 0
+
+    def contribution(self, context: StepContext) -> bool:
+        return False
 
     def start(self, context: StepContext) -> None:
         pass

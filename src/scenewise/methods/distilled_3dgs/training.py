@@ -113,11 +113,12 @@ def build_student(
     if config.blur_split:
         strategies.insert(0, BlurSplit(recipe.strategy))
     objectives: list[Objective] = []
+    first, between = 0, tuple[Frame, ...]()
     if pictures is not None:
         first = 0 if config.kd_from == "start" else sample_step(config.simplification, schedule)
         shown = picture_frames(pictures, pictured_frames(capture, config, seed))
         views = TrainingViews(shown[: len(capture.train_frames)], cache_bytes=cache_bytes, device=device)
-        capture = replace(capture, frames=(*capture.train_frames, *shown[len(capture.train_frames) :]), test_names=frozenset())
+        between = shown[len(capture.train_frames) :]
         objectives.append(Distillation(views, config.kd_weight, config.kd_l1_target, recipe.dssim_weight, first))
     if config.structure is not None and vanilla is not None:
         structure = config.structure
@@ -139,6 +140,8 @@ def build_student(
         recipe,
         strategies=strategies,
         objectives=objectives,
+        more_views=between,
+        more_from=first,
         seed=seed,
         device=device,
         data_hash=data_hash,

@@ -17,6 +17,7 @@ from scenewise.parts.splats.strategies import Strategy
 from scenewise.parts.splats.trainer import SplatTrainer, TrainerSettings
 from scenewise.parts.splats.views import TrainingViews
 from scenewise.scenes.captures import Capture
+from scenewise.scenes.frames import Frame
 from scenewise.scenes.point_clouds import PointCloud
 
 DEFAULT_CACHE_BYTES = 1_000_000_000
@@ -29,6 +30,8 @@ def build_trainer(
     *,
     strategies: Sequence[Strategy] = (),
     objectives: Sequence[Objective] = (),
+    more_views: Sequence[Frame] = (),
+    more_from: int = 0,
     seed: int = 0,
     device: torch.device | str = "cpu",
     data_hash: str = "",
@@ -44,6 +47,8 @@ def build_trainer(
         recipe: the settings.
         strategies: further ones, after the recipe's own.
         objectives: further ones, after the photometric one.
+        more_views: views beside the capture's training frames, with pictures of whatever origin.
+        more_from: step of this run from which they take part.
         seed: of every random stream.
         device: where to compute.
         data_hash: checksum of the capture, kept in checkpoints.
@@ -54,13 +59,13 @@ def build_trainer(
     Raises:
         ConventionError: no points, or a checkpoint of another configuration or other data.
     """
-    frames = capture.train_frames
+    frames = (*capture.train_frames, *more_views)
     views = TrainingViews(frames, cache_bytes=cache_bytes, device=device)
     record = {"seed": seed, "method": "gaussian_splatting", **asdict(recipe)} if record is None else record
     if resume_from is None:
         if points is None:
             raise ConventionError("points", expected="initial points or a checkpoint", got=None)
-        extent = scene_extent(views.cameras, points)
+        extent = scene_extent([frame.camera for frame in capture.train_frames], points)
         points = thinned(points, _most_points(recipe), RandomStreams(seed)["initial_points"])
     else:
         require_same_run(resume_from, config=record, data_hash=data_hash)
@@ -84,6 +89,8 @@ def build_trainer(
             exposure=recipe.exposure,
             pose_refinement=recipe.pose_refinement,
             random_background=recipe.random_background,
+            late_views=len(more_views),
+            late_from=more_from,
         ),
         scene_extent=extent,
         objectives=[*terms, *objectives],

@@ -48,6 +48,8 @@ class TrainerSettings:
     pose_refinement: learn a correction per camera, or None.
     random_background: a new background colour each step behind transparent photographs, so that no colour is confused with
         nothing.
+    late_views: so many views, the last ones, are left out before the step ``late_from``.
+    late_from: see ``late_views``; from the next epoch after it they take part.
     check_every: steps between two checks of everything for NaN, after each of which the state is kept to fall back on.
     backend: splat kernel.
     """
@@ -59,6 +61,8 @@ class TrainerSettings:
     exposure: ExposureSettings | None = None
     pose_refinement: PoseRefinementSettings | None = None
     random_background: bool = False
+    late_views: int = 0
+    late_from: int = 0
     check_every: int = 100
     backend: Backend = "auto"
 
@@ -147,7 +151,7 @@ class SplatTrainer:
         if settings.pose_refinement is not None:
             self.pose_refinement = PoseRefinement(views.cameras, settings.pose_refinement, scene_extent, device)
         self._background = torch.tensor(background or (0.0, 0.0, 0.0), device=device)
-        self._order = ViewOrder(len(views), self.random["views"])
+        self._order = ViewOrder(self.random["views"])
         self._skip_once: set[int] = set()
         self._failures: list[str] = []
         self._last_view = 0
@@ -321,10 +325,12 @@ class SplatTrainer:
         return loss, terms
 
     def _next_view(self) -> int:
-        view = self._order.next()
+        settings = self.settings
+        count = len(self.views) - (settings.late_views if self.steps_done < settings.late_from else 0)
+        view = self._order.next(count)
         while view in self._skip_once and len(self.views) > 1:
             self._skip_once.discard(view)
-            view = self._order.next()
+            view = self._order.next(count)
         return view
 
     def _backward(self, context: StepContext, view: ViewData, terms: dict[str, float]) -> float:

@@ -146,20 +146,18 @@ class ViewOrder:
     """Every view once per epoch, in a new random order each time.
 
     Args:
-        count: number of views.
         generator: where the orders come from.
     """
 
-    def __init__(self, count: int, generator: torch.Generator) -> None:
-        self._count = count
+    def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
-        self._order: Int[Tensor, count] = torch.empty(0, dtype=torch.int64)
+        self._order: Int[Tensor, views] = torch.empty(0, dtype=torch.int64)
         self._position = 0
 
-    def next(self) -> int:
-        """Index of the next view."""
+    def next(self, count: int) -> int:
+        """Index of the next view; a new epoch has the first ``count`` of them."""
         if self._position >= len(self._order):
-            self._order = torch.randperm(self._count, generator=self._generator)
+            self._order = torch.randperm(count, generator=self._generator)
             self._position = 0
         self._position += 1
         return int(self._order[self._position - 1])
