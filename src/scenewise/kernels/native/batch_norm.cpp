@@ -30,9 +30,9 @@ SW_INLINE V16 load_some(const float* from, int64_t count) {
 #if defined(__AVX512F__)
   return reinterpret_cast<V16>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << count) - 1), from));
 #else
-  V16 v = splat(0.0f);
-  std::memcpy(&v, from, count * sizeof(float));
-  return v;
+  alignas(64) float lanes[16] = {};
+  std::memcpy(lanes, from, count * sizeof(float));
+  return load(lanes);
 #endif
 }
 SW_INLINE void store_some(float* to, V16 v, int64_t count) {
@@ -40,7 +40,9 @@ SW_INLINE void store_some(float* to, V16 v, int64_t count) {
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1 << count) - 1), reinterpret_cast<__m512>(v));
 #else
-  std::memcpy(to, &v, count * sizeof(float));
+  alignas(64) float lanes[16];
+  store(lanes, v);
+  std::memcpy(to, lanes, count * sizeof(float));
 #endif
 }
 
@@ -68,8 +70,8 @@ SW_INLINE void add_up(const Rows& rows, int64_t piece, float* sums, const Term& 
 }
 
 // Comparisons are written so that NaN passes.
-SW_INLINE V16 relu(V16 v) { return v <= splat(0.0f) ? splat(0.0f) : v; }
-SW_INLINE V16 relu_gradient(V16 gradient, V16 out) { return out <= splat(0.0f) ? splat(0.0f) : gradient; }
+SW_INLINE V16 relu(V16 v) { return select(v <= splat(0.0f), splat(0.0f), v); }
+SW_INLINE V16 relu_gradient(V16 gradient, V16 out) { return select(out <= splat(0.0f), splat(0.0f), gradient); }
 
 // Mean and mean squared deviation of every channel.
 void statistics(const Rows& rows, const float* x, std::vector<double>& mean, std::vector<double>& variance) {

@@ -39,7 +39,8 @@ constexpr int kMaxExtra = 16;      // extra channels of one pass
 constexpr int kGaussianGrain = 1024;  // Gaussians per chunk of projection work
 constexpr int kBinGrain = 2048;    // depth-sorted Gaussians per chunk of binning work
 constexpr uint32_t kAhead = 24;    // cache lines asked for before they are needed
-constexpr int kBatch = 8;          // Gaussians whose moments are reduced together
+constexpr int kBatch = 8;          // Gaussians that a block takes in one go
+constexpr int kTogether = 8 / kParts;  // Gaussians whose moments are summed together: as many as registers hold
 
 // Fields of a projected Gaussian.  α = 2^(A·dx² + B·dx·dy + C·dy² + L) with d = pixel − mean.
 enum Field { kX, kY, kA, kB, kC, kL, kRed, kGreen, kBlue, kDepth, kOpacity, kExtentX, kExtentY };
@@ -105,11 +106,11 @@ float* aligned(std::vector<float>& storage, size_t count) {
 }
 
 SW_INLINE V16 log2_fast(V16 v) {  // v > 0, normal; relative error near 1e-7
-  I16 bits = reinterpret_cast<I16>(v);
+  I16 bits = as_int(v);
   I16 exponent = (bits >> 23) - splat_int(127);
-  V16 m = reinterpret_cast<V16>((bits & splat_int(0x007fffff)) | splat_int(0x3f800000));
+  V16 m = as_float((bits & splat_int(0x007fffff)) | splat_int(0x3f800000));
   I16 high = m > splat(1.41421356f);
-  m = high ? m * splat(0.5f) : m;
+  m = select(high, m * splat(0.5f), m);
   exponent = exponent - high;  // a true comparison is −1
   V16 t = (m - splat(1.0f)) / (m + splat(1.0f)), t2 = t * t;
   V16 p = splat(0.22222222f);
@@ -117,7 +118,7 @@ SW_INLINE V16 log2_fast(V16 v) {  // v > 0, normal; relative error near 1e-7
   p = p * t2 + splat(0.4f);
   p = p * t2 + splat(0.66666667f);
   p = p * t2 + splat(2.0f);
-  return __builtin_convertvector(exponent, V16) + t * p * splat(kLog2E);
+  return to_float(exponent) + t * p * splat(kLog2E);
 }
 SW_INLINE V16 clamp(V16 x, V16 low, V16 high) { return vmin(vmax(x, low), high); }
 SW_INLINE V16 expv(V16 x) { return exp2_fast(clamp(x * splat(kLog2E), splat(-125.0f), splat(125.0f))); }
@@ -131,9 +132,9 @@ SW_INLINE V16 exp2_raster(V16 x) {
   p = p * f + splat(2.402481071025e-01f);
   p = p * f + splat(6.931219383914e-01f);
   p = p * f + splat(9.999992499791e-01f);
-  return reinterpret_cast<V16>(reinterpret_cast<I16>(p) + (reinterpret_cast<I16>(shifted) << 23));
+  return as_float(as_int(p) + (as_int(shifted) << 23));
 }
-SW_INLINE V16 finite_mask_of(V16 v, V16 bound) { return vabs(v) <= bound ? splat(1.0f) : splat(0.0f); }
+SW_INLINE V16 finite_mask_of(V16 v, V16 bound) { return select(vabs(v) <= bound, splat(1.0f), splat(0.0f)); }
 
 // ---------------------------------------------------------------------------------------------------------------- projection
 
@@ -161,7 +162,7 @@ struct Projection {
     x = splat(l.R[0]) * m[0] + splat(l.R[1]) * m[1] + splat(l.R[2]) * m[2] + splat(l.t[0]);
     y = splat(l.R[3]) * m[0] + splat(l.R[4]) * m[1] + splat(l.R[5]) * m[2] + splat(l.t[1]);
     z = splat(l.R[6]) * m[0] + splat(l.R[7]) * m[1] + splat(l.R[8]) * m[2] + splat(l.t[2]);
-    iz = splat(1.0f) / (z > splat(kNear) ? z : splat(1.0f));
+    iz = splat(1.0f) / select(z > splat(kNear), z, splat(1.0f));
     slope_x = x * iz, slope_y = y * iz;
     clamped_x = clamp(slope_x, splat(l.low_x), splat(l.high_x));
     clamped_y = clamp(slope_y, splat(l.low_y), splat(l.high_y));
@@ -299,7 +300,7 @@ void project(const SplatScene& s, Context& c, const SplatPicture& out) {
       for (int k = 0; k < 3; ++k) usable *= finite_mask_of(in.mean[k], splat(kMeanMax));
       for (int k = 0; k < 4; ++k) usable *= finite_mask_of(in.quat[k], splat(1e18f));
       V16 norm2 = in.quat[0] * in.quat[0] + in.quat[1] * in.quat[1] + in.quat[2] * in.quat[2] + in.quat[3] * in.quat[3];
-      usable = norm2 > splat(1e-30f) ? usable : zero;
+      usable = select(norm2 > splat(1e-30f), usable, zero);
       if (s.stored) {
         for (int k = 0; k < 3; ++k) {
           usable *= finite_mask_of(in.scale[k], splat(kScaleMaxLog));
@@ -562,12 +563,12 @@ TileScratch& scratch() {
 
 // Pixel centres of a block relative to its tile.
 SW_INLINE V16 block_x(int block) {
-  const V16 x = {.5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f};
-  return x + splat(4.0f * (block & 3));
+  alignas(64) static constexpr float x[16] = {.5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f};
+  return load(x) + splat(4.0f * (block & 3));
 }
 SW_INLINE V16 block_y(int block) {
-  const V16 y = {.5f, .5f, .5f, .5f, 1.5f, 1.5f, 1.5f, 1.5f, 2.5f, 2.5f, 2.5f, 2.5f, 3.5f, 3.5f, 3.5f, 3.5f};
-  return y + splat(4.0f * (block >> 2));
+  alignas(64) static constexpr float y[16] = {.5f, .5f, .5f, .5f, 1.5f, 1.5f, 1.5f, 1.5f, 2.5f, 2.5f, 2.5f, 2.5f, 3.5f, 3.5f, 3.5f, 3.5f};
+  return load(y) + splat(4.0f * (block >> 2));
 }
 
 struct TilePlace {
@@ -580,7 +581,7 @@ struct TilePlace {
   bool covers(int block) const { return (block & 3) * 4 < columns && (block >> 2) * 4 < rows; }
   // 1 for pixels inside the picture: lanes outside start dead and cost nothing more.
   SW_INLINE V16 inside(V16 x, V16 y) const {
-    return (x < splat(static_cast<float>(columns))) & (y < splat(static_cast<float>(rows))) ? splat(1.0f) : splat(0.0f);
+    return select((x < splat(static_cast<float>(columns))) & (y < splat(static_cast<float>(rows))), splat(1.0f), splat(0.0f));
   }
 };
 
@@ -614,12 +615,12 @@ void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int6
       const V16 power =
           (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
       V16 alpha = vmin(exp2_raster(power), splat(kAlphaMax));
-      alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
+      alpha = select(power >= splat(kLog2AlphaMin), alpha, zero);
       // T only ever falls, so "still above the stop" needs no memory: one product per Gaussian is the whole dependency.
       const V16 after = T * (splat(1.0f) - alpha);
       const I16 alive = after > splat(kTransmittanceMin);
-      const V16 weight = alive ? alpha * T : zero;
-      T_final = alive ? after : T_final;
+      const V16 weight = select(alive, alpha * T, zero);
+      T_final = select(alive, after, T_final);
       T = after;
       red += weight * splat(line[kRed]);
       green += weight * splat(line[kGreen]);
@@ -635,8 +636,8 @@ void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int6
         for (int l = 0; l < 16; ++l) sum += weight[l], touched += weight[l] > 0;
         row[0] += sum, row[1] += touched;
         const I16 better = weight > best;
-        best = better ? weight : best;
-        winner = better ? splat_int(static_cast<int32_t>(list[i])) : winner;
+        best = select(better, weight, best);
+        winner = select(better, splat_int(static_cast<int32_t>(list[i])), winner);
       }
     }
     c.reached[tile * kBlocks + block] = i;
@@ -682,21 +683,6 @@ void reduce_contributions(const SplatScene& s, const Context& c, const SplatPict
 
 // -------------------------------------------------------------------------------------------------------------------- backward
 
-typedef double D8 __attribute__((vector_size(64)));
-SW_INLINE V16 splat_pair(const float* two) {  // (a, b) → a b a b …; only bits are moved
-  double d;
-  std::memcpy(&d, two, 8);
-  const D8 v = {d, d, d, d, d, d, d, d};
-  return reinterpret_cast<V16>(v);
-}
-SW_INLINE void store_interleaved(float* out, V16 a, V16 b) {
-#if defined(__AVX512F__)
-  store(out, __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
-  store(out + 16, __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
-#else
-  for (int l = 0; l < 16; ++l) out[2 * l] = a[l], out[2 * l + 1] = b[l];
-#endif
-}
 
 // Columns of the moment product.  Even lanes are multiplied by v = α·∂L/∂α, odd lanes by the weight w.
 enum Moment { kOne = 0, kRedM = 1, kMx = 2, kGreenM = 3, kMy = 4, kBlueM = 5, kMxx = 6, kDepthM = 7, kMxy = 8, kMyy = 10, kAbsU = 12, kAbsV = 14 };
@@ -718,10 +704,10 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
     V16 T = place.inside(px, py);
     alignas(64) float upstream[4][16] = {}, suffix[16] = {}, columns[16][16] = {};
     alignas(64) float extra_columns[16][16];
-    V16 extra_upstream[kMaxExtra];
+    alignas(64) float extra_upstream[kMaxExtra][16];
     if (Extra) {
       std::memset(extra_columns, 0, sizeof extra_columns);
-      for (int k = 0; k < s.channels; ++k) extra_upstream[k] = zero;
+      std::memset(extra_upstream, 0, s.channels * sizeof extra_upstream[0]);
     }
     const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
     for (int l = 0; l < 16; ++l) {
@@ -764,21 +750,21 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
             (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
         const V16 raw = exp2_raster(power);
         V16 alpha = vmin(raw, splat(kAlphaMax));
-        alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
+        alpha = select(power >= splat(kLog2AlphaMin), alpha, zero);
         const V16 passed = one - alpha, after = T * passed;
         const I16 alive = after > splat(kTransmittanceMin);
-        const V16 weight = alive ? alpha * T : zero;
+        const V16 weight = select(alive, alpha * T, zero);
         T = after;
         V16 slope = splat(line[kRed]) * up_red + splat(line[kGreen]) * up_green + splat(line[kBlue]) * up_blue +
                     splat(line[kDepth]) * up_depth;  // ∂L/∂w
         if (Extra) {
           const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[base + k]].slot]) * s.channels;
-          for (int e = 0; e < s.channels; ++e) slope += splat(values[e]) * extra_upstream[e];
+          for (int e = 0; e < s.channels; ++e) slope += splat(values[e]) * load(extra_upstream[e]);
         }
         const V16 own = weight * slope;
         S -= own;
         V16 v = own - S * (alpha * reciprocal(passed));  // α·∂L/∂α
-        v = alive & (raw <= splat(kAlphaMax)) ? v : zero;
+        v = select(alive & (raw <= splat(kAlphaMax)), v, zero);
         store_interleaved(products[k], v, weight);
         if (Absolute) {
           const V16 du = vabs(v * (splat(2 * line[kA]) * dx + splat(line[kB]) * dy));
@@ -790,24 +776,32 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
         std::memset(products[k], 0, sizeof products[k]);
         if (Absolute) std::memset(absolutes[k], 0, sizeof absolutes[k]);
       }
-      V16 sums[kBatch];
-      for (int k = 0; k < kBatch; ++k) sums[k] = zero;
-      for (int l = 0; l < 16; ++l) {
-        const V16 row = load(columns[l]);
-        for (int k = 0; k < kBatch; ++k) sums[k] += splat_pair(products[k] + 2 * l) * row;
-      }
-      for (int k = 0; k < batch; ++k) {
-        float* target = t.gradients + static_cast<size_t>(list[base + k]) * stride;
-        if (Absolute) {
-          float u = 0, v = 0;
-          for (int l = 0; l < 16; ++l) u += absolutes[k][2 * l], v += absolutes[k][2 * l + 1];
-          sums[k][static_cast<int>(kAbsU)] = u, sums[k][static_cast<int>(kAbsV)] = v;
+      for (int first = 0; first < batch; first += kTogether) {
+        Native sums[kTogether][kParts];
+        for (int k = 0; k < kTogether; ++k)
+          for (int p = 0; p < kParts; ++p) sums[k][p] = splat_native(0.0f);
+        for (int l = 0; l < 16; ++l) {
+          Native row[kParts];
+          for (int p = 0; p < kParts; ++p) row[p] = load_native(columns[l] + p * kNativeLanes);
+          for (int k = 0; k < kTogether; ++k) {
+            const Native two = splat_pair(products[first + k] + 2 * l);
+            for (int p = 0; p < kParts; ++p) sums[k][p] += two * row[p];
+          }
         }
-        store(target, load(target) + sums[k]);
-        if (Extra) {
-          V16 sum = zero;
-          for (int l = 0; l < 16; ++l) sum += splat(products[k][2 * l + 1]) * load(extra_columns[l]);
-          store(target + kLine, load(target + kLine) + sum);
+        for (int k = 0; k < std::min(kTogether, batch - first); ++k) {
+          float* target = t.gradients + static_cast<size_t>(list[base + first + k]) * stride;
+          if (Absolute) {
+            float u = 0, v = 0;
+            for (int l = 0; l < 16; ++l) u += absolutes[first + k][2 * l], v += absolutes[first + k][2 * l + 1];
+            sums[k][kAbsU / kNativeLanes][kAbsU % kNativeLanes] = u, sums[k][kAbsV / kNativeLanes][kAbsV % kNativeLanes] = v;
+          }
+          for (int p = 0; p < kParts; ++p)
+            store(target + p * kNativeLanes, load_native(target + p * kNativeLanes) + sums[k][p]);
+          if (Extra) {
+            V16 sum = zero;
+            for (int l = 0; l < 16; ++l) sum += splat(products[first + k][2 * l + 1]) * load(extra_columns[l]);
+            store(target + kLine, load(target + kLine) + sum);
+          }
         }
       }
     }
@@ -917,8 +911,8 @@ void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, 
       V16 dx = du * fx * p.iz, dy = dv * fy * p.iz;
       V16 dz = load(moments[kDepthM]) - (du * fx * p.slope_x + dv * fy * p.slope_y) * p.iz;
       dz += ((dJ02 * fx * p.clamped_x + dJ12 * fy * p.clamped_y) - (dJ00 * fx + dJ11 * fy)) * p.iz * p.iz;
-      const V16 d_slope_x = p.clamped_x == p.slope_x ? -dJ02 * fx * p.iz : zero;
-      const V16 d_slope_y = p.clamped_y == p.slope_y ? -dJ12 * fy * p.iz : zero;
+      const V16 d_slope_x = select(p.clamped_x == p.slope_x, -dJ02 * fx * p.iz, zero);
+      const V16 d_slope_y = select(p.clamped_y == p.slope_y, -dJ12 * fy * p.iz, zero);
       dx += d_slope_x * p.iz, dy += d_slope_y * p.iz;
       dz -= (d_slope_x * p.slope_x + d_slope_y * p.slope_y) * p.iz;
       V16 d_mean[3];
@@ -1054,10 +1048,10 @@ void gather_field_tile(const SplatScene& s, Context& c, const FieldPart& part, i
       const V16 power =
           (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
       V16 alpha = vmin(exp2_raster(power), splat(kAlphaMax));
-      alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
+      alpha = select(power >= splat(kLog2AlphaMin), alpha, zero);
       const V16 after = T * (splat(1.0f) - alpha);
       alignas(64) float weight[16];
-      store(weight, after > splat(kTransmittanceMin) ? alpha * T : zero);
+      store(weight, select(after > splat(kTransmittanceMin), alpha * T, zero));
       T = after;
       float* target = t.gradients + static_cast<size_t>(list[i]) * kStride;
       V16 sums[Groups];

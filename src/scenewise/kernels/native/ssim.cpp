@@ -95,7 +95,7 @@ SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, 
       for (; i + 16 <= length; i += 16) {
         const V16 d = load(x + i) - load(t + i), zero = splat(0.0f);
         sum += vabs(d);
-        store(g + i, d > zero ? splat(l1_scale) : (d < zero ? splat(-l1_scale) : zero));
+        store(g + i, select(d > zero, splat(l1_scale), select(d < zero, splat(-l1_scale), zero)));
       }
       for (; i < length; ++i) {
         const float d = x[i] - t[i];
