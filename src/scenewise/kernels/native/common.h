@@ -164,7 +164,9 @@ SW_INLINE bool any_true(NativeInt mask) {
 #endif
 #endif
 SW_INLINE Native reciprocal(Native a) { return splat_native(1.0f) / a; }
+SW_INLINE bool any_above(Native a, float bound) { return any_true(a > splat_native(bound)); }
 #endif
+SW_INLINE Native vabs(Native a) { return as_float(as_int(a) & splat_native_int(0x7fffffff)); }
 
 // ------------------------------------------------------------------------------------------------------------- sixteen lanes
 
@@ -243,6 +245,7 @@ SW_FUNCTION(to_float)
 SW_FUNCTION(vsqrt)
 SW_FUNCTION(vfloor)
 SW_FUNCTION(reciprocal)
+SW_FUNCTION(vabs)
 #undef SW_FUNCTION
 template <class Part>
 SW_INLINE Twice<Part, float> vmin(Twice<Part, float> a, Twice<Part, float> b) {
@@ -256,18 +259,9 @@ template <class Mask, class Part, class Scalar>
 SW_INLINE Twice<Part, Scalar> select(Twice<Mask, int32_t> mask, Twice<Part, Scalar> yes, Twice<Part, Scalar> no) {
   return {select(mask.low, yes.low, no.low), select(mask.high, yes.high, no.high)};
 }
-template <class Mask>
-SW_INLINE bool any_true(Twice<Mask, int32_t> mask) {
-  return any_true(mask.low | mask.high);
-}
 template <class Part, class Scalar>
 SW_INLINE void store(Scalar* p, Twice<Part, Scalar> v) {
   store(p, v.low), store(p + sizeof(Part) / sizeof(Scalar), v.high);
-}
-
-template <class Part>
-SW_INLINE void store_interleaved(float* out, Twice<Part, float> a, Twice<Part, float> b) {
-  store_interleaved(out, a.low, b.low), store_interleaved(out + 2 * sizeof(Part) / sizeof(float), a.high, b.high);
 }
 
 // part(i) is the i-th register.
@@ -296,11 +290,7 @@ SW_INLINE auto load(const int32_t* p) {
 typedef decltype(splat(0.0f)) V16;
 typedef decltype(splat_int(0)) I16;
 typedef decltype(as_unsigned(splat_int(0))) U16;
-
-SW_INLINE bool any_above(V16 a, float bound) { return any_true(a > splat(bound)); }
 #endif
-
-SW_INLINE V16 vabs(V16 a) { return as_float(as_int(a) & splat_int(0x7fffffff)); }
 
 // 2^x for x in [-126, 127]; relative error below 3e-7 (degree-5 minimax on [-1/2, 1/2]).
 SW_INLINE V16 exp2_fast(V16 x) {

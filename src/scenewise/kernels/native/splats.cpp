@@ -124,14 +124,14 @@ SW_INLINE V16 clamp(V16 x, V16 low, V16 high) { return vmin(vmax(x, low), high);
 SW_INLINE V16 expv(V16 x) { return exp2_fast(clamp(x * splat(kLog2E), splat(-125.0f), splat(125.0f))); }
 
 // 2^x for x in [−9, 0]; relative error 3e-6.  Other arguments give garbage that the caller masks.
-SW_INLINE V16 exp2_raster(V16 x) {
-  V16 shifted = x + splat(12582912.0f);
-  V16 f = x - (shifted - splat(12582912.0f));
-  V16 p = splat(9.567738439527e-03f);
-  p = p * f + splat(5.591749823722e-02f);
-  p = p * f + splat(2.402481071025e-01f);
-  p = p * f + splat(6.931219383914e-01f);
-  p = p * f + splat(9.999992499791e-01f);
+SW_INLINE Native exp2_raster(Native x) {
+  Native shifted = x + splat_native(12582912.0f);
+  Native f = x - (shifted - splat_native(12582912.0f));
+  Native p = splat_native(9.567738439527e-03f);
+  p = p * f + splat_native(5.591749823722e-02f);
+  p = p * f + splat_native(2.402481071025e-01f);
+  p = p * f + splat_native(6.931219383914e-01f);
+  p = p * f + splat_native(9.999992499791e-01f);
   return as_float(as_int(p) + (as_int(shifted) << 23));
 }
 SW_INLINE V16 finite_mask_of(V16 v, V16 bound) { return select(vabs(v) <= bound, splat(1.0f), splat(0.0f)); }
@@ -561,14 +561,26 @@ TileScratch& scratch() {
   return s;
 }
 
-// Pixel centres of a block relative to its tile.
-SW_INLINE V16 block_x(int block) {
-  alignas(64) static constexpr float x[16] = {.5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f};
-  return load(x) + splat(4.0f * (block & 3));
+// The rasteriser's inner loops take one register of a block's pixels at a time (all of them on AVX-512): a whole block's state does
+// not fit sixteen smaller registers.
+alignas(64) constexpr float kPixelX[16] = {.5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f};
+alignas(64) constexpr float kPixelY[16] = {.5f, .5f, .5f, .5f, 1.5f, 1.5f, 1.5f, 1.5f, 2.5f, 2.5f, 2.5f, 2.5f, 3.5f, 3.5f, 3.5f, 3.5f};
+
+// Pixel centres of a part of a block, relative to its tile.
+SW_INLINE Native block_x(int block, int part) {
+  return load_native(kPixelX + part * kNativeLanes) + splat_native(4.0f * (block & 3));
 }
-SW_INLINE V16 block_y(int block) {
-  alignas(64) static constexpr float y[16] = {.5f, .5f, .5f, .5f, 1.5f, 1.5f, 1.5f, 1.5f, 2.5f, 2.5f, 2.5f, 2.5f, 3.5f, 3.5f, 3.5f, 3.5f};
-  return load(y) + splat(4.0f * (block >> 2));
+SW_INLINE Native block_y(int block, int part) {
+  return load_native(kPixelY + part * kNativeLanes) + splat_native(4.0f * (block >> 2));
+}
+// log₂ α before the cap.
+SW_INLINE Native exponent(const float* line, Native dx, Native dy) {
+  return (splat_native(line[kA]) * dx + splat_native(line[kB]) * dy) * dx + (splat_native(line[kC]) * dy * dy + splat_native(line[kL]));
+}
+SW_INLINE bool any_part_above(const Native* parts, float bound) {
+  bool any = false;
+  for (int p = 0; p < kParts; ++p) any |= any_above(parts[p], bound);
+  return any;
 }
 
 struct TilePlace {
@@ -580,8 +592,9 @@ struct TilePlace {
         rows(std::min(kTile, s.height - top)) {}
   bool covers(int block) const { return (block & 3) * 4 < columns && (block >> 2) * 4 < rows; }
   // 1 for pixels inside the picture: lanes outside start dead and cost nothing more.
-  SW_INLINE V16 inside(V16 x, V16 y) const {
-    return select((x < splat(static_cast<float>(columns))) & (y < splat(static_cast<float>(rows))), splat(1.0f), splat(0.0f));
+  SW_INLINE Native inside(Native x, Native y) const {
+    const NativeInt mask = (x < splat_native(static_cast<float>(columns))) & (y < splat_native(static_cast<float>(rows)));
+    return select(mask, splat_native(1.0f), splat_native(0.0f));
   }
 };
 
@@ -599,64 +612,75 @@ void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int6
   for (int block = 0; block < kBlocks; ++block) {
     c.reached[tile * kBlocks + block] = 0;
     if (!place.covers(block)) continue;
-    const V16 px = block_x(block), py = block_y(block), zero = splat(0.0f);
-    V16 T = place.inside(px, py), T_final = splat(1.0f);
-    V16 red = zero, green = zero, blue = zero, depth = zero, best = zero;
-    I16 winner = splat_int(-1);
-    V16 extra[kMaxExtra];
-    if (Extra)
-      for (int k = 0; k < s.channels; ++k) extra[k] = zero;
+    const Native zero = splat_native(0.0f);
+    // Results by pixel.
+    Native T[kParts], T_final[kParts], red[kParts], green[kParts], blue[kParts], depth[kParts], best[kParts], extra[kParts][kMaxExtra];
+    NativeInt winner[kParts];
+    for (int p = 0; p < kParts; ++p) {
+      T[p] = place.inside(block_x(block, p), block_y(block, p)), T_final[p] = splat_native(1.0f);
+      red[p] = green[p] = blue[p] = depth[p] = best[p] = zero;
+      winner[p] = splat_native_int(-1);
+      if (Extra)
+        for (int k = 0; k < s.channels; ++k) extra[p][k] = zero;
+    }
     const uint32_t* list = t.list[block];
     const uint32_t n = t.counts[block];
     uint32_t i = 0;
-    while (i < n && any_above(T, kTransmittanceMin)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
-      const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
-      const V16 dx = px - splat(line[kX]), dy = py - splat(line[kY]);
-      const V16 power =
-          (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
-      V16 alpha = vmin(exp2_raster(power), splat(kAlphaMax));
-      alpha = select(power >= splat(kLog2AlphaMin), alpha, zero);
-      // T only ever falls, so "still above the stop" needs no memory: one product per Gaussian is the whole dependency.
-      const V16 after = T * (splat(1.0f) - alpha);
-      const I16 alive = after > splat(kTransmittanceMin);
-      const V16 weight = select(alive, alpha * T, zero);
-      T_final = select(alive, after, T_final);
-      T = after;
-      red += weight * splat(line[kRed]);
-      green += weight * splat(line[kGreen]);
-      blue += weight * splat(line[kBlue]);
-      depth += weight * splat(line[kDepth]);
-      if (Extra) {
-        const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[i]].slot]) * s.channels;
-        for (int k = 0; k < s.channels; ++k) extra[k] += weight * splat(values[k]);
-      }
-      if (Contributions) {
-        float* row = contribution + static_cast<size_t>(list[i]) * 4;
-        float sum = 0, touched = 0;
-        for (int l = 0; l < 16; ++l) sum += weight[l], touched += weight[l] > 0;
-        row[0] += sum, row[1] += touched;
-        const I16 better = weight > best;
-        best = select(better, weight, best);
-        winner = select(better, splat_int(static_cast<int32_t>(list[i])), winner);
+    while (i < n && any_part_above(T, kTransmittanceMin)) {
+      const uint32_t start = i, stop = std::min(n, i + kBatch);
+      for (int p = 0; p < kParts; ++p) {
+        const Native px = block_x(block, p), py = block_y(block, p);
+        for (i = start; i < stop; ++i) {
+          const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
+          const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
+          const Native power = exponent(line, dx, dy);
+          Native alpha = vmin(exp2_raster(power), splat_native(kAlphaMax));
+          alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
+          // T only ever falls, so "still above the stop" needs no memory: one product per Gaussian is the whole dependency.
+          const Native after = T[p] * (splat_native(1.0f) - alpha);
+          const NativeInt alive = after > splat_native(kTransmittanceMin);
+          const Native weight = select(alive, alpha * T[p], zero);
+          T_final[p] = select(alive, after, T_final[p]);
+          T[p] = after;
+          red[p] += weight * splat_native(line[kRed]);
+          green[p] += weight * splat_native(line[kGreen]);
+          blue[p] += weight * splat_native(line[kBlue]);
+          depth[p] += weight * splat_native(line[kDepth]);
+          if (Extra) {
+            const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[i]].slot]) * s.channels;
+            for (int k = 0; k < s.channels; ++k) extra[p][k] += weight * splat_native(values[k]);
+          }
+          if (Contributions) {
+            float* row = contribution + static_cast<size_t>(list[i]) * 4;
+            float sum = 0, touched = 0;
+            for (int l = 0; l < kNativeLanes; ++l) sum += weight[l], touched += weight[l] > 0;
+            row[0] += sum, row[1] += touched;
+            const NativeInt better = weight > best[p];
+            best[p] = select(better, weight, best[p]);
+            winner[p] = select(better, splat_native_int(static_cast<int32_t>(list[i])), winner[p]);
+          }
+        }
       }
     }
     c.reached[tile * kBlocks + block] = i;
-    if (Contributions)
-      for (int l = 0; l < 16; ++l)
-        if (winner[l] >= 0) contribution[static_cast<size_t>(winner[l]) * 4 + 2] += 1;
     const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
-    red += T_final * splat(s.background[0]);
-    green += T_final * splat(s.background[1]);
-    blue += T_final * splat(s.background[2]);
-    for (int l = 0; l < 16; ++l) {
-      const int x = x0 + (l & 3), y = y0 + (l >> 2);
-      if (x >= s.width || y >= s.height) continue;
-      const int64_t pixel = static_cast<int64_t>(y) * s.width + x;
-      out.color[pixel * 3] = red[l], out.color[pixel * 3 + 1] = green[l], out.color[pixel * 3 + 2] = blue[l];
-      out.depth[pixel] = depth[l];
-      out.alpha[pixel] = 1.0f - T_final[l];
-      if (Extra)
-        for (int k = 0; k < s.channels; ++k) out.extra[pixel * s.channels + k] = extra[k][l];
+    for (int p = 0; p < kParts; ++p) {
+      if (Contributions)
+        for (int l = 0; l < kNativeLanes; ++l)
+          if (winner[p][l] >= 0) contribution[static_cast<size_t>(winner[p][l]) * 4 + 2] += 1;
+      red[p] += T_final[p] * splat_native(s.background[0]);
+      green[p] += T_final[p] * splat_native(s.background[1]);
+      blue[p] += T_final[p] * splat_native(s.background[2]);
+      for (int l = 0; l < kNativeLanes; ++l) {
+        const int lane = p * kNativeLanes + l, x = x0 + (lane & 3), y = y0 + (lane >> 2);
+        if (x >= s.width || y >= s.height) continue;
+        const int64_t pixel = static_cast<int64_t>(y) * s.width + x;
+        out.color[pixel * 3] = red[p][l], out.color[pixel * 3 + 1] = green[p][l], out.color[pixel * 3 + 2] = blue[p][l];
+        out.depth[pixel] = depth[p][l];
+        out.alpha[pixel] = 1.0f - T_final[p][l];
+        if (Extra)
+          for (int k = 0; k < s.channels; ++k) out.extra[pixel * s.channels + k] = extra[p][k][l];
+      }
     }
   }
   if (Contributions)
@@ -700,8 +724,6 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
   for (int block = 0; block < kBlocks; ++block) {
     const uint32_t n = c.reached[tile * kBlocks + block];
     if (n == 0) continue;
-    const V16 px = block_x(block), py = block_y(block), zero = splat(0.0f), one = splat(1.0f);
-    V16 T = place.inside(px, py);
     alignas(64) float upstream[4][16] = {}, suffix[16] = {}, columns[16][16] = {};
     alignas(64) float extra_columns[16][16];
     alignas(64) float extra_upstream[kMaxExtra][16];
@@ -713,7 +735,7 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
     for (int l = 0; l < 16; ++l) {
       const int x = x0 + (l & 3), y = y0 + (l >> 2);
       // Moments are taken about the tile's centre and moved to the Gaussian's own at the end.
-      const float mx = px[l] - 8.0f, my = py[l] - 8.0f;
+      const float mx = kPixelX[l] + 4.0f * (block & 3) - 8.0f, my = kPixelY[l] + 4.0f * (block >> 2) - 8.0f;
       columns[l][kOne] = 1, columns[l][kMx] = mx, columns[l][kMy] = my;
       columns[l][kMxx] = mx * mx, columns[l][kMxy] = mx * my, columns[l][kMyy] = my * my;
       if (x >= s.width || y >= s.height) continue;
@@ -738,38 +760,46 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
       columns[l][kRedM] = upstream[0][l], columns[l][kGreenM] = upstream[1][l], columns[l][kBlueM] = upstream[2][l];
       columns[l][kDepthM] = upstream[3][l];
     }
-    const V16 up_red = load(upstream[0]), up_green = load(upstream[1]), up_blue = load(upstream[2]), up_depth = load(upstream[3]);
-    V16 S = load(suffix);  // Σ over what is not yet passed of w·∂L/∂w, the background included
+    // S: Σ over what is not yet passed of w·∂L/∂w, the background included.
+    Native T[kParts], S[kParts];
+    for (int p = 0; p < kParts; ++p) {
+      T[p] = place.inside(block_x(block, p), block_y(block, p));
+      S[p] = load_native(suffix + p * kNativeLanes);
+    }
     const uint32_t* list = t.list[block];
     for (uint32_t base = 0; base < n; base += kBatch) {
       const int batch = static_cast<int>(std::min<uint32_t>(kBatch, n - base));
-      for (int k = 0; k < batch; ++k) {
-        const float* line = t.lines + static_cast<size_t>(list[base + k]) * kLine;
-        const V16 dx = px - splat(line[kX]), dy = py - splat(line[kY]);
-        const V16 power =
-            (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
-        const V16 raw = exp2_raster(power);
-        V16 alpha = vmin(raw, splat(kAlphaMax));
-        alpha = select(power >= splat(kLog2AlphaMin), alpha, zero);
-        const V16 passed = one - alpha, after = T * passed;
-        const I16 alive = after > splat(kTransmittanceMin);
-        const V16 weight = select(alive, alpha * T, zero);
-        T = after;
-        V16 slope = splat(line[kRed]) * up_red + splat(line[kGreen]) * up_green + splat(line[kBlue]) * up_blue +
-                    splat(line[kDepth]) * up_depth;  // ∂L/∂w
-        if (Extra) {
-          const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[base + k]].slot]) * s.channels;
-          for (int e = 0; e < s.channels; ++e) slope += splat(values[e]) * load(extra_upstream[e]);
-        }
-        const V16 own = weight * slope;
-        S -= own;
-        V16 v = own - S * (alpha * reciprocal(passed));  // α·∂L/∂α
-        v = select(alive & (raw <= splat(kAlphaMax)), v, zero);
-        store_interleaved(products[k], v, weight);
-        if (Absolute) {
-          const V16 du = vabs(v * (splat(2 * line[kA]) * dx + splat(line[kB]) * dy));
-          const V16 dv = vabs(v * (splat(line[kB]) * dx + splat(2 * line[kC]) * dy));
-          store_interleaved(absolutes[k], du, dv);
+      for (int p = 0; p < kParts; ++p) {
+        const int lane = p * kNativeLanes;
+        const Native px = block_x(block, p), py = block_y(block, p), zero = splat_native(0.0f), one = splat_native(1.0f);
+        const Native up_red = load_native(upstream[0] + lane), up_green = load_native(upstream[1] + lane);
+        const Native up_blue = load_native(upstream[2] + lane), up_depth = load_native(upstream[3] + lane);
+        for (int k = 0; k < batch; ++k) {
+          const float* line = t.lines + static_cast<size_t>(list[base + k]) * kLine;
+          const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
+          const Native power = exponent(line, dx, dy), raw = exp2_raster(power);
+          Native alpha = vmin(raw, splat_native(kAlphaMax));
+          alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
+          const Native passed = one - alpha, after = T[p] * passed;
+          const NativeInt alive = after > splat_native(kTransmittanceMin);
+          const Native weight = select(alive, alpha * T[p], zero);
+          T[p] = after;
+          Native slope = splat_native(line[kRed]) * up_red + splat_native(line[kGreen]) * up_green +
+                         splat_native(line[kBlue]) * up_blue + splat_native(line[kDepth]) * up_depth;  // ∂L/∂w
+          if (Extra) {
+            const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[base + k]].slot]) * s.channels;
+            for (int e = 0; e < s.channels; ++e) slope += splat_native(values[e]) * load_native(extra_upstream[e] + lane);
+          }
+          const Native own = weight * slope;
+          S[p] -= own;
+          Native v = own - S[p] * (alpha * reciprocal(passed));  // α·∂L/∂α
+          v = select(alive & (raw <= splat_native(kAlphaMax)), v, zero);
+          store_interleaved(products[k] + 2 * lane, v, weight);
+          if (Absolute) {
+            const Native du = vabs(v * (splat_native(2 * line[kA]) * dx + splat_native(line[kB]) * dy));
+            const Native dv = vabs(v * (splat_native(line[kB]) * dx + splat_native(2 * line[kC]) * dy));
+            store_interleaved(absolutes[k] + 2 * lane, du, dv);
+          }
         }
       }
       for (int k = batch; k < kBatch; ++k) {
@@ -798,7 +828,7 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
           for (int p = 0; p < kParts; ++p)
             store(target + p * kNativeLanes, load_native(target + p * kNativeLanes) + sums[k][p]);
           if (Extra) {
-            V16 sum = zero;
+            V16 sum = splat(0.0f);
             for (int l = 0; l < 16; ++l) sum += splat(products[first + k][2 * l + 1]) * load(extra_columns[l]);
             store(target + kLine, load(target + kLine) + sum);
           }
@@ -1037,22 +1067,23 @@ void gather_field_tile(const SplatScene& s, Context& c, const FieldPart& part, i
       std::memcpy(columns[l], part.field + (static_cast<int64_t>(y) * s.width + x) * part.channels + part.first, stored * sizeof(float));
       for (int k = stored; k < part.count; ++k) columns[l][k] = 1.0f;
     }
-    const V16 px = block_x(block), py = block_y(block), zero = splat(0.0f);
-    V16 T = place.inside(px, py);
+    Native T[kParts];
+    for (int p = 0; p < kParts; ++p) T[p] = place.inside(block_x(block, p), block_y(block, p));
     const uint32_t* list = t.list[block];
     const uint32_t n = t.counts[block];
     uint32_t i = 0;
-    while (i < n && any_above(T, kTransmittanceMin)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
+    while (i < n && any_part_above(T, kTransmittanceMin)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
       const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
-      const V16 dx = px - splat(line[kX]), dy = py - splat(line[kY]);
-      const V16 power =
-          (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
-      V16 alpha = vmin(exp2_raster(power), splat(kAlphaMax));
-      alpha = select(power >= splat(kLog2AlphaMin), alpha, zero);
-      const V16 after = T * (splat(1.0f) - alpha);
       alignas(64) float weight[16];
-      store(weight, select(after > splat(kTransmittanceMin), alpha * T, zero));
-      T = after;
+      for (int p = 0; p < kParts; ++p) {
+        const Native dx = block_x(block, p) - splat_native(line[kX]), dy = block_y(block, p) - splat_native(line[kY]);
+        const Native power = exponent(line, dx, dy), zero = splat_native(0.0f);
+        Native alpha = vmin(exp2_raster(power), splat_native(kAlphaMax));
+        alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
+        const Native after = T[p] * (splat_native(1.0f) - alpha);
+        store(weight + p * kNativeLanes, select(after > splat_native(kTransmittanceMin), alpha * T[p], zero));
+        T[p] = after;
+      }
       float* target = t.gradients + static_cast<size_t>(list[i]) * kStride;
       V16 sums[Groups];
       for (int g = 0; g < Groups; ++g) sums[g] = load(target + g * kLine);
