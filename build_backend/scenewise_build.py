@@ -58,6 +58,13 @@ def _variants() -> dict[str, list[str]]:
     return {"base": []}
 
 
+def _flags_for(compiler: list[str], flags: list[str]) -> list[str]:
+    """The flags in the compiler's own words: zig writes x86_64_v3 where others write x86-64-v3."""
+    if "ziglang" not in compiler:
+        return flags
+    return [flag.replace("-", "_").replace("_march", "-march", 1) if flag.startswith("-march=") else flag for flag in flags]
+
+
 def library_name(variant: str) -> str:
     """File name of the shared object of one instruction-set variant."""
     suffix = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
@@ -75,7 +82,16 @@ def compile_native() -> list[Path]:
 
         def build(variant: str, flags: list[str], source: Path) -> Path:
             target = Path(scratch) / f"{variant}-{source.stem}.o"
-            command = [*compiler, *FLAGS, *flags, f'-DSW_VARIANT="{variant}"', "-c", str(source), "-o", str(target)]
+            command = [
+                *compiler,
+                *FLAGS,
+                *_flags_for(compiler, flags),
+                f'-DSW_VARIANT="{variant}"',
+                "-c",
+                str(source),
+                "-o",
+                str(target),
+            ]
             subprocess.run(command, check=True)
             return target
 

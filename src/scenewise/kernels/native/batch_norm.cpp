@@ -24,11 +24,20 @@ struct Rows {
   int64_t end(int64_t p) const { return std::min(n, (p + 1) * piece); }
 };
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+SW_INLINE __m256i lanes_below(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
 // Up to sixteen values; lanes beyond `count` are zero.
 SW_INLINE V16 load_some(const float* from, int64_t count) {
   if (count >= 16) return load(from);
 #if defined(__AVX512F__)
   return reinterpret_cast<V16>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << count) - 1), from));
+#elif defined(__AVX2__)
+  return twice(reinterpret_cast<Native>(_mm256_maskload_ps(from, lanes_below(count))),
+               reinterpret_cast<Native>(_mm256_maskload_ps(from + 8, lanes_below(count - 8))));
 #else
   alignas(64) float lanes[16] = {};
   std::memcpy(lanes, from, count * sizeof(float));
@@ -39,6 +48,9 @@ SW_INLINE void store_some(float* to, V16 v, int64_t count) {
   if (count >= 16) return store(to, v);
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1 << count) - 1), reinterpret_cast<__m512>(v));
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(to, lanes_below(count), reinterpret_cast<__m256>(v.low));
+  _mm256_maskstore_ps(to + 8, lanes_below(count - 8), reinterpret_cast<__m256>(v.high));
 #else
   alignas(64) float lanes[16];
   store(lanes, v);

@@ -45,6 +45,9 @@ constexpr int64_t kManyBlocks = 32;     // below this many blocks their columns 
 constexpr int64_t kMostPartials = 16;   // partial sums of a weight gradient
 constexpr int64_t kPairsOfPartial = 1024;  // pairs an offset must have for one more partial sum: fewer, and adding them up shows
 constexpr int64_t kLine = 16;           // values of a cache line, or pairs of bfloat16 values
+// Whether the weight gradient reads rows where they lie.  Narrow tiles visit them so often that gathering them first pays: rows a
+// power of two apart also share few places of the first-level cache.
+constexpr bool kRowsAsTheyLie = kLanes == kLine;
 
 int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -594,7 +597,8 @@ SW_EXPORT void sw_sparse_convolve(
 // 16) and are null for float32 operands.
 SW_EXPORT void sw_sparse_weight_gradient(
     const SparseRule* rule, const float* in, [[maybe_unused]] int64_t in_rows, int64_t in_channels, const float* grad,
-    int64_t out_rows, int64_t out_channels, [[maybe_unused]] uint16_t* in_scratch, [[maybe_unused]] uint16_t* grad_scratch, float* result) {
+    [[maybe_unused]] int64_t out_rows, int64_t out_channels, [[maybe_unused]] uint16_t* in_scratch,
+    [[maybe_unused]] uint16_t* grad_scratch, float* result) {
   const Panels panels(out_channels);
   const bool square = rule->kernel_volume == 27;
 #if defined(__AVX512BF16__)
@@ -619,7 +623,7 @@ SW_EXPORT void sw_sparse_weight_gradient(
 #endif
   const Matrix<const float> from{in, in_channels}, upstream{grad, out_channels};
   // Whole vectors would read beyond the end of rows that are no multiple of them.
-  const bool as_they_lie = panels.columns == out_channels;
+  const bool as_they_lie = kRowsAsTheyLie && panels.columns == out_channels;
   weight_gradient(
       *rule, in_channels, out_channels, result,
       [&](int64_t first, int64_t end) {

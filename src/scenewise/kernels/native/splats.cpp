@@ -563,8 +563,10 @@ TileScratch& scratch() {
 
 // The rasteriser's inner loops take one register of a block's pixels at a time (all of them on AVX-512): a whole block's state does
 // not fit sixteen smaller registers.
-alignas(64) constexpr float kPixelX[16] = {.5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f};
-alignas(64) constexpr float kPixelY[16] = {.5f, .5f, .5f, .5f, 1.5f, 1.5f, 1.5f, 1.5f, 2.5f, 2.5f, 2.5f, 2.5f, 3.5f, 3.5f, 3.5f, 3.5f};
+alignas(64) constexpr float kPixelX[16] = {
+    .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f};
+alignas(64) constexpr float kPixelY[16] = {
+    .5f, .5f, .5f, .5f, 1.5f, 1.5f, 1.5f, 1.5f, 2.5f, 2.5f, 2.5f, 2.5f, 3.5f, 3.5f, 3.5f, 3.5f};
 
 // Pixel centres of a part of a block, relative to its tile.
 SW_INLINE Native block_x(int block, int part) {
@@ -575,7 +577,8 @@ SW_INLINE Native block_y(int block, int part) {
 }
 // log₂ α before the cap.
 SW_INLINE Native exponent(const float* line, Native dx, Native dy) {
-  return (splat_native(line[kA]) * dx + splat_native(line[kB]) * dy) * dx + (splat_native(line[kC]) * dy * dy + splat_native(line[kL]));
+  return (splat_native(line[kA]) * dx + splat_native(line[kB]) * dy) * dx +
+         (splat_native(line[kC]) * dy * dy + splat_native(line[kL]));
 }
 SW_INLINE bool any_part_above(const Native* parts, float bound) {
   bool any = false;
@@ -614,7 +617,8 @@ void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int6
     if (!place.covers(block)) continue;
     const Native zero = splat_native(0.0f);
     // Results by pixel.
-    Native T[kParts], T_final[kParts], red[kParts], green[kParts], blue[kParts], depth[kParts], best[kParts], extra[kParts][kMaxExtra];
+    Native T[kParts], T_final[kParts], red[kParts], green[kParts], blue[kParts], depth[kParts];
+    Native best[kParts], extra[kParts][kMaxExtra];
     NativeInt winner[kParts];
     for (int p = 0; p < kParts; ++p) {
       T[p] = place.inside(block_x(block, p), block_y(block, p)), T_final[p] = splat_native(1.0f);
@@ -829,6 +833,7 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
             store(target + p * kNativeLanes, load_native(target + p * kNativeLanes) + sums[k][p]);
           if (Extra) {
             V16 sum = splat(0.0f);
+#pragma GCC unroll 16
             for (int l = 0; l < 16; ++l) sum += splat(products[first + k][2 * l + 1]) * load(extra_columns[l]);
             store(target + kLine, load(target + kLine) + sum);
           }
