@@ -1,9 +1,9 @@
 // What every native kernel shares: 16-lane vectors, and the one thread pool.
 //
-// The same source is compiled once per instruction set (see build_backend/scenewise_build.py).  Kernels use V16 and the functions
-// here, never intrinsics.  On AVX-512 a V16 is one register by the compiler's vector extensions; elsewhere it is a struct of
-// registers, because GCC takes a vector wider than the processor's through memory, at a tenth of the speed.  So what only the
-// extensions can say (`mask ? a : b`, casts between vectors, writing a lane) goes by functions: select, as_int, set_lane.
+// The same source is compiled once per instruction set (see build_backend/scenewise_build.py).  Kernels use the types and functions
+// here, never intrinsics.  A Native is one register by the compiler's vector extensions.  A V16 is the same on AVX-512; elsewhere
+// it is a struct of registers, because GCC takes a vector wider than the processor's through memory, at a tenth of the speed.  So
+// what a struct cannot say goes by functions: select(mask, a, b), as_int, as_float, to_int, to_float; lanes are written in memory.
 #pragma once
 
 #include <cmath>
@@ -55,6 +55,8 @@ SW_INLINE Native as_float(NativeInt v) { return reinterpret_cast<Native>(v); }
 SW_INLINE Native to_float(NativeInt v) { return __builtin_convertvector(v, Native); }
 SW_INLINE NativeInt to_int(Native v) { return __builtin_convertvector(v, NativeInt); }  // towards zero
 
+// Below, for each instruction set: vmin and vmax give b where either is NaN, as the processors' instructions and `a < b ? a : b` do;
+// splat_pair(a, b) is a b a b …, of which only bits are moved; store_interleaved writes a0 b0 a1 b1 ….
 #if defined(__AVX512F__)
 SW_INLINE Native splat_native(float x) { return Native{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 SW_INLINE NativeInt splat_native_int(int32_t x) { return NativeInt{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
@@ -81,8 +83,13 @@ SW_INLINE Native splat_pair(const float* two) {
   return reinterpret_cast<Native>(Pairs{d, d, d, d, d, d, d, d});
 }
 SW_INLINE void store_interleaved(float* out, Native a, Native b) {
+#if defined(__clang__)
   store(out, __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
   store(out + 16, __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
+#else  // GCC 11 does not know the above
+  store(out, __builtin_shuffle(a, b, NativeInt{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}));
+  store(out + 16, __builtin_shuffle(a, b, NativeInt{8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31}));
+#endif
 }
 SW_INLINE bool any_above(Native a, float bound) {
   return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), _mm512_set1_ps(bound), _CMP_GT_OQ) != 0;
@@ -91,7 +98,6 @@ SW_INLINE bool any_above(Native a, float bound) {
 #if defined(__AVX2__)
 SW_INLINE Native splat_native(float x) { return Native{x, x, x, x, x, x, x, x}; }
 SW_INLINE NativeInt splat_native_int(int32_t x) { return NativeInt{x, x, x, x, x, x, x, x}; }
-// The hardware's minimum and maximum give the second operand where either is NaN, as `a < b ? a : b` does.
 SW_INLINE Native vmin(Native a, Native b) {
   return reinterpret_cast<Native>(_mm256_min_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
 }
@@ -100,13 +106,11 @@ SW_INLINE Native vmax(Native a, Native b) {
 }
 SW_INLINE Native vsqrt(Native a) { return reinterpret_cast<Native>(_mm256_sqrt_ps(reinterpret_cast<__m256>(a))); }
 SW_INLINE Native vfloor(Native a) { return reinterpret_cast<Native>(_mm256_floor_ps(reinterpret_cast<__m256>(a))); }
-// (a, b) → a b a b …; only bits are moved.
 SW_INLINE Native splat_pair(const float* two) {
   double d;
   std::memcpy(&d, two, 8);
   return reinterpret_cast<Native>(_mm256_set1_pd(d));
 }
-// a0 b0 a1 b1 …
 SW_INLINE void store_interleaved(float* out, Native a, Native b) {
   const __m256 x = _mm256_unpacklo_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b));
   const __m256 y = _mm256_unpackhi_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b));
