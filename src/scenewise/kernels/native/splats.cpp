@@ -444,8 +444,8 @@ SW_INLINE void for_each_tile(const float* line, int tiles_x, int tiles_y, F&& em
     const V4 at_top = splat4(-b) * top, at_bottom = splat4(-b) * bottom;
     V4 right = at_top + s0 > at_bottom + s1 ? at_top + s0 : at_bottom + s1;
     V4 left = at_top - s0 < at_bottom - s1 ? at_top - s0 : at_bottom - s1;
-    right = (top <= splat4(y_at_right)) & (splat4(y_at_right) <= bottom) ? splat4(rx) : right * splat4(inverse_a);
-    left = (top <= splat4(-y_at_right)) & (splat4(-y_at_right) <= bottom) ? splat4(-rx) : left * splat4(inverse_a);
+    right = ((top <= splat4(y_at_right)) & (splat4(y_at_right) <= bottom)) ? splat4(rx) : right * splat4(inverse_a);
+    left = ((top <= splat4(-y_at_right)) & (splat4(-y_at_right) <= bottom)) ? splat4(-rx) : left * splat4(inverse_a);
     // A hair of slack (1/64 px) absorbs rounding: a block too many costs time, a block too few an error.
     V4 first = (splat4(mx - 3.5f - 0.015625f) + left) * splat4(0.25f), last = (splat4(mx - 0.5f + 0.015625f) + right) * splat4(0.25f);
     const V4 end = splat4(static_cast<float>(blocks_x));
