@@ -24,23 +24,37 @@ struct Rows {
   int64_t end(int64_t p) const { return std::min(n, (p + 1) * piece); }
 };
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+SW_INLINE __m256i lanes_below(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
 // Up to sixteen values; lanes beyond `count` are zero.
 SW_INLINE V16 load_some(const float* from, int64_t count) {
   if (count >= 16) return load(from);
 #if defined(__AVX512F__)
   return reinterpret_cast<V16>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << count) - 1), from));
+#elif defined(__AVX2__)
+  return twice(reinterpret_cast<Native>(_mm256_maskload_ps(from, lanes_below(count))),
+               reinterpret_cast<Native>(_mm256_maskload_ps(from + 8, lanes_below(count - 8))));
 #else
-  V16 v = splat(0.0f);
-  std::memcpy(&v, from, count * sizeof(float));
-  return v;
+  alignas(64) float lanes[16] = {};
+  std::memcpy(lanes, from, count * sizeof(float));
+  return load(lanes);
 #endif
 }
 SW_INLINE void store_some(float* to, V16 v, int64_t count) {
   if (count >= 16) return store(to, v);
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1 << count) - 1), reinterpret_cast<__m512>(v));
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(to, lanes_below(count), reinterpret_cast<__m256>(v.low));
+  _mm256_maskstore_ps(to + 8, lanes_below(count - 8), reinterpret_cast<__m256>(v.high));
 #else
-  std::memcpy(to, &v, count * sizeof(float));
+  alignas(64) float lanes[16];
+  store(lanes, v);
+  std::memcpy(to, lanes, count * sizeof(float));
 #endif
 }
 
@@ -68,8 +82,8 @@ SW_INLINE void add_up(const Rows& rows, int64_t piece, float* sums, const Term& 
 }
 
 // Comparisons are written so that NaN passes.
-SW_INLINE V16 relu(V16 v) { return v <= splat(0.0f) ? splat(0.0f) : v; }
-SW_INLINE V16 relu_gradient(V16 gradient, V16 out) { return out <= splat(0.0f) ? splat(0.0f) : gradient; }
+SW_INLINE V16 relu(V16 v) { return select(v <= splat(0.0f), splat(0.0f), v); }
+SW_INLINE V16 relu_gradient(V16 gradient, V16 out) { return select(out <= splat(0.0f), splat(0.0f), gradient); }
 
 // Mean and mean squared deviation of every channel.
 void statistics(const Rows& rows, const float* x, std::vector<double>& mean, std::vector<double>& variance) {

@@ -14,12 +14,12 @@ double now() {
 
 // Twelve independent chains: more than latency × units on every processor we know.
 __attribute__((noinline)) float chains(int64_t rounds, float seed) {
-  V16 x[12];
-  for (int k = 0; k < 12; ++k) x[k] = splat(seed + k);
-  const V16 a = splat(0.999f), b = splat(0.001f);
+  Native x[12];
+  for (int k = 0; k < 12; ++k) x[k] = splat_native(seed + k);
+  const Native a = splat_native(0.999f), b = splat_native(0.001f);
   for (int64_t i = 0; i < rounds; ++i)
     for (int k = 0; k < 12; ++k) x[k] = x[k] * a + b;
-  V16 sum = x[0];
+  Native sum = x[0];
   for (int k = 1; k < 12; ++k) sum += x[k];
   return sum[0];
 }
@@ -34,7 +34,7 @@ SW_EXPORT double sw_fma_peak(int64_t rounds, int repeats) {
   for (int r = 0; r < repeats; ++r) {
     const double start = sw::now();
     sink = sink + sw::chains(rounds, 1.0f + r);
-    const double rate = rounds * 12.0 * 16.0 * 2.0 / (sw::now() - start);
+    const double rate = rounds * 12.0 * sw::kNativeLanes * 2.0 / (sw::now() - start);
     best = rate > best ? rate : best;
   }
   return best;

@@ -12,8 +12,6 @@
 namespace sw {
 namespace {
 
-typedef uint32_t U16 __attribute__((vector_size(64)));
-
 constexpr int kLanes = 16;
 constexpr int kTile = 8;                      // pixels per tile side
 constexpr int kRays = kTile * kTile;          // rays per packet
@@ -30,15 +28,6 @@ struct V3 {
   V16 x, y, z;
 };
 
-SW_INLINE V16 select(I16 mask, V16 yes, V16 no) { return mask ? yes : no; }
-SW_INLINE I16 select_int(I16 mask, I16 yes, I16 no) { return mask ? yes : no; }
-SW_INLINE V16 to_float(I16 v) { return __builtin_convertvector(v, V16); }
-SW_INLINE I16 to_int(V16 v) { return __builtin_convertvector(v, I16); }
-SW_INLINE V16 vfloor(V16 v) {
-  V16 r;
-  for (int i = 0; i < kLanes; ++i) r[i] = __builtin_floorf(v[i]);
-  return r;
-}
 SW_INLINE V16 nonzero(V16 v) { return select(vabs(v) > splat(1e-9f), v, select(v < splat(0.f), splat(-1e-9f), splat(1e-9f))); }
 
 // ---- Primitives ------------------------------------------------------------------------------------------------------------
@@ -259,7 +248,7 @@ void trace(const std::vector<Primitive>& primitives, const std::vector<Candidate
       V16 t = enter(p, packet->origin(v), packet->direction(v));
       I16 closer = t < best[v];
       best[v] = select(closer, t, best[v]);
-      id[v] = select_int(closer, splat_int(candidate.id), id[v]);
+      id[v] = select(closer, splat_int(candidate.id), id[v]);
     }
     if (++tested % 4 == 0) {  // the walls come first (their spheres hold the camera), then this bound gets tight
       V16 m = vmax(vmax(best[0], best[1]), vmax(best[2], best[3]));
@@ -269,19 +258,18 @@ void trace(const std::vector<Primitive>& primitives, const std::vector<Candidate
   }
   for (int v = 0; v < kVectors; ++v) {
     store(packet->t + v * kLanes, best[v]);
-    std::memcpy(packet->id + v * kLanes, &id[v], sizeof(I16));
+    store(packet->id + v * kLanes, id[v]);
   }
 }
 
 // ---- Textures --------------------------------------------------------------------------------------------------------------
 
 SW_INLINE V16 hash01(I16 x, I16 y, I16 z, I16 seed) {
-  U16 n = reinterpret_cast<U16>(x) * 0x8DA6B343u + reinterpret_cast<U16>(y) * 0xD8163841u + reinterpret_cast<U16>(z) * 0xCB1AB31Fu +
-          reinterpret_cast<U16>(seed) * 0x9E3779B1u;
+  U16 n = as_unsigned(x) * 0x8DA6B343u + as_unsigned(y) * 0xD8163841u + as_unsigned(z) * 0xCB1AB31Fu + as_unsigned(seed) * 0x9E3779B1u;
   n = (n ^ (n >> 15)) * 0x2C1B3C6Du;
   n = (n ^ (n >> 12)) * 0x297A2D39u;
   n = n ^ (n >> 15);
-  return to_float(reinterpret_cast<I16>(n & 0xFFFFFFu)) * (1.f / 0x1000000);
+  return to_float(as_int(n & 0xFFFFFFu)) * (1.f / 0x1000000);
 }
 
 V16 value_noise(V16 x, V16 y, V16 z, I16 seed) {
@@ -438,30 +426,41 @@ V3 paint(int texture, const Surface& s) {
 constexpr bool paints_itself(int texture) { return texture >= kBooks && texture <= kPicture; }
 
 // Albedo of sixteen hits; lanes without a hit (primitive < 0) get the material of row 0 and are ignored by the caller.
-V3 surface_colors(const std::vector<Primitive>& primitives, const MaterialArrays& m, const Hit* hits, int* kinds) {
-  Surface s;
-  V16 grain;
-  I16 face;
+V3 surface_colors(const std::vector<Primitive>& primitives, const MaterialArrays& m, const Hit* hits, int32_t* kinds) {
+  enum { kLocal = 0, kHalf = 3, kFirst = 6, kSecond = 9, kSize = 12, kContrast, kGrain, kRows };
+  alignas(64) float rows[kRows][kLanes];
+  alignas(64) int32_t seeds[kLanes], faces[kLanes];
   for (int i = 0; i < kLanes; ++i) {
     const Hit& hit = hits[i];
     const Primitive& p = primitives[hit.primitive < 0 ? 0 : hit.primitive];
     int k = p.material;
     kinds[i] = hit.primitive < 0 ? -1 : m.textures[k];
-    s.local.x[i] = hit.local[0], s.local.y[i] = hit.local[1], s.local.z[i] = hit.local[2];
-    s.half.x[i] = p.half[0], s.half.y[i] = p.half[1], s.half.z[i] = p.half[2];
-    s.size[i] = m.feature_sizes[k], s.contrast[i] = m.contrasts[k], s.seed[i] = m.seeds[k], grain[i] = m.grains[k];
-    s.first.x[i] = m.colors[6 * k], s.first.y[i] = m.colors[6 * k + 1], s.first.z[i] = m.colors[6 * k + 2];
-    s.second.x[i] = m.colors[6 * k + 3], s.second.y[i] = m.colors[6 * k + 4], s.second.z[i] = m.colors[6 * k + 5];
-    face[i] = hit.face;
+    for (int c = 0; c < 3; ++c) {
+      rows[kLocal + c][i] = hit.local[c], rows[kHalf + c][i] = p.half[c];
+      rows[kFirst + c][i] = m.colors[6 * k + c], rows[kSecond + c][i] = m.colors[6 * k + 3 + c];
+    }
+    rows[kSize][i] = m.feature_sizes[k], rows[kContrast][i] = m.contrasts[k], rows[kGrain][i] = m.grains[k];
+    seeds[i] = m.seeds[k], faces[i] = hit.face;
   }
+  const auto row3 = [&](int row) { return V3{load(rows[row]), load(rows[row + 1]), load(rows[row + 2])}; };
+  Surface s;
+  s.local = row3(kLocal), s.half = row3(kHalf), s.first = row3(kFirst), s.second = row3(kSecond);
+  s.size = load(rows[kSize]), s.contrast = load(rows[kContrast]), s.seed = load(seeds);
+  const V16 grain = load(rows[kGrain]);
+  const I16 face = load(faces);
   I16 axis = face >> 1, is_round = face == splat_int(kFaceRound), is_x = axis == splat_int(0), is_z = axis == splat_int(2);
   s.u = select(is_x, s.local.y, s.local.x);
   s.v = select(is_z, s.local.y, s.local.z);
   s.extent_u = select(is_round, splat(0.f), select(is_x, s.half.y, s.half.x));
   s.extent_v = select(is_z, s.half.y, s.half.z);
+  alignas(64) float u[kLanes];
+  store(u, s.u);
   for (int i = 0; i < kLanes; ++i)
-    if (is_round[i])
-      s.u[i] = std::atan2(s.local.y[i] / s.half.y[i], s.local.x[i] / s.half.x[i]) * std::max(s.half.x[i], s.half.y[i]);
+    if (faces[i] == kFaceRound) {
+      const float half_x = rows[kHalf][i], half_y = rows[kHalf + 1][i];
+      u[i] = std::atan2(rows[kLocal + 1][i] / half_y, rows[kLocal][i] / half_x) * std::max(half_x, half_y);
+    }
+  s.u = load(u);
   s.height_fraction = 0.5f * (s.local.z / s.half.z + 1.f);
   V3 color = s.first;
   uint32_t seen = 0;
@@ -469,8 +468,7 @@ V3 surface_colors(const std::vector<Primitive>& primitives, const MaterialArrays
     if (kinds[i] > kPlain) seen |= 1u << kinds[i];
   for (int texture = kStripes; seen >> texture; ++texture) {
     if (!(seen >> texture & 1u)) continue;
-    I16 here;
-    for (int i = 0; i < kLanes; ++i) here[i] = kinds[i] == texture ? -1 : 0;
+    const I16 here = load(kinds) == splat_int(texture);
     if (paints_itself(texture)) {
       color = select3(here, paint(texture, s), color);
     } else {
@@ -524,8 +522,7 @@ void light_up(const std::vector<Primitive>& primitives, const float* lamp, const
   float reach = longest_direction(shadow);
   cull(primitives, cone, reach, candidates);
   V16 open[kVectors];
-  for (int v = 0; v < kVectors; ++v)
-    for (int i = 0; i < kLanes; ++i) open[v][i] = wanted[v * kLanes + i] ? 1.f : 0.f;
+  for (int v = 0; v < kVectors; ++v) open[v] = select(load(wanted + v * kLanes) != splat_int(0), splat(1.f), splat(0.f));
   for (const Candidate& candidate : *candidates) {
     const Primitive& p = primitives[candidate.id];
     for (int v = 0; v < kVectors; ++v) {
@@ -584,7 +581,7 @@ struct Tracer {
       std::memset(visible, 0, sizeof visible);
     }
     for (int v = 0; v < kVectors; ++v) {
-      int kinds[kLanes];
+      int32_t kinds[kLanes];
       V3 albedo = surface_colors(primitives, materials, hits + v * kLanes, kinds);
       for (int lane = 0; lane < kLanes; ++lane) {
         int i = v * kLanes + lane;

@@ -18,18 +18,8 @@
 namespace sw {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16;
-#elif defined(__AVX2__)
-constexpr int kLanes = 8;
-#else
-constexpr int kLanes = 4;
-#endif
-typedef float Lanes __attribute__((vector_size(4 * kLanes)));
-typedef float LanesU __attribute__((vector_size(4 * kLanes), aligned(4)));
-
-SW_INLINE Lanes load_lanes(const float* p) { return *reinterpret_cast<const LanesU*>(p); }
-SW_INLINE void store_lanes(float* p, Lanes v) { *reinterpret_cast<LanesU*>(p) = v; }
+constexpr int kLanes = kNativeLanes;
+typedef Native Lanes;
 
 // Makes the compiler forget how a pointer was computed.  Else it splits `p[0], p[1], …` into one sum of indices each, and spends
 // more instructions on addresses than on arithmetic.
@@ -55,6 +45,9 @@ constexpr int64_t kManyBlocks = 32;     // below this many blocks their columns 
 constexpr int64_t kMostPartials = 16;   // partial sums of a weight gradient
 constexpr int64_t kPairsOfPartial = 1024;  // pairs an offset must have for one more partial sum: fewer, and adding them up shows
 constexpr int64_t kLine = 16;           // values of a cache line, or pairs of bfloat16 values
+// Whether the weight gradient reads rows where they lie.  Narrow tiles visit them so often that gathering them first pays: rows a
+// power of two apart also share few places of the first-level cache.
+constexpr bool kRowsAsTheyLie = kLanes == kLine;
 
 int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -147,7 +140,7 @@ void prefetch_rows(Matrix<const Element> matrix, int64_t begin, int64_t end) {
 struct Float32 {
   using Element = float;
   static constexpr int kDepth = 1;
-  static SW_INLINE Lanes panel(const float* p) { return load_lanes(p); }
+  static SW_INLINE Lanes panel(const float* p) { return load_native(p); }
   static SW_INLINE void add_product(Lanes& sum, const float* scalar, Lanes b) { sum += *scalar * b; }
   using Panel = Lanes;
 };
@@ -183,7 +176,7 @@ SW_INLINE void multiply_tile(
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < Width; ++j) sum[r][j] = load_lanes(out[r] + j * kLanes);
+    for (int j = 0; j < Width; ++j) sum[r][j] = load_native(out[r] + j * kLanes);
   for (int64_t c = 0; c < channels; c += Operand::kDepth) {
     typename Operand::Panel b[Width];
 #pragma GCC unroll 4
@@ -197,7 +190,7 @@ SW_INLINE void multiply_tile(
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < Width; ++j) store_lanes(out[r] + j * kLanes, sum[r][j]);
+    for (int j = 0; j < Width; ++j) store(out[r] + j * kLanes, sum[r][j]);
 }
 
 // The last rows, fewer than a tile has.
@@ -254,13 +247,13 @@ __attribute__((noinline)) void multiply_narrow(
     float* to = opaque(out.rows + pairs.outputs[p] * out.stride);
     Lanes sum[Width];
 #pragma GCC unroll 4
-    for (int j = 0; j < Width; ++j) sum[j] = load_lanes(to + j * kLanes);
+    for (int j = 0; j < Width; ++j) sum[j] = load_native(to + j * kLanes);
 #pragma GCC unroll 16
     for (int c = 0; c < Steps; ++c)
 #pragma GCC unroll 4
       for (int j = 0; j < Width; ++j) Operand::add_product(sum[j], from + c * Operand::kDepth, b[c][j]);
 #pragma GCC unroll 4
-    for (int j = 0; j < Width; ++j) store_lanes(to + j * kLanes, sum[j]);
+    for (int j = 0; j < Width; ++j) store(to + j * kLanes, sum[j]);
   }
 }
 
@@ -358,13 +351,13 @@ __attribute__((noinline)) void gradient_tile(Pairs pairs, Matrix<const float> in
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < Width; ++j) sum[r][j] = load_lanes(weight.rows + r * weight.stride + j * kLanes);
+    for (int j = 0; j < Width; ++j) sum[r][j] = load_native(weight.rows + r * weight.stride + j * kLanes);
   for (int64_t p = 0; p < pairs.count; ++p) {
     const float* from = opaque(in.rows + pairs.inputs[p] * in.stride);
     const float* upstream = opaque(grad.rows + pairs.outputs[p] * grad.stride);
     Lanes b[Width];
 #pragma GCC unroll 4
-    for (int j = 0; j < Width; ++j) b[j] = load_lanes(upstream + j * kLanes);
+    for (int j = 0; j < Width; ++j) b[j] = load_native(upstream + j * kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
@@ -373,7 +366,7 @@ __attribute__((noinline)) void gradient_tile(Pairs pairs, Matrix<const float> in
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < Width; ++j) store_lanes(weight.rows + r * weight.stride + j * kLanes, sum[r][j]);
+    for (int j = 0; j < Width; ++j) store(weight.rows + r * weight.stride + j * kLanes, sum[r][j]);
 }
 
 // The rows of a list gathered by cache line: line l of its step t is at (l·steps + t)·kLine.  A step is one pair, or two pairs with
@@ -395,7 +388,7 @@ __attribute__((noinline)) void gradient_tile_gathered(
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < Width; ++j) sum[r][j] = load_lanes(weight.rows + r * weight.stride + j * kLanes);
+    for (int j = 0; j < Width; ++j) sum[r][j] = load_native(weight.rows + r * weight.stride + j * kLanes);
   for (int64_t t = 0; t < steps; ++t, in += kStep, grad += kStep) {
     typename Operand::Panel b[Width];
 #pragma GCC unroll 4
@@ -408,7 +401,7 @@ __attribute__((noinline)) void gradient_tile_gathered(
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < Width; ++j) store_lanes(weight.rows + r * weight.stride + j * kLanes, sum[r][j]);
+    for (int j = 0; j < Width; ++j) store(weight.rows + r * weight.stride + j * kLanes, sum[r][j]);
 }
 
 // Calls tile(rows, width, first row, panel) for every register tile of a matrix, at most `span` rows from a multiple of it.
@@ -604,7 +597,8 @@ SW_EXPORT void sw_sparse_convolve(
 // 16) and are null for float32 operands.
 SW_EXPORT void sw_sparse_weight_gradient(
     const SparseRule* rule, const float* in, [[maybe_unused]] int64_t in_rows, int64_t in_channels, const float* grad,
-    int64_t out_rows, int64_t out_channels, [[maybe_unused]] uint16_t* in_scratch, [[maybe_unused]] uint16_t* grad_scratch, float* result) {
+    [[maybe_unused]] int64_t out_rows, int64_t out_channels, [[maybe_unused]] uint16_t* in_scratch,
+    [[maybe_unused]] uint16_t* grad_scratch, float* result) {
   const Panels panels(out_channels);
   const bool square = rule->kernel_volume == 27;
 #if defined(__AVX512BF16__)
@@ -629,7 +623,7 @@ SW_EXPORT void sw_sparse_weight_gradient(
 #endif
   const Matrix<const float> from{in, in_channels}, upstream{grad, out_channels};
   // Whole vectors would read beyond the end of rows that are no multiple of them.
-  const bool as_they_lie = panels.columns == out_channels;
+  const bool as_they_lie = kRowsAsTheyLie && panels.columns == out_channels;
   weight_gradient(
       *rule, in_channels, out_channels, result,
       [&](int64_t first, int64_t end) {

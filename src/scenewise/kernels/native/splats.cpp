@@ -39,7 +39,8 @@ constexpr int kMaxExtra = 16;      // extra channels of one pass
 constexpr int kGaussianGrain = 1024;  // Gaussians per chunk of projection work
 constexpr int kBinGrain = 2048;    // depth-sorted Gaussians per chunk of binning work
 constexpr uint32_t kAhead = 24;    // cache lines asked for before they are needed
-constexpr int kBatch = 8;          // Gaussians whose moments are reduced together
+constexpr int kBatch = 8;          // Gaussians that a block takes in one go
+constexpr int kTogether = 8 / kParts;  // Gaussians whose moments are summed together: as many as registers hold
 
 // Fields of a projected Gaussian.  α = 2^(A·dx² + B·dx·dy + C·dy² + L) with d = pixel − mean.
 enum Field { kX, kY, kA, kB, kC, kL, kRed, kGreen, kBlue, kDepth, kOpacity, kExtentX, kExtentY };
@@ -105,11 +106,11 @@ float* aligned(std::vector<float>& storage, size_t count) {
 }
 
 SW_INLINE V16 log2_fast(V16 v) {  // v > 0, normal; relative error near 1e-7
-  I16 bits = reinterpret_cast<I16>(v);
+  I16 bits = as_int(v);
   I16 exponent = (bits >> 23) - splat_int(127);
-  V16 m = reinterpret_cast<V16>((bits & splat_int(0x007fffff)) | splat_int(0x3f800000));
+  V16 m = as_float((bits & splat_int(0x007fffff)) | splat_int(0x3f800000));
   I16 high = m > splat(1.41421356f);
-  m = high ? m * splat(0.5f) : m;
+  m = select(high, m * splat(0.5f), m);
   exponent = exponent - high;  // a true comparison is −1
   V16 t = (m - splat(1.0f)) / (m + splat(1.0f)), t2 = t * t;
   V16 p = splat(0.22222222f);
@@ -117,23 +118,23 @@ SW_INLINE V16 log2_fast(V16 v) {  // v > 0, normal; relative error near 1e-7
   p = p * t2 + splat(0.4f);
   p = p * t2 + splat(0.66666667f);
   p = p * t2 + splat(2.0f);
-  return __builtin_convertvector(exponent, V16) + t * p * splat(kLog2E);
+  return to_float(exponent) + t * p * splat(kLog2E);
 }
 SW_INLINE V16 clamp(V16 x, V16 low, V16 high) { return vmin(vmax(x, low), high); }
 SW_INLINE V16 expv(V16 x) { return exp2_fast(clamp(x * splat(kLog2E), splat(-125.0f), splat(125.0f))); }
 
 // 2^x for x in [−9, 0]; relative error 3e-6.  Other arguments give garbage that the caller masks.
-SW_INLINE V16 exp2_raster(V16 x) {
-  V16 shifted = x + splat(12582912.0f);
-  V16 f = x - (shifted - splat(12582912.0f));
-  V16 p = splat(9.567738439527e-03f);
-  p = p * f + splat(5.591749823722e-02f);
-  p = p * f + splat(2.402481071025e-01f);
-  p = p * f + splat(6.931219383914e-01f);
-  p = p * f + splat(9.999992499791e-01f);
-  return reinterpret_cast<V16>(reinterpret_cast<I16>(p) + (reinterpret_cast<I16>(shifted) << 23));
+SW_INLINE Native exp2_raster(Native x) {
+  Native shifted = x + splat_native(12582912.0f);
+  Native f = x - (shifted - splat_native(12582912.0f));
+  Native p = splat_native(9.567738439527e-03f);
+  p = p * f + splat_native(5.591749823722e-02f);
+  p = p * f + splat_native(2.402481071025e-01f);
+  p = p * f + splat_native(6.931219383914e-01f);
+  p = p * f + splat_native(9.999992499791e-01f);
+  return as_float(as_int(p) + (as_int(shifted) << 23));
 }
-SW_INLINE V16 finite_mask_of(V16 v, V16 bound) { return vabs(v) <= bound ? splat(1.0f) : splat(0.0f); }
+SW_INLINE V16 finite_mask_of(V16 v, V16 bound) { return select(vabs(v) <= bound, splat(1.0f), splat(0.0f)); }
 
 // ---------------------------------------------------------------------------------------------------------------- projection
 
@@ -161,7 +162,7 @@ struct Projection {
     x = splat(l.R[0]) * m[0] + splat(l.R[1]) * m[1] + splat(l.R[2]) * m[2] + splat(l.t[0]);
     y = splat(l.R[3]) * m[0] + splat(l.R[4]) * m[1] + splat(l.R[5]) * m[2] + splat(l.t[1]);
     z = splat(l.R[6]) * m[0] + splat(l.R[7]) * m[1] + splat(l.R[8]) * m[2] + splat(l.t[2]);
-    iz = splat(1.0f) / (z > splat(kNear) ? z : splat(1.0f));
+    iz = splat(1.0f) / select(z > splat(kNear), z, splat(1.0f));
     slope_x = x * iz, slope_y = y * iz;
     clamped_x = clamp(slope_x, splat(l.low_x), splat(l.high_x));
     clamped_y = clamp(slope_y, splat(l.low_y), splat(l.high_y));
@@ -299,7 +300,7 @@ void project(const SplatScene& s, Context& c, const SplatPicture& out) {
       for (int k = 0; k < 3; ++k) usable *= finite_mask_of(in.mean[k], splat(kMeanMax));
       for (int k = 0; k < 4; ++k) usable *= finite_mask_of(in.quat[k], splat(1e18f));
       V16 norm2 = in.quat[0] * in.quat[0] + in.quat[1] * in.quat[1] + in.quat[2] * in.quat[2] + in.quat[3] * in.quat[3];
-      usable = norm2 > splat(1e-30f) ? usable : zero;
+      usable = select(norm2 > splat(1e-30f), usable, zero);
       if (s.stored) {
         for (int k = 0; k < 3; ++k) {
           usable *= finite_mask_of(in.scale[k], splat(kScaleMaxLog));
@@ -443,8 +444,8 @@ SW_INLINE void for_each_tile(const float* line, int tiles_x, int tiles_y, F&& em
     const V4 at_top = splat4(-b) * top, at_bottom = splat4(-b) * bottom;
     V4 right = at_top + s0 > at_bottom + s1 ? at_top + s0 : at_bottom + s1;
     V4 left = at_top - s0 < at_bottom - s1 ? at_top - s0 : at_bottom - s1;
-    right = (top <= splat4(y_at_right)) & (splat4(y_at_right) <= bottom) ? splat4(rx) : right * splat4(inverse_a);
-    left = (top <= splat4(-y_at_right)) & (splat4(-y_at_right) <= bottom) ? splat4(-rx) : left * splat4(inverse_a);
+    right = ((top <= splat4(y_at_right)) & (splat4(y_at_right) <= bottom)) ? splat4(rx) : right * splat4(inverse_a);
+    left = ((top <= splat4(-y_at_right)) & (splat4(-y_at_right) <= bottom)) ? splat4(-rx) : left * splat4(inverse_a);
     // A hair of slack (1/64 px) absorbs rounding: a block too many costs time, a block too few an error.
     V4 first = (splat4(mx - 3.5f - 0.015625f) + left) * splat4(0.25f), last = (splat4(mx - 0.5f + 0.015625f) + right) * splat4(0.25f);
     const V4 end = splat4(static_cast<float>(blocks_x));
@@ -560,14 +561,29 @@ TileScratch& scratch() {
   return s;
 }
 
-// Pixel centres of a block relative to its tile.
-SW_INLINE V16 block_x(int block) {
-  const V16 x = {.5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f};
-  return x + splat(4.0f * (block & 3));
+// The rasteriser's inner loops take one register of a block's pixels at a time (all of them on AVX-512): a whole block's state does
+// not fit sixteen smaller registers.
+alignas(64) constexpr float kPixelX[16] = {
+    .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f, .5f, 1.5f, 2.5f, 3.5f};
+alignas(64) constexpr float kPixelY[16] = {
+    .5f, .5f, .5f, .5f, 1.5f, 1.5f, 1.5f, 1.5f, 2.5f, 2.5f, 2.5f, 2.5f, 3.5f, 3.5f, 3.5f, 3.5f};
+
+// Pixel centres of a part of a block, relative to its tile.
+SW_INLINE Native block_x(int block, int part) {
+  return load_native(kPixelX + part * kNativeLanes) + splat_native(4.0f * (block & 3));
 }
-SW_INLINE V16 block_y(int block) {
-  const V16 y = {.5f, .5f, .5f, .5f, 1.5f, 1.5f, 1.5f, 1.5f, 2.5f, 2.5f, 2.5f, 2.5f, 3.5f, 3.5f, 3.5f, 3.5f};
-  return y + splat(4.0f * (block >> 2));
+SW_INLINE Native block_y(int block, int part) {
+  return load_native(kPixelY + part * kNativeLanes) + splat_native(4.0f * (block >> 2));
+}
+// log₂ α before the cap.
+SW_INLINE Native exponent(const float* line, Native dx, Native dy) {
+  return (splat_native(line[kA]) * dx + splat_native(line[kB]) * dy) * dx +
+         (splat_native(line[kC]) * dy * dy + splat_native(line[kL]));
+}
+SW_INLINE bool any_part_above(const Native* parts, float bound) {
+  bool any = false;
+  for (int p = 0; p < kParts; ++p) any |= any_above(parts[p], bound);
+  return any;
 }
 
 struct TilePlace {
@@ -579,8 +595,9 @@ struct TilePlace {
         rows(std::min(kTile, s.height - top)) {}
   bool covers(int block) const { return (block & 3) * 4 < columns && (block >> 2) * 4 < rows; }
   // 1 for pixels inside the picture: lanes outside start dead and cost nothing more.
-  SW_INLINE V16 inside(V16 x, V16 y) const {
-    return (x < splat(static_cast<float>(columns))) & (y < splat(static_cast<float>(rows))) ? splat(1.0f) : splat(0.0f);
+  SW_INLINE Native inside(Native x, Native y) const {
+    const NativeInt mask = (x < splat_native(static_cast<float>(columns))) & (y < splat_native(static_cast<float>(rows)));
+    return select(mask, splat_native(1.0f), splat_native(0.0f));
   }
 };
 
@@ -598,64 +615,76 @@ void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int6
   for (int block = 0; block < kBlocks; ++block) {
     c.reached[tile * kBlocks + block] = 0;
     if (!place.covers(block)) continue;
-    const V16 px = block_x(block), py = block_y(block), zero = splat(0.0f);
-    V16 T = place.inside(px, py), T_final = splat(1.0f);
-    V16 red = zero, green = zero, blue = zero, depth = zero, best = zero;
-    I16 winner = splat_int(-1);
-    V16 extra[kMaxExtra];
-    if (Extra)
-      for (int k = 0; k < s.channels; ++k) extra[k] = zero;
+    const Native zero = splat_native(0.0f);
+    // Results by pixel.
+    Native T[kParts], T_final[kParts], red[kParts], green[kParts], blue[kParts], depth[kParts];
+    Native best[kParts], extra[kParts][kMaxExtra];
+    NativeInt winner[kParts];
+    for (int p = 0; p < kParts; ++p) {
+      T[p] = place.inside(block_x(block, p), block_y(block, p)), T_final[p] = splat_native(1.0f);
+      red[p] = green[p] = blue[p] = depth[p] = best[p] = zero;
+      winner[p] = splat_native_int(-1);
+      if (Extra)
+        for (int k = 0; k < s.channels; ++k) extra[p][k] = zero;
+    }
     const uint32_t* list = t.list[block];
     const uint32_t n = t.counts[block];
     uint32_t i = 0;
-    while (i < n && any_above(T, kTransmittanceMin)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
-      const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
-      const V16 dx = px - splat(line[kX]), dy = py - splat(line[kY]);
-      const V16 power =
-          (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
-      V16 alpha = vmin(exp2_raster(power), splat(kAlphaMax));
-      alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
-      // T only ever falls, so "still above the stop" needs no memory: one product per Gaussian is the whole dependency.
-      const V16 after = T * (splat(1.0f) - alpha);
-      const I16 alive = after > splat(kTransmittanceMin);
-      const V16 weight = alive ? alpha * T : zero;
-      T_final = alive ? after : T_final;
-      T = after;
-      red += weight * splat(line[kRed]);
-      green += weight * splat(line[kGreen]);
-      blue += weight * splat(line[kBlue]);
-      depth += weight * splat(line[kDepth]);
-      if (Extra) {
-        const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[i]].slot]) * s.channels;
-        for (int k = 0; k < s.channels; ++k) extra[k] += weight * splat(values[k]);
-      }
-      if (Contributions) {
-        float* row = contribution + static_cast<size_t>(list[i]) * 4;
-        float sum = 0, touched = 0;
-        for (int l = 0; l < 16; ++l) sum += weight[l], touched += weight[l] > 0;
-        row[0] += sum, row[1] += touched;
-        const I16 better = weight > best;
-        best = better ? weight : best;
-        winner = better ? splat_int(static_cast<int32_t>(list[i])) : winner;
+    while (i < n && any_part_above(T, kTransmittanceMin)) {
+      const uint32_t start = i, stop = std::min(n, i + kBatch);
+      for (int p = 0; p < kParts; ++p) {
+        const Native px = block_x(block, p), py = block_y(block, p);
+        for (i = start; i < stop; ++i) {
+          const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
+          const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
+          const Native power = exponent(line, dx, dy);
+          Native alpha = vmin(exp2_raster(power), splat_native(kAlphaMax));
+          alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
+          // T only ever falls, so "still above the stop" needs no memory: one product per Gaussian is the whole dependency.
+          const Native after = T[p] * (splat_native(1.0f) - alpha);
+          const NativeInt alive = after > splat_native(kTransmittanceMin);
+          const Native weight = select(alive, alpha * T[p], zero);
+          T_final[p] = select(alive, after, T_final[p]);
+          T[p] = after;
+          red[p] += weight * splat_native(line[kRed]);
+          green[p] += weight * splat_native(line[kGreen]);
+          blue[p] += weight * splat_native(line[kBlue]);
+          depth[p] += weight * splat_native(line[kDepth]);
+          if (Extra) {
+            const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[i]].slot]) * s.channels;
+            for (int k = 0; k < s.channels; ++k) extra[p][k] += weight * splat_native(values[k]);
+          }
+          if (Contributions) {
+            float* row = contribution + static_cast<size_t>(list[i]) * 4;
+            float sum = 0, touched = 0;
+            for (int l = 0; l < kNativeLanes; ++l) sum += weight[l], touched += weight[l] > 0;
+            row[0] += sum, row[1] += touched;
+            const NativeInt better = weight > best[p];
+            best[p] = select(better, weight, best[p]);
+            winner[p] = select(better, splat_native_int(static_cast<int32_t>(list[i])), winner[p]);
+          }
+        }
       }
     }
     c.reached[tile * kBlocks + block] = i;
-    if (Contributions)
-      for (int l = 0; l < 16; ++l)
-        if (winner[l] >= 0) contribution[static_cast<size_t>(winner[l]) * 4 + 2] += 1;
     const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
-    red += T_final * splat(s.background[0]);
-    green += T_final * splat(s.background[1]);
-    blue += T_final * splat(s.background[2]);
-    for (int l = 0; l < 16; ++l) {
-      const int x = x0 + (l & 3), y = y0 + (l >> 2);
-      if (x >= s.width || y >= s.height) continue;
-      const int64_t pixel = static_cast<int64_t>(y) * s.width + x;
-      out.color[pixel * 3] = red[l], out.color[pixel * 3 + 1] = green[l], out.color[pixel * 3 + 2] = blue[l];
-      out.depth[pixel] = depth[l];
-      out.alpha[pixel] = 1.0f - T_final[l];
-      if (Extra)
-        for (int k = 0; k < s.channels; ++k) out.extra[pixel * s.channels + k] = extra[k][l];
+    for (int p = 0; p < kParts; ++p) {
+      if (Contributions)
+        for (int l = 0; l < kNativeLanes; ++l)
+          if (winner[p][l] >= 0) contribution[static_cast<size_t>(winner[p][l]) * 4 + 2] += 1;
+      red[p] += T_final[p] * splat_native(s.background[0]);
+      green[p] += T_final[p] * splat_native(s.background[1]);
+      blue[p] += T_final[p] * splat_native(s.background[2]);
+      for (int l = 0; l < kNativeLanes; ++l) {
+        const int lane = p * kNativeLanes + l, x = x0 + (lane & 3), y = y0 + (lane >> 2);
+        if (x >= s.width || y >= s.height) continue;
+        const int64_t pixel = static_cast<int64_t>(y) * s.width + x;
+        out.color[pixel * 3] = red[p][l], out.color[pixel * 3 + 1] = green[p][l], out.color[pixel * 3 + 2] = blue[p][l];
+        out.depth[pixel] = depth[p][l];
+        out.alpha[pixel] = 1.0f - T_final[p][l];
+        if (Extra)
+          for (int k = 0; k < s.channels; ++k) out.extra[pixel * s.channels + k] = extra[p][k][l];
+      }
     }
   }
   if (Contributions)
@@ -682,21 +711,6 @@ void reduce_contributions(const SplatScene& s, const Context& c, const SplatPict
 
 // -------------------------------------------------------------------------------------------------------------------- backward
 
-typedef double D8 __attribute__((vector_size(64)));
-SW_INLINE V16 splat_pair(const float* two) {  // (a, b) → a b a b …; only bits are moved
-  double d;
-  std::memcpy(&d, two, 8);
-  const D8 v = {d, d, d, d, d, d, d, d};
-  return reinterpret_cast<V16>(v);
-}
-SW_INLINE void store_interleaved(float* out, V16 a, V16 b) {
-#if defined(__AVX512F__)
-  store(out, __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
-  store(out + 16, __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
-#else
-  for (int l = 0; l < 16; ++l) out[2 * l] = a[l], out[2 * l + 1] = b[l];
-#endif
-}
 
 // Columns of the moment product.  Even lanes are multiplied by v = α·∂L/∂α, odd lanes by the weight w.
 enum Moment { kOne = 0, kRedM = 1, kMx = 2, kGreenM = 3, kMy = 4, kBlueM = 5, kMxx = 6, kDepthM = 7, kMxy = 8, kMyy = 10, kAbsU = 12, kAbsV = 14 };
@@ -714,20 +728,18 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
   for (int block = 0; block < kBlocks; ++block) {
     const uint32_t n = c.reached[tile * kBlocks + block];
     if (n == 0) continue;
-    const V16 px = block_x(block), py = block_y(block), zero = splat(0.0f), one = splat(1.0f);
-    V16 T = place.inside(px, py);
     alignas(64) float upstream[4][16] = {}, suffix[16] = {}, columns[16][16] = {};
     alignas(64) float extra_columns[16][16];
-    V16 extra_upstream[kMaxExtra];
+    alignas(64) float extra_upstream[kMaxExtra][16];
     if (Extra) {
       std::memset(extra_columns, 0, sizeof extra_columns);
-      for (int k = 0; k < s.channels; ++k) extra_upstream[k] = zero;
+      std::memset(extra_upstream, 0, s.channels * sizeof extra_upstream[0]);
     }
     const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
     for (int l = 0; l < 16; ++l) {
       const int x = x0 + (l & 3), y = y0 + (l >> 2);
       // Moments are taken about the tile's centre and moved to the Gaussian's own at the end.
-      const float mx = px[l] - 8.0f, my = py[l] - 8.0f;
+      const float mx = kPixelX[l] + 4.0f * (block & 3) - 8.0f, my = kPixelY[l] + 4.0f * (block >> 2) - 8.0f;
       columns[l][kOne] = 1, columns[l][kMx] = mx, columns[l][kMy] = my;
       columns[l][kMxx] = mx * mx, columns[l][kMxy] = mx * my, columns[l][kMyy] = my * my;
       if (x >= s.width || y >= s.height) continue;
@@ -752,62 +764,79 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
       columns[l][kRedM] = upstream[0][l], columns[l][kGreenM] = upstream[1][l], columns[l][kBlueM] = upstream[2][l];
       columns[l][kDepthM] = upstream[3][l];
     }
-    const V16 up_red = load(upstream[0]), up_green = load(upstream[1]), up_blue = load(upstream[2]), up_depth = load(upstream[3]);
-    V16 S = load(suffix);  // Σ over what is not yet passed of w·∂L/∂w, the background included
+    // S: Σ over what is not yet passed of w·∂L/∂w, the background included.
+    Native T[kParts], S[kParts];
+    for (int p = 0; p < kParts; ++p) {
+      T[p] = place.inside(block_x(block, p), block_y(block, p));
+      S[p] = load_native(suffix + p * kNativeLanes);
+    }
     const uint32_t* list = t.list[block];
     for (uint32_t base = 0; base < n; base += kBatch) {
       const int batch = static_cast<int>(std::min<uint32_t>(kBatch, n - base));
-      for (int k = 0; k < batch; ++k) {
-        const float* line = t.lines + static_cast<size_t>(list[base + k]) * kLine;
-        const V16 dx = px - splat(line[kX]), dy = py - splat(line[kY]);
-        const V16 power =
-            (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
-        const V16 raw = exp2_raster(power);
-        V16 alpha = vmin(raw, splat(kAlphaMax));
-        alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
-        const V16 passed = one - alpha, after = T * passed;
-        const I16 alive = after > splat(kTransmittanceMin);
-        const V16 weight = alive ? alpha * T : zero;
-        T = after;
-        V16 slope = splat(line[kRed]) * up_red + splat(line[kGreen]) * up_green + splat(line[kBlue]) * up_blue +
-                    splat(line[kDepth]) * up_depth;  // ∂L/∂w
-        if (Extra) {
-          const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[base + k]].slot]) * s.channels;
-          for (int e = 0; e < s.channels; ++e) slope += splat(values[e]) * extra_upstream[e];
-        }
-        const V16 own = weight * slope;
-        S -= own;
-        V16 v = own - S * (alpha * reciprocal(passed));  // α·∂L/∂α
-        v = alive & (raw <= splat(kAlphaMax)) ? v : zero;
-        store_interleaved(products[k], v, weight);
-        if (Absolute) {
-          const V16 du = vabs(v * (splat(2 * line[kA]) * dx + splat(line[kB]) * dy));
-          const V16 dv = vabs(v * (splat(line[kB]) * dx + splat(2 * line[kC]) * dy));
-          store_interleaved(absolutes[k], du, dv);
+      for (int p = 0; p < kParts; ++p) {
+        const int lane = p * kNativeLanes;
+        const Native px = block_x(block, p), py = block_y(block, p), zero = splat_native(0.0f), one = splat_native(1.0f);
+        const Native up_red = load_native(upstream[0] + lane), up_green = load_native(upstream[1] + lane);
+        const Native up_blue = load_native(upstream[2] + lane), up_depth = load_native(upstream[3] + lane);
+        for (int k = 0; k < batch; ++k) {
+          const float* line = t.lines + static_cast<size_t>(list[base + k]) * kLine;
+          const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
+          const Native power = exponent(line, dx, dy), raw = exp2_raster(power);
+          Native alpha = vmin(raw, splat_native(kAlphaMax));
+          alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
+          const Native passed = one - alpha, after = T[p] * passed;
+          const NativeInt alive = after > splat_native(kTransmittanceMin);
+          const Native weight = select(alive, alpha * T[p], zero);
+          T[p] = after;
+          Native slope = splat_native(line[kRed]) * up_red + splat_native(line[kGreen]) * up_green +
+                         splat_native(line[kBlue]) * up_blue + splat_native(line[kDepth]) * up_depth;  // ∂L/∂w
+          if (Extra) {
+            const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[base + k]].slot]) * s.channels;
+            for (int e = 0; e < s.channels; ++e) slope += splat_native(values[e]) * load_native(extra_upstream[e] + lane);
+          }
+          const Native own = weight * slope;
+          S[p] -= own;
+          Native v = own - S[p] * (alpha * reciprocal(passed));  // α·∂L/∂α
+          v = select(alive & (raw <= splat_native(kAlphaMax)), v, zero);
+          store_interleaved(products[k] + 2 * lane, v, weight);
+          if (Absolute) {
+            const Native du = vabs(v * (splat_native(2 * line[kA]) * dx + splat_native(line[kB]) * dy));
+            const Native dv = vabs(v * (splat_native(line[kB]) * dx + splat_native(2 * line[kC]) * dy));
+            store_interleaved(absolutes[k] + 2 * lane, du, dv);
+          }
         }
       }
       for (int k = batch; k < kBatch; ++k) {
         std::memset(products[k], 0, sizeof products[k]);
         if (Absolute) std::memset(absolutes[k], 0, sizeof absolutes[k]);
       }
-      V16 sums[kBatch];
-      for (int k = 0; k < kBatch; ++k) sums[k] = zero;
-      for (int l = 0; l < 16; ++l) {
-        const V16 row = load(columns[l]);
-        for (int k = 0; k < kBatch; ++k) sums[k] += splat_pair(products[k] + 2 * l) * row;
-      }
-      for (int k = 0; k < batch; ++k) {
-        float* target = t.gradients + static_cast<size_t>(list[base + k]) * stride;
-        if (Absolute) {
-          float u = 0, v = 0;
-          for (int l = 0; l < 16; ++l) u += absolutes[k][2 * l], v += absolutes[k][2 * l + 1];
-          sums[k][static_cast<int>(kAbsU)] = u, sums[k][static_cast<int>(kAbsV)] = v;
+      for (int first = 0; first < batch; first += kTogether) {
+        Native sums[kTogether][kParts];
+        for (int k = 0; k < kTogether; ++k)
+          for (int p = 0; p < kParts; ++p) sums[k][p] = splat_native(0.0f);
+        for (int l = 0; l < 16; ++l) {
+          Native row[kParts];
+          for (int p = 0; p < kParts; ++p) row[p] = load_native(columns[l] + p * kNativeLanes);
+          for (int k = 0; k < kTogether; ++k) {
+            const Native two = splat_pair(products[first + k] + 2 * l);
+            for (int p = 0; p < kParts; ++p) sums[k][p] += two * row[p];
+          }
         }
-        store(target, load(target) + sums[k]);
-        if (Extra) {
-          V16 sum = zero;
-          for (int l = 0; l < 16; ++l) sum += splat(products[k][2 * l + 1]) * load(extra_columns[l]);
-          store(target + kLine, load(target + kLine) + sum);
+        for (int k = 0; k < std::min(kTogether, batch - first); ++k) {
+          float* target = t.gradients + static_cast<size_t>(list[base + first + k]) * stride;
+          if (Absolute) {
+            float u = 0, v = 0;
+            for (int l = 0; l < 16; ++l) u += absolutes[first + k][2 * l], v += absolutes[first + k][2 * l + 1];
+            sums[k][kAbsU / kNativeLanes][kAbsU % kNativeLanes] = u, sums[k][kAbsV / kNativeLanes][kAbsV % kNativeLanes] = v;
+          }
+          for (int p = 0; p < kParts; ++p)
+            store(target + p * kNativeLanes, load_native(target + p * kNativeLanes) + sums[k][p]);
+          if (Extra) {
+            V16 sum = splat(0.0f);
+#pragma GCC unroll 16
+            for (int l = 0; l < 16; ++l) sum += splat(products[first + k][2 * l + 1]) * load(extra_columns[l]);
+            store(target + kLine, load(target + kLine) + sum);
+          }
         }
       }
     }
@@ -917,8 +946,8 @@ void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, 
       V16 dx = du * fx * p.iz, dy = dv * fy * p.iz;
       V16 dz = load(moments[kDepthM]) - (du * fx * p.slope_x + dv * fy * p.slope_y) * p.iz;
       dz += ((dJ02 * fx * p.clamped_x + dJ12 * fy * p.clamped_y) - (dJ00 * fx + dJ11 * fy)) * p.iz * p.iz;
-      const V16 d_slope_x = p.clamped_x == p.slope_x ? -dJ02 * fx * p.iz : zero;
-      const V16 d_slope_y = p.clamped_y == p.slope_y ? -dJ12 * fy * p.iz : zero;
+      const V16 d_slope_x = select(p.clamped_x == p.slope_x, -dJ02 * fx * p.iz, zero);
+      const V16 d_slope_y = select(p.clamped_y == p.slope_y, -dJ12 * fy * p.iz, zero);
       dx += d_slope_x * p.iz, dy += d_slope_y * p.iz;
       dz -= (d_slope_x * p.slope_x + d_slope_y * p.slope_y) * p.iz;
       V16 d_mean[3];
@@ -1043,22 +1072,23 @@ void gather_field_tile(const SplatScene& s, Context& c, const FieldPart& part, i
       std::memcpy(columns[l], part.field + (static_cast<int64_t>(y) * s.width + x) * part.channels + part.first, stored * sizeof(float));
       for (int k = stored; k < part.count; ++k) columns[l][k] = 1.0f;
     }
-    const V16 px = block_x(block), py = block_y(block), zero = splat(0.0f);
-    V16 T = place.inside(px, py);
+    Native T[kParts];
+    for (int p = 0; p < kParts; ++p) T[p] = place.inside(block_x(block, p), block_y(block, p));
     const uint32_t* list = t.list[block];
     const uint32_t n = t.counts[block];
     uint32_t i = 0;
-    while (i < n && any_above(T, kTransmittanceMin)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
+    while (i < n && any_part_above(T, kTransmittanceMin)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
       const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
-      const V16 dx = px - splat(line[kX]), dy = py - splat(line[kY]);
-      const V16 power =
-          (splat(line[kA]) * dx + splat(line[kB]) * dy) * dx + (splat(line[kC]) * dy * dy + splat(line[kL]));
-      V16 alpha = vmin(exp2_raster(power), splat(kAlphaMax));
-      alpha = power >= splat(kLog2AlphaMin) ? alpha : zero;
-      const V16 after = T * (splat(1.0f) - alpha);
       alignas(64) float weight[16];
-      store(weight, after > splat(kTransmittanceMin) ? alpha * T : zero);
-      T = after;
+      for (int p = 0; p < kParts; ++p) {
+        const Native dx = block_x(block, p) - splat_native(line[kX]), dy = block_y(block, p) - splat_native(line[kY]);
+        const Native power = exponent(line, dx, dy), zero = splat_native(0.0f);
+        Native alpha = vmin(exp2_raster(power), splat_native(kAlphaMax));
+        alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
+        const Native after = T[p] * (splat_native(1.0f) - alpha);
+        store(weight + p * kNativeLanes, select(after > splat_native(kTransmittanceMin), alpha * T[p], zero));
+        T[p] = after;
+      }
       float* target = t.gradients + static_cast<size_t>(list[i]) * kStride;
       V16 sums[Groups];
       for (int g = 0; g < Groups; ++g) sums[g] = load(target + g * kLine);

@@ -27,19 +27,21 @@ const Window kWindow;
 
 // Horizontal blur of a row that has at least 15 zeros before and 31 after it.
 SW_INLINE void blur_row(const float* padded, float* out, int64_t length) {
-  V16 w[kReach + 1];
-  for (int k = 0; k <= kReach; ++k) w[k] = splat(kWindow.weight[k]);
-  for (int64_t i = 0; i < length; i += 16) {
+  Native w[kReach + 1];
+  for (int k = 0; k <= kReach; ++k) w[k] = splat_native(kWindow.weight[k]);
+  for (int64_t i = 0; i < length; i += kNativeLanes) {
     const float* center = padded + i;
-    V16 sum = w[kReach] * load(center);
-    for (int k = 0; k < kReach; ++k) sum += w[k] * (load(center - 3 * (kReach - k)) + load(center + 3 * (kReach - k)));
+    Native sum = w[kReach] * load_native(center);
+    for (int k = 0; k < kReach; ++k)
+      sum += w[k] * (load_native(center - 3 * (kReach - k)) + load_native(center + 3 * (kReach - k)));
     store(out + i, sum);
   }
 }
 // Rows of a ring added with the window's weights; rows outside the picture are zero.
-SW_INLINE V16 blur_column(const float* const* rows, int64_t i) {
-  V16 sum = splat(kWindow.weight[kReach]) * load(rows[kReach] + i);
-  for (int k = 0; k < kReach; ++k) sum += splat(kWindow.weight[k]) * (load(rows[k] + i) + load(rows[kTaps - 1 - k] + i));
+SW_INLINE Native blur_column(const float* const* rows, int64_t i) {
+  Native sum = splat_native(kWindow.weight[kReach]) * load_native(rows[kReach] + i);
+  for (int k = 0; k < kReach; ++k)
+    sum += splat_native(kWindow.weight[k]) * (load_native(rows[k] + i) + load_native(rows[kTaps - 1 - k] + i));
   return sum;
 }
 
@@ -90,19 +92,19 @@ SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, 
     for (int64_t y = begin; y < end; ++y) {
       const float *x = image + y * length, *t = truth + y * length;
       float* g = gradient + y * length;
-      V16 sum = splat(0.0f);
+      Native sum = splat_native(0.0f);
       int64_t i = 0;
-      for (; i + 16 <= length; i += 16) {
-        const V16 d = load(x + i) - load(t + i), zero = splat(0.0f);
+      for (; i + kNativeLanes <= length; i += kNativeLanes) {
+        const Native d = load_native(x + i) - load_native(t + i), zero = splat_native(0.0f);
         sum += vabs(d);
-        store(g + i, d > zero ? splat(l1_scale) : (d < zero ? splat(-l1_scale) : zero));
+        store(g + i, select(d > zero, splat_native(l1_scale), select(d < zero, splat_native(-l1_scale), zero)));
       }
       for (; i < length; ++i) {
         const float d = x[i] - t[i];
         absolute += std::fabs(d);
         g[i] = d > 0 ? l1_scale : (d < 0 ? -l1_scale : 0.0f);
       }
-      for (int l = 0; l < 16; ++l) absolute += sum[l];
+      for (int l = 0; l < kNativeLanes; ++l) absolute += sum[l];
     }
     l1[band] = absolute;
     if (weight == 0) return;
@@ -114,8 +116,8 @@ SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, 
         float* f[5];
         for (int k = 0; k < 5; ++k) f[k] = ring.source(k);
         int64_t i = 0;
-        for (; i + 16 <= length; i += 16) {
-          const V16 a = load(x + i), b = load(t + i);
+        for (; i + kNativeLanes <= length; i += kNativeLanes) {
+          const Native a = load_native(x + i), b = load_native(t + i);
           store(f[0] + i, a), store(f[1] + i, b);
           store(f[2] + i, a * a), store(f[3] + i, b * b), store(f[4] + i, a * b);
         }
@@ -130,16 +132,16 @@ SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, 
       float* d_mean = maps + (0 * height + y) * stride;
       float* d_square = maps + (1 * height + y) * stride;
       float* d_product = maps + (2 * height + y) * stride;
-      V16 sum = splat(0.0f);
+      Native sum = splat_native(0.0f);
       float tail = 0;
-      for (int64_t i = 0; i < length; i += 16) {
-        const V16 two = splat(2.0f);
-        const V16 mx = blur_column(rows[0], i), my = blur_column(rows[1], i), xx = blur_column(rows[2], i);
-        const V16 yy = blur_column(rows[3], i), xy = blur_column(rows[4], i);
-        const V16 A = two * mx * my + splat(kC1), B = two * (xy - mx * my) + splat(kC2);
-        const V16 C = mx * mx + my * my + splat(kC1), D = xx - mx * mx + yy - my * my + splat(kC2);
-        const V16 iC = reciprocal(C), iD = reciprocal(D), iCD = iC * iD, S = A * B * iCD;
-        if (i + 16 <= length)
+      for (int64_t i = 0; i < length; i += kNativeLanes) {
+        const Native two = splat_native(2.0f);
+        const Native mx = blur_column(rows[0], i), my = blur_column(rows[1], i), xx = blur_column(rows[2], i);
+        const Native yy = blur_column(rows[3], i), xy = blur_column(rows[4], i);
+        const Native A = two * mx * my + splat_native(kC1), B = two * (xy - mx * my) + splat_native(kC2);
+        const Native C = mx * mx + my * my + splat_native(kC1), D = xx - mx * mx + yy - my * my + splat_native(kC2);
+        const Native iC = reciprocal(C), iD = reciprocal(D), iCD = iC * iD, S = A * B * iCD;
+        if (i + kNativeLanes <= length)
           sum += S;
         else
           for (int l = 0; l < length - i; ++l) tail += S[l];
@@ -148,7 +150,7 @@ SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, 
         store(d_product + i, two * A * iCD);
       }
       double row_sum = tail;
-      for (int l = 0; l < 16; ++l) row_sum += sum[l];
+      for (int l = 0; l < kNativeLanes; ++l) row_sum += sum[l];
       similarity += row_sum;
     }
     ssim[band] = similarity;
@@ -167,11 +169,11 @@ SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, 
         for (int k = 0; k < 3; ++k) ring.window(k, y, height, rows[k]);
         const float *x = image + y * length, *t = truth + y * length;
         float* g = gradient + y * length;
-        const V16 scale = splat(ssim_scale), two = splat(2.0f);
-        for (int64_t i = 0; i < length; i += 16) {
-          const V16 mean = blur_column(rows[0], i), square = blur_column(rows[1], i), product = blur_column(rows[2], i);
-          if (i + 16 <= length) {
-            store(g + i, load(g + i) + scale * (mean + two * load(x + i) * square + load(t + i) * product));
+        const Native scale = splat_native(ssim_scale), two = splat_native(2.0f);
+        for (int64_t i = 0; i < length; i += kNativeLanes) {
+          const Native mean = blur_column(rows[0], i), square = blur_column(rows[1], i), product = blur_column(rows[2], i);
+          if (i + kNativeLanes <= length) {
+            store(g + i, load_native(g + i) + scale * (mean + two * load_native(x + i) * square + load_native(t + i) * product));
           } else {
             for (int l = 0; l < length - i; ++l) g[i + l] += ssim_scale * (mean[l] + 2 * x[i + l] * square[l] + t[i + l] * product[l]);
           }

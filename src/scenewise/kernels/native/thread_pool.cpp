@@ -11,6 +11,7 @@
 #include <vector>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <xmmintrin.h>
 #endif
 
@@ -127,6 +128,27 @@ void Pool::work() {
   }
 }
 
+#if defined(__x86_64__)
+// Asked of the processor itself: what __builtin_cpu_supports reads is filled in by a library that zig does not link, and then says
+// no to everything.
+int best_x86_variant() {
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return 0;
+  const bool has_fma = c & bit_FMA;
+  // The operating system must save the wider registers too.
+  unsigned saved, unused;
+  asm volatile("xgetbv" : "=a"(saved), "=d"(unused) : "c"(0));
+  constexpr unsigned kYmm = 0x06, kZmm = 0xe6;
+  if ((saved & kYmm) != kYmm || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+  constexpr unsigned kAvx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+  if ((saved & kZmm) == kZmm && (b & kAvx512) == kAvx512) {
+    const bool has_bfloat16 = a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVX512BF16);
+    return has_bfloat16 ? 3 : 2;
+  }
+  return (b & bit_AVX2) && has_fma ? 1 : 0;
+}
+#endif
+
 std::mutex region;  // one parallel region at a time
 Pool* pool = nullptr;  // leaked at exit on purpose: no destructor may race with live threads
 int wanted_threads = 1;
@@ -167,11 +189,8 @@ SW_EXPORT const char* sw_variant() { return SW_VARIANT; }
 // Best variant this processor can run: 0 base, 1 avx2, 2 avx512, 3 avx512 with products of bfloat16 pairs.
 SW_EXPORT int sw_best_variant() {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    return __builtin_cpu_supports("avx512bf16") ? 3 : 2;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
-#endif
+  return sw::best_x86_variant();
+#else
   return 0;
+#endif
 }
