@@ -40,7 +40,7 @@ def test_sparse_networks(build):
 
 
 def test_deeplab():
-    network = DeepLab(block="basic", blocks=(1, 1, 1, 1), width=4, out_channels=8, rates=(1, 2))
+    network = DeepLab(block="basic", blocks=(1, 1, 1, 1), width=8, out_channels=8, rates=(1, 2))
     images = torch.rand(2, 3, 33, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     same_on_cuda(network, lambda network, device: network(images.to(device)))
 
