@@ -12,8 +12,8 @@ from scenewise.networks.deeplab import DeepLab, deeplab_narrow, deeplab_resnet50
 def tiny(**settings):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        # Eight channels at least: on AVX2 processors oneDNN of torch 2.13 writes past its buffers in the backward pass of a strided
-        # 1×1 convolution of four (docs/known-issues.md).
+        # Eight channels at least: on AVX2 processors oneDNN of torch 2.13 writes past its buffers in the backward pass of a
+        # strided 1×1 convolution of four (docs/known-issues.md).
         return DeepLab(
             **{"block": "basic", "blocks": (1, 1, 1, 1), "width": 8, "out_channels": 8, "rates": (1, 2, 3), **settings}
         )
