@@ -210,18 +210,10 @@ def judge(runner: Runner, sizes: Sequence[int]) -> list[Claim]:
 
 
 def train_in_processes(scenes: Sequence[BenchScene], options: argparse.Namespace) -> None:
-    """One process per scene; what they keep is found afterwards.  Two busy pools of one thread each get more done than one of two."""
+    """One process per scene; what they keep is found afterwards.  Two pools of one thread get more done than one of two."""
     threads = max(1, library.default_threads() // min(options.jobs, len(scenes)))
-    command = [
-        sys.executable,
-        str(Path(__file__).resolve()),
-        "--cache",
-        str(options.cache),
-        "--threads",
-        str(threads),
-        "--jobs",
-        "1",
-    ]
+    command = [sys.executable, str(Path(__file__).resolve()), "--cache", str(options.cache), "--jobs", "1"]
+    command += ["--threads", str(threads)]
     if options.lpips_weights is not None:
         command += ["--lpips-weights", str(options.lpips_weights)]
     waiting, running = list(scenes), list[tuple[BenchScene, subprocess.Popen[bytes]]]()
@@ -267,11 +259,11 @@ def main() -> int:
     started = time.monotonic()
     notes = [
         "Teachers' caps are those with the best PSNR of 20,000, 40,000 and 70,000 (one seed each).",
-        "Reduced to fit two hours on two cores: 2,500 steps per training instead of up to 7,000 and 5,000, fox at 180×320 and lego at "
-        "200×200 pixels.",
+        "Reduced to fit two hours on two cores: 2,500 steps per training instead of up to 7,000 and 5,000, fox at 180×320 and lego "
+        "at 200×200 pixels.",
         "Initial points are the same for all seeds.  All students of a seed share what comes before the simplification, except "
         "d_from_start, which distils from its first step on as the paper does.",
-        "Pairs of claims are scenes and seeds together.  Times are those of one thread while the other scene was trained beside it.",
+        "Pairs of claims are scenes and seeds together.  Times are those of one thread, the other scene being trained beside it.",
     ]
     if options.quick:
         scenes: Sequence[BenchScene] = (QUICK_SCENE,)

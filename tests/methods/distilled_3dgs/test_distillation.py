@@ -20,6 +20,7 @@ from scenewise.methods.distilled_3dgs.distillation import (
     picture_path,
     write_pictures,
 )
+from scenewise.methods.distilled_3dgs.simplification import SimplificationSettings
 from scenewise.methods.distilled_3dgs.structure import StructureSimilarity
 from scenewise.methods.distilled_3dgs.training import build_student
 from scenewise.parts.splats.recipes import with_cap
@@ -85,7 +86,7 @@ def _student(tmp_path: Path, **changes: object) -> SplatTrainer:
     capture = fabricated_capture()
     write_pictures(tmp_path, _loaders([]), capture.train_frames, fingerprint="a")
     student = with_cap(replace(FAST_DISTILLED.student, steps=40, depth=None), 200)
-    simplification = replace(FAST_DISTILLED.simplification, keep=40)
+    simplification = SimplificationSettings(keep=40)
     config = replace(FAST_DISTILLED, student=student, simplification=simplification, **changes)  # type: ignore[arg-type]
     return build_student(capture, capture.points, config, pictures=tmp_path, vanilla=TEACHERS[0])
 

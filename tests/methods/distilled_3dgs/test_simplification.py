@@ -29,7 +29,7 @@ STEPS = 60
 
 def _config(**changes: object) -> DistilledConfig:
     student = with_cap(replace(FAST_DISTILLED.student, steps=STEPS, depth=None, sh=ShSchedule(highest=1)), 220)
-    settings = replace(FAST_DISTILLED.simplification, **changes)  # type: ignore[arg-type]
+    settings = replace(SimplificationSettings(), **changes)  # type: ignore[arg-type]
     return replace(FAST_DISTILLED, teachers=(), structure=None, student=student, simplification=settings)
 
 
