@@ -259,8 +259,8 @@ def main() -> int:
     started = time.monotonic()
     notes = [
         "Teachers' caps are those with the best PSNR of 20,000, 40,000 and 70,000 (one seed each).",
-        "Reduced to fit two hours on two cores: 2,500 steps per training instead of up to 7,000 and 5,000, fox at 180×320 and lego "
-        "at 200×200 pixels.",
+        "Reduced to fit two hours on two cores: 2,500 steps per training instead of up to 7,000 and 5,000, fox at 180×320 and "
+        "lego at 200×200 pixels.",
         "Initial points are the same for all seeds.  All students of a seed share what comes before the simplification, except "
         "d_from_start, which distils from its first step on as the paper does.",
         "Pairs of claims are scenes and seeds together.  Times are those of one thread, the other scene being trained beside it.",

@@ -154,8 +154,8 @@ FAST_DISTILLED = DistilledConfig(
     teacher=FAST,
     student=student_recipe(FAST),
     # Chosen on views held out of the training views of the fox (1,500 steps, one seed), never on those that figures are about:
-    # simplified at the paper's places 28.69 dB, a sixth of the run earlier 28.99, with the restart as well 29.02.  A short run has
-    # too few steps to recover in.  There blur split and twice the margin brought nothing.
+    # simplified at the paper's places 28.69 dB, a sixth of the run earlier 28.99, with the restart as well 29.02.  A short run
+    # has few steps to recover in.
     simplification=SimplificationSettings(sample_at=10_000, tail_at=15_000),
     blur_split=False,
     keep_ratio=0.15,
