@@ -108,11 +108,11 @@ def _port(options: ViewOptions) -> int:
 
 
 def _serve(viewer: SceneViewer, options: ViewOptions, progress: Progress) -> None:
-    progress.message(f"{viewer.url}  (Ctrl-C ends)")
-    if not options.no_open:
-        # A browser in a text terminal would take over; it gets its own thread, and failing to open one is no error.
-        threading.Thread(target=webbrowser.open, args=(viewer.url,), daemon=True).start()
     try:
+        progress.message(f"{viewer.url}  (Ctrl-C ends)")  # and does from now on
+        if not options.no_open:
+            # A browser in a text terminal would take over; it gets its own thread, and failing to open one is no error.
+            threading.Thread(target=webbrowser.open, args=(viewer.url,), daemon=True).start()
         while True:
             time.sleep(3600.0)
     except KeyboardInterrupt:  # the way to end it

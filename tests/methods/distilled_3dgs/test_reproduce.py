@@ -1,0 +1,42 @@
+"""``make reproduce METHOD=distilled_3dgs QUICK=1`` in small."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+CLAIMS = {
+    "kd_over_pruned",
+    "kd_over_mcmc",
+    "structure_helps",
+    "diversity_helps",
+    "ensemble_over_best_teacher",
+    "within_0p1_of_teacher_at_30pct",
+    "within_0p1_of_teacher_at_15pct",
+}
+
+
+def test_reproduce_quick(tmp_path: Path) -> None:
+    """Writes every claim and figure, and keeps what it has run."""
+    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in paths if path), OMP_NUM_THREADS="1")
+    script = ROOT / "benchmarks" / "reproduce" / "distilled_3dgs.py"
+    out = tmp_path / "results.json"
+    command = [sys.executable, str(script), "--quick", "--cache", str(tmp_path / "cache"), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(out.read_text())
+    assert {claim["id"] for claim in results["claims"]} == CLAIMS
+    arms = results["arms"]
+    student, teacher = arms["room_e_structure_15"], arms["room_teacher_vanilla"]
+    assert student["more"]["num_gaussians"]["mean"] == round(0.15 * teacher["more"]["num_gaussians"]["mean"])
+    assert student["more"]["lpips"]["mean"] is None
+    # The whole cost: three teachers of 60 steps, 3 × 14 pictures, its own 60 steps and two looks at 14 views.
+    assert student["more"]["views_rendered"]["mean"] == 3 * 60 + 3 * 14 + 60 + 2 * 14
+    assert student["train_seconds"] > student["more"]["own_seconds"]["mean"]
+    # Control and student are alike until the student is simplified: one dense training serves both.
+    assert len(list((tmp_path / "cache" / "trainings" / "room").glob("dense_0_*/done.json"))) == 2
+    again = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert again.stdout.count("kept from before") == len(arms)
