@@ -34,7 +34,7 @@ from scenewise.io.json_fields import read_json_object
 from scenewise.io.ply import gaussians_ply_bytes, read_gaussians_ply, read_points_ply, write_gaussians_ply
 from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, COMPACT_FILE, POINTS_FILE, SPLATS_FILE
 from scenewise.io.spz import write_spz
-from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec, preset, with_depth
+from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec, preset, student_recipe, with_depth
 from scenewise.methods.distilled_3dgs.distillation import mean_picture, write_pictures
 from scenewise.methods.distilled_3dgs.simplification import Simplification, sample_step
 from scenewise.methods.distilled_3dgs.size import SizeDial, file_bytes, fitted, gaussians_for
@@ -174,10 +174,6 @@ def distilled_config(options: ReconstructOptions, recipe: SplatRecipe, *, scene:
     config = preset(name, scene=scene, data_set=data_set)
     views = wanted.views_per_step or config.teacher.views_per_step
     recipe = replace(recipe, views_per_step=views)
-    if wanted.depth_reg is None and not wanted.released:
-        depth_reg = False
-    else:
-        depth_reg = wanted.depth_reg != "off"
     teacher_steps = wanted.teacher_steps or recipe.steps
     structure = config.structure
     teachers = tuple(map(spec_of, wanted.teachers)) or config.teachers
@@ -189,12 +185,10 @@ def distilled_config(options: ReconstructOptions, recipe: SplatRecipe, *, scene:
             hist_kind=wanted.hist_kind or structure.hist_kind,
             hist_grid=wanted.hist_grid or structure.hist_grid,
         )
-    assert not hasattr(recipe.strategy, "noise"), "checked with the options"
-    student = replace(recipe, strategy=replace(recipe.strategy, reset_every=None))
     config = replace(
         config,
         teacher=replace(recipe, steps=teacher_steps),
-        student=student,
+        student=student_recipe(recipe),
         teachers=teachers,
         teacher_schedule=wanted.teacher_schedule or config.teacher_schedule,
         kd_l1_target=wanted.kd_l1_target or config.kd_l1_target,
@@ -203,7 +197,7 @@ def distilled_config(options: ReconstructOptions, recipe: SplatRecipe, *, scene:
         restart_lr=config.restart_lr if wanted.restart_lr is None else wanted.restart_lr == "on",
         structure=structure,
     )
-    return with_depth(config, depth_reg)
+    return config if wanted.depth_reg is None else with_depth(config, wanted.depth_reg == "on")
 
 
 def spec_of(name: str) -> TeacherSpec:
@@ -523,12 +517,10 @@ class DistillationStages:
 
     def train_curve(self, points: PointCloud, pictures: Path, vanilla: Gaussians) -> list[SplatFigures]:
         """Students of the sizes of ``--curve``; they share what comes before the simplification."""
-        ratios = self.options.distillation.curve
-        figures = []
-        for ratio in ratios:
+        figures, chosen = [], self.config
+        for ratio in self.options.distillation.curve:
             name = f"{100 * ratio:g}"
             folder = self.folder / STUDENTS_FOLDER / name
-            self_config = self.config
             self.config = self._keeping(max(1, round(ratio * len(vanilla))))
             record = self.student_record() | {"seed": self.options.seed}
             if not self._is_finished_student(folder, record):
@@ -543,7 +535,7 @@ class DistillationStages:
                     views_rendered=self.student_views(),
                 )
             )
-            self.config = self_config
+        self.config = chosen
         return figures
 
     def _is_finished_student(self, folder: Path, record: Mapping[str, Any]) -> bool:

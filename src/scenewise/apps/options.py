@@ -108,7 +108,7 @@ class DistillationOptions:
         hist_kind: histogram of the structural term: trilinear, hard (paper) or separable (released); none leaves it out.
         hist_grid: its voxels along each edge.
         views_per_step: photographs per optimisation step (released: 6).
-        depth_reg: also learn from the capture's measured depth: on or off.
+        depth_reg: learn from the capture's measured depth where it has any: on or off.
         restart_lr: raise the learning rate of positions again when the student is simplified: on or off.
     """
 
