@@ -461,7 +461,16 @@ class DistillationStages:
             keep = max(1, round(self.config.keep_ratio * len(gaussians)))
         if keep is not None:
             self.config = self._keeping(keep)
-            self.progress.message(f"the student keeps {keep:,} of the vanilla teacher's {len(gaussians):,} Gaussians at most")
+            if keep < len(gaussians):
+                text = (
+                    f"the student keeps {keep:,} Gaussians at most, {100 * keep / len(gaussians):.1f} % of the vanilla teacher's"
+                )
+            else:
+                text = (
+                    f"the size asked for has room for {keep:,} Gaussians; teachers have about {len(gaussians):,}, so none must go"
+                )
+                text += " (--teacher-gaussians raises their number)"
+            self.progress.message(text)
         return pictures, gaussians
 
     def _loader(self, teacher: TeacherResult) -> Callable[[], Gaussians]:
