@@ -29,7 +29,7 @@ from scenewise.engine.journal import Journal, json_ready
 from scenewise.engine.memory import peak_resident_bytes, text_from_bytes
 from scenewise.engine.progress import Progress, duration_text
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.atomic import atomic_write_json
+from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.json_fields import read_json_object
 from scenewise.io.ply import gaussians_ply_bytes, read_gaussians_ply, read_points_ply, write_gaussians_ply
 from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, COMPACT_FILE, POINTS_FILE, SPLATS_FILE
@@ -113,7 +113,7 @@ class DistillationSummary:
 
     def lines(self) -> list[str]:
         """A table for people."""
-        rows = [f"{'':<22}{'Gaussians':>11}{'PSNR':>9}{'SSIM':>8}{'ply':>10}{'spz':>10}{'render':>10}{'training':>10}"]
+        rows = [f"{'':<22}{'Gaussians':>11}{'PSNR':>9}{'SSIM':>8}{'ply':>10}{'spz':>10}{'render':>10}{'training':>14}"]
         for row in dict.fromkeys([*self.table, *self.curve]):
             cells = (
                 f"{row.num_gaussians:,}" if row.num_gaussians is not None else "",
@@ -124,7 +124,7 @@ class DistillationSummary:
                 f"{row.render_ms:.1f} ms" if row.render_ms is not None else "",
                 duration_text(row.seconds) if row.seconds is not None else "",
             )
-            widths = (11, 9, 8, 10, 10, 10, 10)
+            widths = (11, 9, 8, 10, 10, 10, 14)
             rows.append(f"{row.name:<22}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths)))
         rows.append(
             f"the student keeps {100 * self.kept:.1f} %; in all {duration_text(self.seconds)} of training and "
@@ -270,6 +270,13 @@ class DistillationStages:
         """
         path = self.folder / TEACHERS_FOLDER / PLAN_FILE
         options = self.options
+        source = options.distillation.teachers_from
+        if source is not None:
+            self._require_teachers()
+            if not path.exists() and (source / POINTS_FILE).exists() and (source / TEACHERS_FOLDER / PLAN_FILE).exists():
+                # Teachers on the same data started from them; so may their student.
+                atomic_write_bytes(self.folder / POINTS_FILE, (source / POINTS_FILE).read_bytes())
+                atomic_write_bytes(path, (source / TEACHERS_FOLDER / PLAN_FILE).read_bytes())
         known = read_json_object(path) if path.exists() and (self.folder / POINTS_FILE).exists() else None
         if known is None:
             provenance = find_points()
@@ -312,13 +319,6 @@ class DistillationStages:
         """All teachers, trained here, by other processes, or found finished."""
         options = self.options.distillation
         missing = [spec for spec in self.config.teachers if self._finished_teacher(spec) is None]
-        if missing and options.teachers_from is not None:
-            raise DataFormatError(
-                self.teachers_folder,
-                expected=f"finished teachers {', '.join(spec.name for spec in self.config.teachers)}",
-                got=f"no {missing[0].name}",
-                fix="leave --teachers-from out, or finish that run",
-            )
         if missing and (options.jobs > 1 or options.ray is not None):
             self._train_elsewhere(missing)
         else:
@@ -331,6 +331,17 @@ class DistillationStages:
                 raise DataFormatError(self.teachers_folder / spec.name, expected="a finished teacher", got="none", fix="--resume")
             self._finished.append(found)
         return self._finished
+
+    def _require_teachers(self) -> None:
+        """Refuses to go on unless all teachers are finished where ``--teachers-from`` points."""
+        missing = [spec for spec in self.config.teachers if self._finished_teacher(spec) is None]
+        if missing:
+            raise DataFormatError(
+                self.teachers_folder,
+                expected=f"finished teachers {', '.join(spec.name for spec in self.config.teachers)}",
+                got=f"no {missing[0].name}",
+                fix="leave --teachers-from out, or finish that run",
+            )
 
     def _finished_teacher(self, spec: TeacherSpec) -> TeacherResult | None:
         """The teacher in its folder, or None.
@@ -461,14 +472,11 @@ class DistillationStages:
             keep = max(1, round(self.config.keep_ratio * len(gaussians)))
         if keep is not None:
             self.config = self._keeping(keep)
-            if keep < len(gaussians):
-                text = (
-                    f"the student keeps {keep:,} Gaussians at most, {100 * keep / len(gaussians):.1f} % of the vanilla teacher's"
-                )
+            part = 100 * keep / len(gaussians)
+            if part < 100:
+                text = f"the student keeps {keep:,} Gaussians at most, {part:.1f} % of the vanilla teacher's"
             else:
-                text = (
-                    f"the size asked for has room for {keep:,} Gaussians; teachers have about {len(gaussians):,}, so none must go"
-                )
+                text = f"the size asked for has room for {keep:,} Gaussians, teachers have about {len(gaussians):,}: none must go"
                 text += " (--teacher-gaussians raises their number)"
             self.progress.message(text)
         return pictures, gaussians
