@@ -82,12 +82,14 @@ class StudentArm:
         structure: weight of the structural term and its grid, or None.
         kd_from: from which step on it distils.
         between: views between the photographs, as a part of their number.
+        kd_weight: λ_kd.
     """
 
     teachers: tuple[TeacherSpec, ...] = ()
     structure: StructureSettings | None = None
     kd_from: str = "simplification"
     between: float = 0.0
+    kd_weight: float = FAST_DISTILLED.kd_weight
 
 
 class Bench:
@@ -200,6 +202,7 @@ class Bench:
             structure=arm.structure,
             kd_from=arm.kd_from,
             between=arm.between,
+            kd_weight=arm.kd_weight,
             simplification=replace(config.simplification, keep=keep),
         )
 

@@ -87,7 +87,8 @@ def _student(tmp_path: Path, **changes: object) -> SplatTrainer:
     write_pictures(tmp_path, _loaders([]), capture.train_frames, fingerprint="a")
     student = with_cap(replace(FAST_DISTILLED.student, steps=40, depth=None), 200)
     simplification = SimplificationSettings(keep=40)
-    config = replace(FAST_DISTILLED, student=student, simplification=simplification, **changes)  # type: ignore[arg-type]
+    plain = {"kd_weight": 0.4, "structure": StructureSettings()}
+    config = replace(FAST_DISTILLED, student=student, simplification=simplification, **plain | changes)  # type: ignore[arg-type]
     return build_student(capture, capture.points, config, pictures=tmp_path, vanilla=TEACHERS[0])
 
 
