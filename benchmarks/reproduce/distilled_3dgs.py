@@ -264,7 +264,7 @@ def main() -> int:
     options = parser.parse_args()
     started = time.monotonic()
     notes = [
-        "Teachers' caps are those with the best PSNR of 20,000, 40,000 and 70,000 (views held out of the training views, one seed).",
+        "Teachers' caps are those with the best PSNR of 20,000, 40,000 and 70,000 on views held out of the training views.",
         "Reduced to fit two hours on two cores: 2,500 steps per training instead of up to 7,000 and 5,000, fox at 180×320 and "
         "lego at 200×200 pixels.",
         "Initial points are the same for all seeds.  All students of a seed share what comes before the simplification, except "
