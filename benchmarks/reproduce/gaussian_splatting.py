@@ -96,7 +96,7 @@ def main() -> int:
     if missing:
         notes.append(f"no captures in {data_root().name}: {', '.join(missing)} left out")
     if options.quick:
-        notes.append("quick: procedural room only, 150 steps, one seed, two kills")
+        notes.append("quick: procedural room only, 150 steps, one seed, one kill")
     pictures = options.cache if options.quick else ROOT / "docs" / "results" / "img"
     outcomes: dict[str, list[Outcome]] = {}
     seeds: dict[str, list[int]] = {}
@@ -110,7 +110,7 @@ def main() -> int:
     budgets = run_arm(
         Arm("mcmc_budget", {"caps": caps}, lambda seed: _exact_budget(seed, caps)), budget_seeds, options.cache, report=say
     )
-    kills, steps, strategies = (2, 80, ["default"]) if options.quick else (20, 400, ["default", "mcmc"])
+    kills, steps, strategies = (1, 80, ["default"]) if options.quick else (20, 400, ["default", "mcmc"])
     killed = Arm("kills", {"kills": kills, "steps": steps, "of": strategies}, lambda _: _kills(kills, steps, strategies))
     resumed = run_arm(killed, [0], options.cache, report=say)
 
