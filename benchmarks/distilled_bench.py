@@ -7,7 +7,6 @@ reproduction goes on where it stopped.  Nothing of one seed is used by another.
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -368,10 +367,3 @@ def _mean_difference(teachers: Sequence[Gaussians], capture: Capture) -> float:
                     total += float((pictures[first] - pictures[second]).abs().mean())
                     count += 1
     return total / max(1, count)
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that a piece of work takes."""
-    started = time.monotonic()
-    work()
-    return time.monotonic() - started

@@ -1,7 +1,7 @@
 """Views between the photographs, which only the teachers can show.
 
-Not in the paper.  On a training view the photograph already says what is there, and the mean of the teachers differs from it by
-little but noise; between them nobody else says anything, and there the mean of several teachers is better than any one of them.
+Not in the paper.  On a training view the photograph already says what is there; between them nobody but the teachers says anything.
+Off unless asked for; the README says what trials gave.
 """
 
 from collections.abc import Sequence

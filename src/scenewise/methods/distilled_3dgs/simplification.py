@@ -47,7 +47,7 @@ class SimplificationSettings:
         tail: without ``keep``, the least important Gaussians that together hold this part of all importance go.
         kind: how importance is summed over views.
         reborn: after the first step, Gaussians keep position and base colour only: opacity 0.1, round, as large as the gap to
-            their neighbours (released code).  Costs a short run more than it brings; see the README.
+            their neighbours (released code).
     """
 
     keep: int | None = None
