@@ -1,6 +1,6 @@
 """Views between the photographs, which only the teachers can show.
 
-Not in the paper.  On a training view the photograph already says what is there; between them nobody but the teachers says anything.
+Not in the paper.  On a training view the photograph already says what is there; between them only the teachers say anything.
 Off unless asked for; the README says what trials gave.
 """
 

@@ -3,18 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import torch
-
-from scenewise.engine.checkpoints import Checkpoint
 from scenewise.engine.randomness import keyed_seed
 from scenewise.methods.distilled_3dgs.between import views_between
 from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec
 from scenewise.methods.distilled_3dgs.distillation import Distillation, picture_frames
 from scenewise.methods.distilled_3dgs.simplification import BlurSplit, Simplification, sample_step
 from scenewise.methods.distilled_3dgs.structure import structure_objective
-from scenewise.parts.splats.building import DEFAULT_CACHE_BYTES, build_trainer
+from scenewise.parts.splats.building import DEFAULT_CACHE_BYTES, RunArguments, build_trainer
 from scenewise.parts.splats.objectives import Objective
 from scenewise.parts.splats.recipes import SplatRecipe
 from scenewise.parts.splats.schedules import Schedule
@@ -51,11 +48,8 @@ def build_teacher(
     spec: TeacherSpec,
     *,
     seed: int = 0,
-    device: torch.device | str = "cpu",
-    data_hash: str = "",
     record: Mapping[str, Any] | None = None,
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
-    resume_from: Checkpoint | None = None,
+    **run: Unpack[RunArguments],
 ) -> SplatTrainer:
     """A teacher's trainer; ``seed`` is the run's, the other arguments are those of
     :func:`scenewise.parts.splats.building.build_trainer`.
@@ -68,11 +62,8 @@ def build_teacher(
         config.teacher,
         strategies=teacher_strategies(config, spec),
         seed=teacher_seed(seed, spec),
-        device=device,
-        data_hash=data_hash,
         record=record,
-        cache_bytes=cache_bytes,
-        resume_from=resume_from,
+        **run,
     )
 
 
@@ -84,11 +75,8 @@ def build_student(
     pictures: Path | None,
     vanilla: Gaussians | None = None,
     seed: int = 0,
-    device: torch.device | str = "cpu",
-    data_hash: str = "",
     record: Mapping[str, Any] | None = None,
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
-    resume_from: Checkpoint | None = None,
+    **run: Unpack[RunArguments],
 ) -> SplatTrainer:
     """The student's trainer.
 
@@ -99,12 +87,10 @@ def build_student(
         pictures: folder of the teachers' mean pictures; None for a student that learns from photographs alone.
         vanilla: the vanilla teacher, for the structural term; needed when that is asked for.
         seed: of every random stream.
-        device: where to compute.
-        data_hash: checksum of the capture, kept in checkpoints.
         record: see :func:`scenewise.parts.splats.building.build_trainer`.
-        cache_bytes: decoded pixels kept in memory, of photographs and of pictures each.
-        resume_from: continue from here.
+        run: likewise; ``cache_bytes`` are kept of photographs and of pictures each.
     """
+    device, cache_bytes = run.get("device", "cpu"), run.get("cache_bytes", DEFAULT_CACHE_BYTES)
     recipe = student_schedule(config)
     schedule = Schedule(recipe.steps)
     simplify = Simplification(config.simplification, tuple(frame.camera for frame in capture.train_frames))
@@ -143,11 +129,8 @@ def build_student(
         more_views=between,
         more_from=first,
         seed=seed,
-        device=device,
-        data_hash=data_hash,
         record=record,
-        cache_bytes=cache_bytes,
-        resume_from=resume_from,
+        **run,
     )
 
 

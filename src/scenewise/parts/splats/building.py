@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -21,6 +21,15 @@ from scenewise.scenes.frames import Frame
 from scenewise.scenes.point_clouds import PointCloud
 
 DEFAULT_CACHE_BYTES = 1_000_000_000
+
+
+class RunArguments(TypedDict, total=False):
+    """What every builder of a trainer hands on to :func:`build_trainer`, where each is explained."""
+
+    device: torch.device | str
+    data_hash: str
+    cache_bytes: int
+    resume_from: Checkpoint | None
 
 
 def build_trainer(
