@@ -9,7 +9,7 @@ from typing import Any
 
 from label_free_bench import CACHE, QUICK, REGIONS, ROOT, STAND_IN_TARGETS, Bench, Kept, Sizes, processors_for, say
 from scenewise.apps.label_free_methods import LABEL_FREE_METHODS
-from scenewise.engine.experiments import Arm, Claim, Results, results_json, results_table, with_generated_section
+from scenewise.engine.experiments import Arm, Claim, Results, claims_table, results_json, with_generated_section
 from scenewise.io.atomic import atomic_write_json, atomic_write_text
 from scenewise.kernels.native import library
 from scenewise.methods.clip2scene.config import PRESETS as CLIP2SCENE
@@ -223,19 +223,6 @@ def comparison_table(content: Mapping[str, Any]) -> str:
             f"{' | '.join(sizes)} | {seconds} | {peak} |"
         )
     return "\n".join(lines)
-
-
-def claims_table(content: Mapping[str, Any]) -> str:
-    """Claims with differences of every seed, as Markdown."""
-    shown = {**content, "arms": {}}
-    table = results_table(shown)
-    lines = table[table.index("| claim |") :].splitlines()
-    per_seed = {claim["id"]: ", ".join(f"{value:+.2f}" for value in claim["per_seed"]) for claim in content["claims"]}
-    out = ["| claim | holds | per seed |", "|---|---|---|"]
-    for line in lines[2:]:
-        identifier = line.split("`")[1]
-        out.append(f"{line} {per_seed[identifier]} |")
-    return "\n".join(out)
 
 
 def per_class_table(content: Mapping[str, Any], arms: Sequence[str]) -> str:

@@ -242,7 +242,7 @@ def results_table(content: Mapping[str, Any]) -> str:
         size = "–" if not arm["bytes_on_disk"] else f"{arm['bytes_on_disk'] / 1e6:.2f} MB"
         spread = f" ± {arm['std']:.2f}" if len(arm["seeds"]) > 1 else ""
         lines.append(f"| {name} | {arm['mean']:.2f}{spread} | {len(arm['seeds'])} | {arm['train_seconds']:.0f} s | {size} |")
-    return "\n".join([*lines, "", *_claims_table(content)])
+    return "\n".join([*lines, "", claims_table(content)])
 
 
 def wide_table(content: Mapping[str, Any], columns: Mapping[str, tuple[str, str, float]]) -> str:
@@ -262,14 +262,24 @@ def wide_table(content: Mapping[str, Any], columns: Mapping[str, tuple[str, str,
             spread = f" ± {found['std'] / divisor:{form}}" if figure == content["metric"] and len(arm["seeds"]) > 1 else ""
             cells.append("–" if mean is None else f"{mean / divisor:{form}}{spread}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *_claims_table(content)])
+    return "\n".join([*lines, "", claims_table(content)])
 
 
-def _claims_table(content: Mapping[str, Any]) -> list[str]:
-    lines = ["| claim | holds |", "|---|---|"]
+def claims_table(content: Mapping[str, Any]) -> str:
+    """Claims with their figures, as Markdown: differences of a comparison, or values and how far their mean is from a threshold.
+
+    Args:
+        content: a results file.
+    """
+    lines = ["| claim | mean difference (95 %) | each seed or pair | holds |", "|---|---|---|---|"]
     for claim in content["claims"]:
-        lines.append(f"| `{claim['id']}`: {claim['claim']} | {'yes' if claim['holds'] else 'no: ' + str(claim['why'])} |")
-    return lines
+        each = ", ".join(f"{value + 0.0:.2f}" for value in claim["per_seed"]) or "–"
+        difference = f"{claim['difference']:+.2f}" if claim["per_seed"] else "–"
+        if claim["interval"] is not None:
+            difference += " ({:+.2f} … {:+.2f})".format(*claim["interval"])
+        verdict = "yes" if claim["holds"] else f"no: {claim['why']}"
+        lines.append(f"| `{claim['id']}`: {claim['claim']} | {difference} | {each} | {verdict} |")
+    return "\n".join(lines)
 
 
 def with_generated_section(text: str, body: str) -> str:

@@ -15,8 +15,10 @@ from fabricated_capture import fabricated_capture
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.experiments import (
     Arm,
+    Claim,
     Outcome,
     Results,
+    claims_table,
     paired_claim,
     results_json,
     results_table,
@@ -146,6 +148,18 @@ def test_paired_claims_need_the_mean_and_every_sign() -> None:
     assert interval is not None and interval[0] == pytest.approx(2 - 4.302653 / 3**0.5, rel=1e-5)
     with pytest.raises(ConventionError, match="as many seeds"):
         paired_claim("x", "w", [2.0], [1.0, 2.0])
+
+
+def test_claims_are_shown_with_every_difference_and_the_interval() -> None:
+    claims = [
+        paired_claim("better", "a over b", [2.0, 3.0, 4.0], [1.0, 1.0, 1.0]),
+        threshold_claim("reaches", "thirty", [29.0, 30.5], 30.0),
+        Claim("missing", "left out", False, [], 0.0, None, "not run"),
+    ]
+    rows = claims_table({"claims": [asdict(claim) for claim in claims]}).splitlines()
+    assert rows[2] == "| `better`: a over b | +2.00 (-0.48 … +4.48) | 1.00, 2.00, 3.00 | yes |"
+    assert rows[3].startswith("| `reaches`: thirty | -0.25 (-9.78 … +9.28) | 29.00, 30.50 | no: the mean over 2 seeds")
+    assert rows[4] == "| `missing`: left out | – | – | no: not run |"
 
 
 def test_reproduce_quick(tmp_path: Path) -> None:
