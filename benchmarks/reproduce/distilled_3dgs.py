@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from distilled_bench import Bench, BenchScene, StudentArm  # noqa: E402
 from quality import data_root  # noqa: E402
-from scenewise.apps.curves import Curve, chart_svg  # noqa: E402
+from scenewise.apps.curves import Line, lines_svg  # noqa: E402
 from scenewise.engine.experiments import (  # noqa: E402
     Arm,
     Claim,
@@ -239,14 +240,29 @@ def train_in_processes(scenes: Sequence[BenchScene], options: argparse.Namespace
             process.terminate()
 
 
-def size_curve(runner: Runner, scene: str, sizes: Sequence[int]) -> str:
-    """Quality over size of the full student as a picture."""
-    found = [runner.outcomes[f"{scene}_e_structure_{size}"][0].metrics for size in sizes]
-    points = [(float(metrics["spz_bytes"] or 0) / 1e6, float(metrics["psnr"] or 0)) for metrics in found]
-    teacher = runner.outcomes[f"{scene}_teacher_vanilla"][0].metrics
-    points.append((float(teacher["spz_bytes"] or 0) / 1e6, float(teacher["psnr"] or 0)))
-    points.sort()
-    return chart_svg(Curve(f"{scene}: PSNR over size", [x for x, _ in points], [y for _, y in points], across="MB of .spz"))
+def size_chart(arms: Mapping[str, Any], scene: str, sizes: Sequence[int]) -> str:
+    """Quality over the number of Gaussians, of what was run at all sizes.
+
+    Args:
+        arms: of a results file.
+        scene: its arms' prefix.
+        sizes: per cents.
+    """
+
+    def over_sizes(name: str, arm: str) -> Line:
+        found = [arms[f"{scene}_{arm}_{size}"] for size in sizes]
+        counts = [one["more"]["num_gaussians"]["mean"] for one in found]
+        return Line(name, counts, [one["mean"] for one in found], [one["std"] for one in found])
+
+    lines = [
+        over_sizes("distilled, with structure (e)", "e_structure"),
+        over_sizes("pruned alone (a)", "a_pruned"),
+        over_sizes("MCMC, the student's steps", "f_mcmc"),
+        over_sizes("MCMC, and the teachers' steps", "f_mcmc_long"),
+        Line("vanilla teacher", [], [arms[f"{scene}_teacher_vanilla"]["mean"]]),
+        Line("mean of three teachers", [], [arms[f"{scene}_mean_of_mixed"]["mean"]]),
+    ]
+    return lines_svg(f"{scene}: PSNR of held-out views, dB", lines, across="Gaussians")
 
 
 def main() -> int:
@@ -314,8 +330,9 @@ def main() -> int:
         atomic_write_text(readme, with_generated_section(readme.read_text(encoding="utf-8"), wide_table(content, COLUMNS)))
         say(f"table updated: {readme}")
         for scene in scenes:
-            path = options.cache / f"curve_{scene.name}.svg"
-            atomic_write_text(path, size_curve(runner, scene.name, sizes))
+            chart = ROOT / "docs" / "results" / "img" / f"distilled_3dgs_sizes_{scene.name}.svg"
+            atomic_write_text(chart, size_chart(content["arms"], scene.name, sizes))
+            say(f"drawn: {chart}")
     return 0
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenewise.apps.curves import WIDTH, Curve, chart_svg
+from scenewise.apps.curves import WIDTH, Curve, Line, chart_svg, lines_svg
 from scenewise.apps.pictures import depth_picture, error_picture, thumbnail
 from scenewise.apps.report_page import ReportContent, ViewComparison, report_html
+from scenewise.errors import ConventionError
 from scenewise.io.images import image_u8_from_color, png_bytes
 
 GREY = np.full((6, 8, 3), 128, dtype=np.uint8)
@@ -86,6 +87,30 @@ def test_the_curve_passes_through_its_values():
     assert y1 < y2 < y0  # up is smaller in SVG: 3 above 2 above 1
     assert y0 - y1 == pytest.approx(2 * (y2 - y1), abs=0.3)
     assert x2 <= WIDTH
+
+
+def test_several_lines_share_their_axes_and_levels_go_from_side_to_side():
+    lines = [
+        Line("a <b>", [10.0, 30.0], [1.0, 3.0], [0.5, 0.0]),
+        Line("c", [10.0, 30.0], [2.0, 3.0]),
+        Line("ceiling", [], [4.0]),
+    ]
+    svg = ElementTree.fromstring(lines_svg("dB", lines, across="count"))
+    name = "{http://www.w3.org/2000/svg}"
+    first, second = (
+        [tuple(map(float, pair.split(","))) for pair in line.attrib["points"].split()] for line in svg.iter(f"{name}polyline")
+    )
+    assert first[0][0] == second[0][0] and first[1] == second[1] and first[0][1] > second[0][1]
+    drawn = list(svg.iter(f"{name}line"))
+    level = next(line for line in drawn if line.get("class") == "level")
+    unit = first[0][1] - second[0][1]
+    assert float(level.attrib["y1"]) == pytest.approx(first[1][1] - unit, abs=0.3)
+    assert float(level.attrib["x2"]) - float(level.attrib["x1"]) > WIDTH / 2
+    bar = next(line for line in drawn if line.get("class") is None)
+    assert float(bar.attrib["y1"]) - float(bar.attrib["y2"]) == pytest.approx(unit, abs=0.3)  # ± 0.5
+    assert {"a <b>", "c", "ceiling"} <= {text.text for text in svg.iter(f"{name}text")}
+    with pytest.raises(ConventionError, match="at most 6"):
+        lines_svg("x", [Line("y", [0.0, 1.0], [0.0, 1.0])] * 7, across="z")
 
 
 def test_a_logarithmic_curve_spaces_factors_evenly_and_drops_what_it_cannot_draw():

@@ -1,13 +1,24 @@
-"""Line charts as inline SVG: no scripts, no fonts, colours from the page's style sheet."""
+"""Line charts as SVG: one curve inline with colours from the page's style sheet, or several in a file of its own.
+
+No scripts, no fonts, nothing is loaded.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from scenewise.errors import ConventionError
+
 WIDTH, HEIGHT = 420, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 34
 _MAX_POINTS = 400
+_COLORS = ("#1f77b4", "#d95f02", "#2a9d5c", "#b0398b", "#7a6a00", "#5b5b5b")
+_LEGEND_ROW, _LEGEND_COLUMN = 17, 210
+_FILE_STYLE = (
+    "text { font: 11px sans-serif; fill: #333 } .grid { stroke: #ddd } .axis { stroke: #888 } "
+    ".curve { fill: none; stroke-width: 1.8; stroke-linejoin: round } .level { stroke-dasharray: 5 4; stroke-width: 1.4 }"
+)
 
 
 @dataclass(frozen=True)
@@ -47,30 +58,106 @@ def chart_svg(curve: Curve) -> str:
         return f'<p class="muted">{escape(curve.title)}: too few values to draw</p>'
     scale: Callable[[float], float] = math.log10 if curve.logarithmic else float
     xs, ys = [step for step, _ in points], [scale(value) for _, value in points]
-    x_low, x_high = min(0.0, xs[0]), xs[-1] if xs[-1] > min(0.0, xs[0]) else xs[0] + 1.0
-    margin = 0.05 * (max(ys) - min(ys)) or abs(ys[0]) * 0.05 or 1.0
-    y_low, y_high = min(ys) - margin, max(ys) + margin
-
-    def across(x: float) -> float:
-        return _LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT)
-
-    def down(y: float) -> float:
-        return HEIGHT - _BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - _TOP - _BOTTOM)
-
+    axes = _axes_around(xs, ys)
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(curve.title, quote=True)}">']
-    for y in _log_ticks(y_low, y_high) if curve.logarithmic else _ticks(y_low, y_high, 5):
-        label = _number(10**y if curve.logarithmic else y)
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{down(y):.1f}" y2="{down(y):.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{label}</text>')
-    for x in _ticks(x_low, x_high, 5):
-        parts.append(f'<text x="{across(x):.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{_number(x)}</text>')
-    parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{HEIGHT - _BOTTOM}" y2="{HEIGHT - _BOTTOM}"/>')
-    parts.append(f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(curve.across)}</text>')
-    path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in zip(xs, ys))
-    parts.append(f'<polyline class="curve" points="{path}"/>')
+    parts += axes.drawn(curve.across, logarithmic=curve.logarithmic)
+    parts.append(f'<polyline class="curve" points="{axes.path(xs, ys)}"/>')
     if len(points) <= 25:
-        parts.extend(f'<circle class="dot" cx="{across(x):.1f}" cy="{down(y):.1f}" r="2.5"/>' for x, y in zip(xs, ys))
+        parts.extend(f'<circle class="dot" cx="{axes.across(x):.1f}" cy="{axes.down(y):.1f}" r="2.5"/>' for x, y in zip(xs, ys))
     return "".join([*parts, "</svg>"])
+
+
+@dataclass(frozen=True)
+class Line:
+    """One of several lines in a chart.
+
+    Attributes:
+        name: in the legend.
+        xs: horizontal positions in order; empty for a level, drawn dashed from side to side.
+        ys: vertical positions, the mean over seeds; of a level one.
+        spread: ± of each, or empty.
+    """
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    spread: Sequence[float] = ()
+
+
+def lines_svg(title: str, lines: Sequence[Line], *, across: str) -> str:
+    """Several lines in one SVG file that brings its own style, on white, with a legend below.
+
+    Args:
+        title: what is drawn, with its unit.
+        lines: at most six.
+        across: what the horizontal axis shows.
+    """
+    if len(lines) > len(_COLORS):
+        raise ConventionError("lines", expected=f"at most {len(_COLORS)}", got=len(lines))
+    axes = _axes_around(
+        [x for line in lines for x in line.xs],
+        [y + sign * d for line in lines for y, d in zip(line.ys, line.spread or [0.0] * len(line.ys)) for sign in (-1, 1)],
+    )
+    per_row = WIDTH // _LEGEND_COLUMN
+    height = HEIGHT + 10 + _LEGEND_ROW * math.ceil(len(lines) / per_row)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height + 20}" viewBox="0 -20 {WIDTH} {height + 20}" '
+        f'role="img" aria-label="{escape(title, quote=True)}"><style>{_FILE_STYLE}</style>',
+        f'<rect y="-20" width="{WIDTH}" height="{height + 20}" fill="#fff"/><text x="8" y="-5">{escape(title)}</text>',
+        *axes.drawn(across),
+    ]
+    for index, (line, color) in enumerate(zip(lines, _COLORS)):
+        if line.xs:
+            parts.append(f'<polyline class="curve" stroke="{color}" points="{axes.path(line.xs, line.ys)}"/>')
+        else:
+            y = axes.down(line.ys[0])
+            parts.append(f'<line class="level" stroke="{color}" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        for x, y, spread in zip(line.xs, line.ys, line.spread or [0.0] * len(line.xs)):
+            at, low, high = axes.across(x), axes.down(y - spread), axes.down(y + spread)
+            parts.append(f'<line stroke="{color}" x1="{at:.1f}" x2="{at:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+            parts.append(f'<circle fill="{color}" cx="{at:.1f}" cy="{axes.down(y):.1f}" r="2.5"/>')
+        left, top = 10 + _LEGEND_COLUMN * (index % per_row), HEIGHT + 14 + _LEGEND_ROW * (index // per_row)
+        kind = "curve" if line.xs else "level"
+        parts.append(f'<line class="{kind}" stroke="{color}" x1="{left}" x2="{left + 22}" y1="{top - 4}" y2="{top - 4}"/>')
+        parts.append(f'<text x="{left + 28}" y="{top}">{escape(line.name)}</text>')
+    return "".join([*parts, "</svg>\n"])
+
+
+@dataclass(frozen=True)
+class _Axes:
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    def across(self, x: float) -> float:
+        return _LEFT + (x - self.x_low) / (self.x_high - self.x_low) * (WIDTH - _LEFT - _RIGHT)
+
+    def down(self, y: float) -> float:
+        return HEIGHT - _BOTTOM - (y - self.y_low) / (self.y_high - self.y_low) * (HEIGHT - _TOP - _BOTTOM)
+
+    def path(self, xs: Sequence[float], ys: Sequence[float]) -> str:
+        return " ".join(f"{self.across(x):.1f},{self.down(y):.1f}" for x, y in zip(xs, ys))
+
+    def drawn(self, label: str, *, logarithmic: bool = False) -> list[str]:
+        parts = []
+        for y in _log_ticks(self.y_low, self.y_high) if logarithmic else _ticks(self.y_low, self.y_high, 5):
+            at, text = self.down(y), _number(10**y if logarithmic else y)
+            parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+            parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{text}</text>')
+        bottom = HEIGHT - _BOTTOM
+        for x in _ticks(self.x_low, self.x_high, 5):
+            parts.append(f'<text x="{self.across(x):.1f}" y="{bottom + 16}" text-anchor="middle">{_number(x)}</text>')
+        parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{bottom}" y2="{bottom}"/>')
+        parts.append(f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(label)}</text>')
+        return parts
+
+
+def _axes_around(xs: Sequence[float], ys: Sequence[float]) -> _Axes:
+    """From 0, or what lies below it, to the right end, with a margin above and below."""
+    x_low, x_end = min(0.0, *xs), max(xs)
+    margin = 0.05 * (max(ys) - min(ys)) or abs(ys[0]) * 0.05 or 1.0
+    return _Axes(x_low, x_end if x_end > x_low else x_end + 1.0, min(ys) - margin, max(ys) + margin)
 
 
 def _ticks(low: float, high: float, count: int) -> list[float]:
