@@ -303,9 +303,11 @@ class Bench:
         forget_peak()
         figures = measured("", gaussians, self.capture, torch.device("cpu"))
         memory = peak_since_forgotten()
+        learned_from = replace(self.capture, test_names=frozenset(frame.name for frame in self.capture.train_frames))
         assert figures.psnr is not None and figures.render_ms is not None and figures.ply_bytes is not None, "views are held out"
         metrics: dict[str, float | None] = {
             "psnr": figures.psnr,
+            "train_psnr": measured("", gaussians, learned_from, torch.device("cpu")).psnr,
             "ssim": figures.ssim,
             "lpips": self._lpips_of(gaussians),
             "num_gaussians": float(len(gaussians)),

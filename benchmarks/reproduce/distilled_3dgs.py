@@ -80,6 +80,7 @@ AT_ALL_SIZES = ("a_pruned", "e_structure")
 
 COLUMNS: Mapping[str, tuple[str, str, float]] = {
     "PSNR, dB": ("psnr", ".2f", 1.0),
+    "of training views": ("train_psnr", ".2f", 1.0),
     "SSIM": ("ssim", ".4f", 1.0),
     "LPIPS": ("lpips", ".4f", 1.0),
     "Gaussians": ("num_gaussians", ",.0f", 1.0),

@@ -9,13 +9,16 @@ import torch
 
 from fabricated_capture import fabricated_capture, true_gaussians
 from scenewise.geometry.rotations import rotation_from_quat
+from scenewise.kernels.ssim import l1_dssim
 from scenewise.methods.distilled_3dgs.between import camera_between, views_between
 from scenewise.methods.distilled_3dgs.config import FAST_DISTILLED
 from scenewise.methods.distilled_3dgs.distillation import Distillation, mean_picture, write_pictures
 from scenewise.methods.distilled_3dgs.training import build_student, pictured_frames
 from scenewise.parts.splats.recipes import with_cap
 from scenewise.parts.splats.schedules import ShSchedule
+from scenewise.parts.splats.strategies import StepContext
 from scenewise.parts.splats.trainer import StepReport
+from scenewise.rendering import render
 from scenewise.scenes.cameras import Cameras
 
 
@@ -77,6 +80,10 @@ def test_a_student_sees_them_when_it_distils_and_only_as_teachers_show_them(tmp_
     torch.testing.assert_close(shown, mean_picture([teacher], frames[train + 2].camera), atol=0.5 / 255 + 1e-6, rtol=0.0)
     kd = next(each for each in trainer.objectives if isinstance(each, Distillation))
     assert len(kd.pictures) == train
+    # The second half of what such a view weighs; the first is the comparison that every view has.
+    view, context = trainer.views.load(train + 2), StepContext(59, trainer.schedule, trainer.field, 1.0, trainer.random)
+    output = render(trainer.field.gaussians(), view.camera)
+    torch.testing.assert_close(kd.value(context, view, output, output.color), l1_dssim(output.color, view.image, 0.2))
     seen: list[StepReport] = []
     trainer.run(listener=seen.append, report_every=1)
     late = [report.step for report in seen if report.view.startswith("between/")]

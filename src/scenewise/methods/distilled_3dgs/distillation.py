@@ -188,10 +188,13 @@ class Distillation:
         """λ_kd from ``first_step`` on."""
         return self.strength if context.step >= self.first_step else 0.0
 
-    def value(self, context: StepContext, view: ViewData, output: RenderOutput, image: Tensor) -> Tensor | None:
-        """The loss of one view; pixels that a mask leaves out do not count.  None for views that only teachers show anyway."""
+    def value(self, context: StepContext, view: ViewData, output: RenderOutput, image: Tensor) -> Tensor:
+        """The loss of one view; pixels that a mask leaves out do not count.
+
+        The image of a view between the photographs is the teachers' own.  It gets this term as well, to weigh 1 + λ_kd like others.
+        """
         if view.index >= len(self.pictures):
-            return None
+            return l1_dssim(output.color, view.image, self.dssim_weight)
         target = self.pictures.load(view.index, view.downscale).image
         color = output.color if view.mask is None else torch.where(view.mask[..., None], output.color, target)
         if self.l1_target == "teacher":
