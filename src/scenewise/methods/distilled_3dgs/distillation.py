@@ -191,7 +191,7 @@ class Distillation:
     def value(self, context: StepContext, view: ViewData, output: RenderOutput, image: Tensor) -> Tensor:
         """The loss of one view; pixels that a mask leaves out do not count.
 
-        The image of a view between the photographs is the teachers' own.  It gets this term as well, to weigh 1 + λ_kd like others.
+        The image of a view between the photographs is the teachers' own.  With this term it weighs 1 + λ_kd, like others.
         """
         if view.index >= len(self.pictures):
             return l1_dssim(output.color, view.image, self.dssim_weight)
