@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,15 @@ def test_a_picture_needs_a_browser(room_folder: Path, monkeypatch, tmp_path: Pat
         viewer.render(64, 64)
 
 
+@pytest.fixture
+def hears_control_c() -> Iterator[None]:
+    """Programs started in the background of a shell ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_control_c")
 def test_control_c_ends_it_cleanly(room_folder: Path):
     class Listener:
         heard: list[str] = []
