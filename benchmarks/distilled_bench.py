@@ -82,6 +82,7 @@ class StudentArm:
         kd_from: from which step on it distils.
         between: views between the photographs, as a part of their number.
         kd_weight: λ_kd.
+        longer: its steps as a multiple of the scene's.
     """
 
     teachers: tuple[TeacherSpec, ...] = ()
@@ -89,6 +90,7 @@ class StudentArm:
     kd_from: str = "simplification"
     between: float = 0.0
     kd_weight: float = FAST_DISTILLED.kd_weight
+    longer: int = 1
 
 
 class Bench:
@@ -197,6 +199,7 @@ class Bench:
         config = self.config
         return replace(
             config,
+            student=replace(config.student, steps=config.student.steps * arm.longer),
             teachers=arm.teachers,
             structure=arm.structure,
             kd_from=arm.kd_from,
@@ -220,10 +223,10 @@ class Bench:
 
     def dense(self, arm: StudentArm, seed: int) -> Path:
         """Folder of a student one step before it is simplified; the same for all sizes, and for all that distil only later."""
-        early = arm if arm.kd_from == "start" else StudentArm()
-        config = self.config
+        early = arm if arm.kd_from == "start" else StudentArm(longer=arm.longer)
+        config = self._student_config(early, 10**9)
         until = sample_step(config.simplification, Schedule(config.student.steps)) - 1
-        decides = {"dense": _student_record(self._student_config(early, 10**9)), "seed": seed}
+        decides = {"dense": _student_record(config), "seed": seed}
 
         def train(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
             trainer = self._student_trainer(early, 10**9, seed, record)

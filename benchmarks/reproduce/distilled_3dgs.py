@@ -57,6 +57,7 @@ GRIDS = (32, 64, 256)
 
 STUDENTS: Mapping[str, StudentArm] = {
     "a_pruned": StudentArm(),
+    "a_pruned_twice_the_steps": StudentArm(longer=2),
     "b_vanilla": StudentArm((VANILLA,)),
     "b_noise": StudentArm((NOISE,)),
     "b_dropout": StudentArm((DROPOUT,)),

@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+
+from scenewise.engine.experiments import wide_table, with_generated_section
 
 ROOT = Path(__file__).parents[3]
 CLAIMS = {
@@ -40,3 +43,21 @@ def test_reproduce_quick(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache" / "trainings" / "room").glob("dense_0_*/done.json"))) == 1
     again = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert again.stdout.count("kept from before") == len(arms)
+
+
+def test_readme_table_is_the_results_file() -> None:
+    """The table in the README is what ``make reproduce`` wrote, claims included."""
+    content = json.loads((ROOT / "docs" / "results" / "distilled_3dgs.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "src" / "scenewise" / "methods" / "distilled_3dgs" / "README.md").read_text(encoding="utf-8")
+    table = wide_table(content, _reproduction().COLUMNS)
+    assert with_generated_section(readme, table) == readme, "run make reproduce METHOD=distilled_3dgs"
+    assert {claim["id"] for claim in content["claims"]} == CLAIMS
+
+
+def _reproduction() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks" / "reproduce"))
+    try:
+        import distilled_3dgs
+    finally:
+        sys.path.pop(0)
+    return distilled_3dgs
