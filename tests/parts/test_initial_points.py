@@ -2,7 +2,6 @@
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -508,11 +507,10 @@ def test_fox(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if not (data_root / "fox").is_dir():
         pytest.skip(f"no fox in {data_root}")
     capture = open_capture(data_root / "fox", factor=4)
-    capture = replace(capture, frames=capture.frames[::2])  # all of them take twice as long
     wall, cpu = time.perf_counter(), time.process_time()
     found = initial_points(capture, maximum=100_000)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     with capsys.disabled():
         print(f"\nfox: {found.provenance}; {wall:.1f} s, {cpu:.1f} s of processor time")
-    assert len(found.cloud) >= 12_000
+    assert len(found.cloud) >= 25_000
     assert found.median_reprojection_px is not None and found.median_reprojection_px < 1
