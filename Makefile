@@ -82,10 +82,10 @@ reproduce: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/reproduce/$(METHOD).py $(QUICK_FLAG)
 
 golden: $(VENV)/.installed-dev
-	$(BIN)/python tests/golden/regenerate.py
+	$(BIN)/python -m tests.golden.regenerate
 
 fuzz: $(VENV)/.installed-dev
-	$(BIN)/python tests/fuzz/fuzz_parsers.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.fuzz_parsers --seconds $(FUZZ_SECONDS)
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from scenewise.apps.export import export_scene
-from scenewise.apps.options import ExportOptions
+from scenewise.commands.export.options import ExportOptions
+from scenewise.commands.export.run import export_scene
 from scenewise.io.georeference import read_gps_csv
 from scenewise.io.las import read_las
 from scenewise.io.ply import read_gaussians_ply

@@ -118,7 +118,7 @@ def main() -> int:
     parser.add_argument("--strategies", nargs="+", default=["default", "mcmc"])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    from scenewise.apps.demo_capture import write_demo_capture
+    from scenewise.commands.demo.capture import write_demo_capture
 
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from scenewise.engine.experiments import environment
 from scenewise.engine.threads import compute_threads
-from scenewise.parts.labelfree.lifting import gaussian_features, visible_pixels
-from scenewise.parts.labelfree.oversegmentation import point_segments
+from scenewise.parts.lifting import gaussian_features, visible_pixels
+from scenewise.parts.segments.oversegmentation import point_segments
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.gaussians import Gaussians

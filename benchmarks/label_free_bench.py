@@ -26,9 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from scenewise.apps.label_free_methods import LABEL_FREE_METHODS
-from scenewise.apps.room_scans import write_room_data_set
-from scenewise.apps.train import NEEDS, Needs
+from scenewise.catalogue import LABEL_FREE_METHODS
+from scenewise.commands.train.run import NEEDS, Needs
 from scenewise.engine.checkpoints import Checkpointer, require_same_run
 from scenewise.engine.experiments import Arm, Outcome, outcome_path, run_arm
 from scenewise.engine.memory import give_back_freed_memory, keep_freed_memory, peak_resident_bytes
@@ -41,22 +40,17 @@ from scenewise.methods.union.config import PRESETS as UNION
 from scenewise.metrics.compactness import ClassSums
 from scenewise.metrics.segmentation import ConfusionMatrix
 from scenewise.networks.sparse_inputs import VoxelisedPoints
-from scenewise.parts.labelfree.learning.data_sets import (
-    frame_truths,
-    open_training_data,
-    prepare_data,
-    truth_of_scan,
-    vocabulary_of_sources,
-)
-from scenewise.parts.labelfree.learning.fixed_labels import fixed_labels
-from scenewise.parts.labelfree.learning.preparation import PreparationSettings
-from scenewise.parts.labelfree.learning.raw_scans import ScanSource
-from scenewise.parts.labelfree.learning.recipes import PointLabels, Recipe
-from scenewise.parts.labelfree.learning.scan_files import ScanSet
-from scenewise.parts.labelfree.learning.scans import TrainingScan
-from scenewise.parts.labelfree.learning.sources import pixel_logits
-from scenewise.parts.labelfree.learning.students import PixelStudent, parameter_count
-from scenewise.parts.labelfree.learning.trainer import LabelFreeTrainer
+from scenewise.parts.labelfree.fixed_labels import fixed_labels
+from scenewise.parts.labelfree.label_sources import pixel_logits
+from scenewise.parts.labelfree.recipes import PointLabels, Recipe
+from scenewise.parts.labelfree.students import PixelStudent, parameter_count
+from scenewise.parts.labelfree.trainer import LabelFreeTrainer
+from scenewise.parts.scans.data_sets import frame_truths, open_training_data, prepare_data, truth_of_scan, vocabulary_of_sources
+from scenewise.parts.scans.preparation import PreparationSettings
+from scenewise.parts.scans.raw_scans import ScanSource
+from scenewise.parts.scans.scan_files import ScanSet
+from scenewise.parts.scans.scans import TrainingScan
+from scenewise.parts.sources.room_scans import write_room_data_set
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.cached import CachedTeacher

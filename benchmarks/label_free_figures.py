@@ -135,7 +135,7 @@ def anomaly_figure(bench: "Bench", settings: ScClipSettings, path: Path) -> None
 def picture_of_rooms(bench: "Bench", read_outs: dict[str, ReadOutSettings], path: Path, count: int = 5) -> None:
     """Photograph, truth and what each read-out says, a row per room."""
     from label_free_rooms import room_views
-    from scenewise.parts.labelfree.pixel_classes import classify_pixels
+    from scenewise.parts.words.pixel_classes import classify_pixels
 
     vocabulary: Vocabulary = bench.question.vocabulary
     colors = np.array([*vocabulary.colors_u8, (0, 0, 0)], dtype=np.uint8)

@@ -38,7 +38,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from real_scenes_pictures import compare_points, draw_top_view
 from real_scenes_teachers import SWEEP, write_clip_words, write_surface_teacher, write_sweep_teacher
-from scenewise.apps.label_pictures import class_palette
 from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes
 from scenewise.engine.threads import compute_threads
 from scenewise.geometry.orbits import look_at
@@ -50,18 +49,19 @@ from scenewise.io.teacher_files import TEACHER_FILE, TEXT_FILE, find_answer
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.metrics.segmentation import ConfusionMatrix
 from scenewise.networks.sparse_inputs import VoxelisedPoints
-from scenewise.parts.labelfree.learning.backbone_choice import BackboneName, point_backbone
-from scenewise.parts.labelfree.learning.data_sets import open_training_data
-from scenewise.parts.labelfree.learning.fixed_labels import fixed_labels
-from scenewise.parts.labelfree.learning.preparation import bare_scan
-from scenewise.parts.labelfree.learning.recipes import PointLabels
-from scenewise.parts.labelfree.learning.scan_files import read_scan
-from scenewise.parts.labelfree.learning.scans import TrainingScan
-from scenewise.parts.labelfree.learning.students import PointStudent
-from scenewise.parts.splats.initial_points.settings import spread_evenly
+from scenewise.parts.labelfree.backbone_choice import BackboneName, point_backbone
+from scenewise.parts.labelfree.fixed_labels import fixed_labels
+from scenewise.parts.labelfree.recipes import PointLabels
+from scenewise.parts.labelfree.students import PointStudent
+from scenewise.parts.points.settings import spread_evenly
+from scenewise.parts.scans.data_sets import open_training_data
+from scenewise.parts.scans.preparation import bare_scan
+from scenewise.parts.scans.scan_files import read_scan
+from scenewise.parts.scans.scans import TrainingScan
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.label_fields import LabelField
+from scenewise.show.label_pictures import class_palette
 from scenewise.teachers.choose import open_teacher
 from scenewise.teachers.from_files import export_teacher_files
 

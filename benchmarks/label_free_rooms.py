@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from scenewise.metrics.segmentation import ConfusionMatrix
-from scenewise.parts.labelfree.pixel_classes import ClassQuestion, ask_for_classes, classify_pixels
+from scenewise.parts.words.pixel_classes import ClassQuestion, ask_for_classes, classify_pixels
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.frames import Frame

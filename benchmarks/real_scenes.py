@@ -31,11 +31,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from real_scenes_pictures import draw_sweep, draw_top_view, splat_pictures, teacher_pictures
 from real_scenes_teachers import points_in_boxes, scored_boxes, write_box_teacher, write_surface_teacher
-from scenewise.apps.options import QueryOptions, ReconstructOptions, SegmentOptions
-from scenewise.apps.query import query
-from scenewise.apps.reconstruct import reconstruct
-from scenewise.apps.segment import segment
-from scenewise.apps.segment_summary import SegmentSummary
+from scenewise.commands.query.options import QueryOptions
+from scenewise.commands.query.run import query
+from scenewise.commands.reconstruct.options import ReconstructOptions
+from scenewise.commands.reconstruct.run import reconstruct
+from scenewise.commands.segment.options import SegmentOptions
+from scenewise.commands.segment.run import segment
+from scenewise.commands.segment.summary import SegmentSummary
 from scenewise.engine.progress import NullProgress, console_progress
 from scenewise.errors import ScenewiseError
 from scenewise.io.captures import open_capture
@@ -45,8 +47,8 @@ from scenewise.io.scene_folder import POINTS_FILE, read_scene, read_scene_labels
 from scenewise.io.teacher_files import TEACHER_FILE, find_answer, read_answer, read_teacher_info
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.metrics.segmentation import ConfusionMatrix
-from scenewise.parts.labelfree.lifting import stream_visible_pixels
-from scenewise.parts.splats.initial_points.settings import spread_evenly
+from scenewise.parts.lifting import stream_visible_pixels
+from scenewise.parts.points.settings import spread_evenly
 from scenewise.scenes.captures import Capture
 from scenewise.teachers.small_clip import WEIGHTS
 

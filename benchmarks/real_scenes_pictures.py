@@ -7,20 +7,20 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from scenewise.apps.label_pictures import class_palette, overlay_picture, with_legend
-from scenewise.apps.pictures import thumbnail
 from scenewise.io.images import image_u8_from_color
 from scenewise.io.ply import read_gaussians_ply
 from scenewise.io.scene_folder import CLASS_SPLATS_FILE, SPLATS_FILE, read_scene_labels
 from scenewise.io.teacher_files import find_answer, read_answer, read_teacher_info
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
-from scenewise.parts.labelfree.lifting import visible_pixels
+from scenewise.parts.lifting import visible_pixels
 from scenewise.rendering import render
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.class_colors import class_colors
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.vocabularies import Color
+from scenewise.show.label_pictures import class_palette, overlay_picture, with_legend
+from scenewise.show.pictures import thumbnail
 
 _EMPTY = 20  # grey where there is no point
 _DOT = 3  # pixels to each side

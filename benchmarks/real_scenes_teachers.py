@@ -23,7 +23,7 @@ from scenewise.io.teacher_files import (
     write_teacher_info,
     write_text_embeddings,
 )
-from scenewise.parts.labelfree.lifting import visible_pixels
+from scenewise.parts.lifting import visible_pixels
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import DepthMap, Frame
 

@@ -37,7 +37,7 @@ from scenewise.kernels.sparse_conv.grid import native_kernels
 from scenewise.networks.minkunet import minkunet14a
 from scenewise.networks.sparse_blocks import SparseConv
 from scenewise.networks.sparse_inputs import VoxelisedPoints
-from scenewise.parts.labelfree.learning.regularisers.matching import cosine_of_rows
+from scenewise.parts.labelfree.regularisers.matching import cosine_of_rows
 from scenewise.worlds.meshes import room_mesh
 from scenewise.worlds.rooms import furnished_room
 from scenewise.worlds.seeds import BENCHMARK_SEEDS

@@ -29,8 +29,8 @@ from scenewise.kernels.native import library
 from scenewise.kernels.splats import SplatInput, native, reference
 from scenewise.kernels.ssim import l1_dssim
 from scenewise.kernels.ssim import reference as ssim_reference
+from scenewise.parts.points.choose import initial_points
 from scenewise.parts.splats.building import build_trainer
-from scenewise.parts.splats.initial_points.choose import initial_points
 from scenewise.parts.splats.recipes import FAST_MCMC
 from scenewise.scenes.captures import Capture
 from scenewise.worlds.captures import room_capture

@@ -20,7 +20,6 @@ sys.path.insert(0, str(HERE.parent))
 
 from distilled_bench import Bench, BenchScene, StudentArm  # noqa: E402
 from quality import data_root  # noqa: E402
-from scenewise.apps.curves import Line, lines_svg  # noqa: E402
 from scenewise.engine.experiments import (  # noqa: E402
     Arm,
     Claim,
@@ -39,6 +38,7 @@ from scenewise.kernels.native import library  # noqa: E402
 from scenewise.methods.distilled_3dgs.config import FAST_DISTILLED, StructureSettings, TeacherSpec  # noqa: E402
 from scenewise.metrics.lpips import load_lpips  # noqa: E402
 from scenewise.parts.splats.recipes import FAST_MCMC  # noqa: E402
+from scenewise.show.curves import Line, lines_svg  # noqa: E402
 
 ROOT = HERE.parents[1]
 SEEDS = (0, 1, 2)

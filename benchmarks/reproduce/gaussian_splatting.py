@@ -21,9 +21,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from quality import ARMS, data_root, experiment_arm, is_available  # noqa: E402
-from scenewise.apps.demo_capture import write_demo_capture  # noqa: E402
-from scenewise.apps.options import ReconstructOptions  # noqa: E402
-from scenewise.apps.reconstruct import reconstruct  # noqa: E402
+from scenewise.commands.demo.capture import write_demo_capture  # noqa: E402
+from scenewise.commands.reconstruct.options import ReconstructOptions  # noqa: E402
+from scenewise.commands.reconstruct.run import reconstruct  # noqa: E402
 from scenewise.engine.experiments import (  # noqa: E402
     Arm,
     Claim,

@@ -54,11 +54,11 @@ from scenewise.methods.small_clip.config import PictureSettings  # noqa: E402
 from scenewise.methods.small_clip.pictures import Pictures, pictures_of_room  # noqa: E402
 from scenewise.methods.small_clip.train import crop_accuracy  # noqa: E402
 from scenewise.metrics.segmentation import ConfusionMatrix  # noqa: E402
-from scenewise.parts.labelfree.lifting import visible_pixels, vote_histogram  # noqa: E402
-from scenewise.parts.labelfree.oversegmentation import point_segments  # noqa: E402
-from scenewise.parts.labelfree.pixel_classes import classify_pixels  # noqa: E402
-from scenewise.parts.labelfree.segment_settings import smooth_segments  # noqa: E402
-from scenewise.parts.labelfree.votes import MajorityVote  # noqa: E402
+from scenewise.parts.lifting import visible_pixels, vote_histogram  # noqa: E402
+from scenewise.parts.segments.oversegmentation import point_segments  # noqa: E402
+from scenewise.parts.segments.segment_settings import smooth_segments  # noqa: E402
+from scenewise.parts.segments.votes import MajorityVote  # noqa: E402
+from scenewise.parts.words.pixel_classes import classify_pixels  # noqa: E402
 from scenewise.scenes.dense_fields import DenseField  # noqa: E402
 from scenewise.scenes.label_fields import LabelField  # noqa: E402
 from scenewise.scenes.partitions import Partition  # noqa: E402

@@ -11,17 +11,21 @@ from types import ModuleType
 
 import pytest
 
-from scenewise.apps.options import EvalOptions, PredictOptions, ReconstructOptions, RenderOptions, TrainOptions
 from scenewise.cli.main import COMMANDS, main
+from scenewise.commands.evaluate.options import EvalOptions
+from scenewise.commands.predict.options import PredictOptions
+from scenewise.commands.reconstruct.options import ReconstructOptions
+from scenewise.commands.render.options import RenderOptions
+from scenewise.commands.train.options import TrainOptions
 from scenewise.errors import DataFormatError
 
 # (command line word, module that does the work, its function)
 _WORK = {
-    "reconstruct": ("scenewise.apps.reconstruct", "reconstruct"),
-    "render": ("scenewise.apps.render", "render_scene"),
-    "eval": ("scenewise.apps.evaluate", "evaluate_command"),
-    "train": ("scenewise.apps.train", "train"),
-    "predict": ("scenewise.apps.predict", "predict"),
+    "reconstruct": ("scenewise.commands.reconstruct.run", "reconstruct"),
+    "render": ("scenewise.commands.render.run", "render_scene"),
+    "eval": ("scenewise.commands.evaluate.run", "evaluate_command"),
+    "train": ("scenewise.commands.train.run", "train"),
+    "predict": ("scenewise.commands.predict.run", "predict"),
 }
 
 

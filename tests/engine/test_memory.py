@@ -57,7 +57,8 @@ def test_kept_memory_is_given_back_when_it_has_grown(monkeypatch: pytest.MonkeyP
 
 
 def test_splat_training_estimate_covers_what_a_store_holds() -> None:
-    from fabricated_capture import fabricated_capture
+    from tests.support.fabricated_capture import fabricated_capture
+
     from scenewise.parts.splats.fields import ExplicitGaussians, gaussians_from_points
     from scenewise.parts.splats.memory import decoded_bytes, training_memory
     from scenewise.parts.splats.schedules import LearningRates

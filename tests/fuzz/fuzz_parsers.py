@@ -23,16 +23,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "io"))
-
 import numpy as np
 import torch
-from file_mutations import damaged_copies
 from PIL import Image
-from test_nuscenes import fabricated as build_nuscenes_folder
-from test_scannet import MESH
-from test_scannet import streamed as build_sens_file
-from test_scannet import written as build_scannet_folder
+from tests.io.test_nuscenes import fabricated as build_nuscenes_folder
+from tests.io.test_scannet import MESH
+from tests.io.test_scannet import streamed as build_sens_file
+from tests.io.test_scannet import written as build_scannet_folder
+from tests.support.file_mutations import damaged_copies
 
 from scenewise.engine.journal import Journal, read_journal
 from scenewise.errors import ScenewiseError

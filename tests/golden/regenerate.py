@@ -9,13 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tests.golden.producers import GOLDEN
 
 from scenewise import __version__
 from scenewise.kernels.native import library
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from producers import GOLDEN
 
 FOLDER = Path(__file__).parent
 

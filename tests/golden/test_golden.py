@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from producers import GOLDEN
+from tests.golden.producers import GOLDEN
 
 
 @pytest.mark.parametrize("name", sorted(GOLDEN))

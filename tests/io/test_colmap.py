@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricated_folders import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tests.support.fabricated_folders import (
     HEIGHT,
     WIDTH,
     K,
@@ -16,10 +19,7 @@ from fabricated_folders import (
     write_colmap_text,
     write_images,
 )
-from file_mutations import assert_reader_survives
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.io.colmap import find_colmap_model, read_cameras, read_colmap, read_images, read_points

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from file_mutations import assert_reader_survives
 from PIL import Image
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import DataFormatError
 from scenewise.geometry.distortion import LensCamera, distort, sampling_map, undistorted_camera

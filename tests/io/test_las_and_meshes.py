@@ -4,9 +4,9 @@ import struct
 
 import numpy as np
 import pytest
-from file_mutations import assert_reader_survives
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import ConventionError, DataFormatError, ShapeError
 from scenewise.io.las import read_las, write_las

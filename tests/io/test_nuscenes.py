@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from file_mutations import assert_reader_survives
 from PIL import Image
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.rotations import quat_from_rotation
@@ -21,7 +21,7 @@ from scenewise.io.nuscenes import (
     list_nuscenes_keyframes,
     read_nuscenes,
 )
-from scenewise.parts.labelfree.lifting import ZBuffer, visible_pixels
+from scenewise.parts.lifting import ZBuffer, visible_pixels
 
 WIDTH, HEIGHT = 64, 36
 CATEGORIES = ["noise", "animal", "human.pedestrian.adult", "vehicle.car", "flat.other", "flat.driveable_surface"]

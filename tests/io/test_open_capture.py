@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fabricated_folders import (
+from PIL import Image
+from tests.support.fabricated_folders import (
     HEIGHT,
     WIDTH,
     asymmetric_world,
@@ -18,8 +19,7 @@ from fabricated_folders import (
     write_images,
     write_transforms,
 )
-from file_mutations import assert_reader_survives
-from PIL import Image
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.captures import estimated_up, open_capture, usable_frames

@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from file_mutations import assert_reader_survives
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import ConventionError, DataFormatError, ShapeError
 from scenewise.io.ply import (

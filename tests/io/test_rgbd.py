@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricated_folders import HEIGHT, WIDTH, K, asymmetric_world, photograph, quat_of, share_of_right_colors
-from file_mutations import assert_reader_survives
 from PIL import Image
+from tests.support.fabricated_folders import HEIGHT, WIDTH, K, asymmetric_world, photograph, quat_of, share_of_right_colors
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, ShapeError
 from scenewise.io.rgbd import (

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricated_folders import GREY, HEIGHT, WIDTH, K, World, asymmetric_world, photograph, share_of_right_colors
-from file_mutations import assert_reader_survives
 from PIL import Image
+from tests.support.fabricated_folders import GREY, HEIGHT, WIDTH, K, World, asymmetric_world, photograph, share_of_right_colors
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, ShapeError
 from scenewise.io.captures import is_capture, open_capture

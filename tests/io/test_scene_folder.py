@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from file_mutations import assert_reader_survives
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import ConventionError, DataFormatError, ResourceError, ShapeError
 from scenewise.io import scene_folder

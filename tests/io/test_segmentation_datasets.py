@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.support.fabricated_segmentation import fabricate, image_path, label_path, names_of, truth, write_codes
 
-from fabricated_segmentation import fabricate, image_path, label_path, names_of, truth, write_codes
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.segmentation_datasets import SEGMENTATION_DATASETS, open_segmentation_dataset
 

@@ -5,8 +5,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from file_mutations import assert_reader_survives
 from safetensors.numpy import save_file
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import DataFormatError
 from scenewise.io.segments import (

@@ -6,9 +6,9 @@ import struct
 import numpy as np
 import pytest
 import torch
-from file_mutations import assert_reader_survives
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.rotations import rotation_from_quat

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricated_folders import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tests.support.fabricated_folders import (
     HEIGHT,
     OPENGL_FROM_OPENCV,
     WIDTH,
@@ -18,10 +21,7 @@ from fabricated_folders import (
     write_images,
     write_transforms,
 )
-from file_mutations import assert_reader_survives
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, DataFormatError, ScenewiseError
 from scenewise.io.ply import write_points_ply

@@ -7,8 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from kernels.sparse_conv_scenarios import (
+from tests.support.sparse_conv_scenarios import (
     KINDS,
     OPERATORS,
     case,
@@ -21,6 +20,7 @@ from kernels.sparse_conv_scenarios import (
     run,
     surface_coords,
 )
+
 from scenewise.errors import ConventionError, MissingDependencyError, ResourceError, ShapeError
 from scenewise.kernels.native import library
 from scenewise.kernels.sparse_conv import (

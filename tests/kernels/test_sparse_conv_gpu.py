@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-
-from kernels.sparse_conv_scenarios import (
+from tests.support.sparse_conv_scenarios import (
     KINDS,
     Case,
     case,
@@ -15,6 +14,7 @@ from kernels.sparse_conv_scenarios import (
     run,
     surface_coords,
 )
+
 from scenewise.kernels.sparse_conv import backend_for, spconv_backend, trilinear, voxelise
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from splat_scenarios import one_splat, random_splats, to_dtype
+from tests.support.splat_scenarios import one_splat, random_splats, to_dtype
 
 from scenewise.errors import ShapeError
 from scenewise.kernels.native import library

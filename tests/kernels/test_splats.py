@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import sph_harm_y
+from tests.support.splat_scenarios import one_splat, random_splats, relative_error, run, to_dtype
 
-from kernels.splat_scenarios import one_splat, random_splats, relative_error, run, to_dtype
 from scenewise.errors import ResourceError, ShapeError
 from scenewise.geometry.rotations import rotation_from_quat
 from scenewise.geometry.spherical_harmonics import sh_basis

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.support.splat_scenarios import LEAVES, random_splats, relative_error, run
 
-from kernels.splat_scenarios import LEAVES, random_splats, relative_error, run
 from scenewise.kernels.splats import SplatInput, gsplat_backend, rasterize
 
 pytestmark = [

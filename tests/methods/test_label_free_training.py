@@ -10,10 +10,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from scenewise.apps.label_free_methods import LABEL_FREE_METHODS, Overrides, method_recipe
+from scenewise.catalogue import LABEL_FREE_METHODS, Overrides, method_recipe
 from scenewise.engine.experiments import with_generated_section
 from scenewise.errors import ConventionError
-from scenewise.parts.labelfree.learning.trainer import LabelFreeTrainer, StepReport
+from scenewise.parts.labelfree.trainer import LabelFreeTrainer, StepReport
 from scenewise.teachers.small_clip import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]

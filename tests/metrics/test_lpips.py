@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scenewise.apps.lpips_weights import convert_lpips_weights
+from scenewise.commands.convert_weights.lpips import convert_lpips_weights
 from scenewise.errors import DataFormatError, ShapeError
 from scenewise.metrics.lpips import Backbone, expected_shapes, load_lpips, lpips_from_tensors
 

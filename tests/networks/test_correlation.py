@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from tests.support.clouds import parameter_count
 from torch import nn
 
-from networks.clouds import parameter_count
 from scenewise.errors import ConventionError
 from scenewise.networks.correlation import CorrelationTransformer, EquationThree
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from tests.support.clouds import parameter_count
 from torch import nn
 
-from networks.clouds import parameter_count
 from scenewise.errors import ConventionError
 from scenewise.networks.deeplab import DeepLab, deeplab_narrow, deeplab_resnet50
 

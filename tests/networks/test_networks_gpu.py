@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
+from tests.support.clouds import randomised_statistics, wavy_cloud
 
-from networks.clouds import randomised_statistics, wavy_cloud
 from scenewise.networks.correlation import CorrelationTransformer
 from scenewise.networks.deeplab import DeepLab
 from scenewise.networks.minkunet import MinkUNet

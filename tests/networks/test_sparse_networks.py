@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.support.clouds import full_block, parameter_count, randomised_statistics, wavy_cloud
 from torch import nn
 
-from networks.clouds import full_block, parameter_count, randomised_statistics, wavy_cloud
 from scenewise.errors import ConventionError
 from scenewise.kernels.sparse_conv import Pointwise, mean_in_voxels, trilinear, voxelise
 from scenewise.networks.backbones import Backbone3D

@@ -4,7 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_read_outs import naive_cosines, naive_fill, naive_flag, naive_lof, naive_lof_fast
+from tests.support.naive_read_outs import naive_cosines, naive_fill, naive_flag, naive_lof, naive_lof_fast
+from tests.support.tiny_tower import TinyTower
 
 from scenewise.errors import ConventionError
 from scenewise.teachers.read_outs import MaskClipSettings, ScClipSettings, dense_tokens, dense_tokens_from_pass
@@ -29,7 +30,6 @@ from scenewise.teachers.read_outs.injection import (
 )
 from scenewise.teachers.read_outs.sc_clip import anomalies_of
 from scenewise.teachers.towers import TransparentTower, VisionTower
-from teachers.tiny_tower import TinyTower
 
 DETECTORS = ("lof", "lof_fast", "norm_topk")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.support.tiny_models import save_tiny_clip, save_tiny_resnet_clip, save_tiny_siglip
 
 from scenewise.errors import ConventionError, DataFormatError, ResourceError
 from scenewise.teachers.choose import chosen_device, open_teacher
@@ -19,7 +20,6 @@ from scenewise.teachers.protocol import Teacher
 from scenewise.teachers.read_outs import ClearClipSettings, ClipSettings, MaskClipSettings, ScClipSettings, dense_tokens
 from scenewise.teachers.read_outs.attention import projected_keys
 from scenewise.teachers.windows import WindowSettings
-from teachers.tiny_models import save_tiny_clip, save_tiny_resnet_clip, save_tiny_siglip
 
 SAVERS = {"clip": save_tiny_clip, "siglip": save_tiny_siglip, "resnet": save_tiny_resnet_clip}
 

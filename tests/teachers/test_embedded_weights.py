@@ -9,7 +9,7 @@ from scenewise.methods.small_clip.config import PictureSettings
 from scenewise.methods.small_clip.pictures import Pictures, pictures_of_room
 from scenewise.methods.small_clip.train import crop_accuracy, training_language
 from scenewise.metrics.segmentation import ConfusionMatrix
-from scenewise.parts.labelfree.pixel_classes import ask_for_classes, classify_pixels
+from scenewise.parts.words.pixel_classes import ask_for_classes, classify_pixels
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.choose import open_teacher
 from scenewise.teachers.small_clip import WEIGHTS, load_small_clip

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.support.tiny_models import MEAN, STD, save_clip_tokenizer, save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
 
 from scenewise.errors import ConventionError, DataFormatError, ResourceError
 from scenewise.teachers.hugging_face import load_hugging_face_clip
 from scenewise.teachers.read_outs import READ_OUTS, MaskClipSettings, dense_tokens
 from scenewise.teachers.towers import TransparentTower, VisionTower
-from teachers.tiny_models import MEAN, STD, save_clip_tokenizer, save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
 
 SAVERS = {"clip": save_tiny_clip, "siglip": save_tiny_siglip, "siglip2": save_tiny_siglip2}
 SIZES = [(32, 32), (24, 40), (64, 48), (8, 8)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.parts.labelfree.pixel_classes import ask_for_classes, classify_pixels, kind_of_answers
+from scenewise.parts.words.pixel_classes import ask_for_classes, classify_pixels, kind_of_answers
 from scenewise.scenes.class_colors import class_colors
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.noisy_truth import NoiseRates, NoisyTruth, read_noise_rates

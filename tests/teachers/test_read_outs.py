@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from naive_read_outs import naive_adjusted_attention, naive_attention, naive_cosines, naive_sc_clip
+from tests.support.naive_read_outs import naive_adjusted_attention, naive_attention, naive_cosines, naive_sc_clip
+from tests.support.tiny_tower import TinyTower
 
 from scenewise.errors import ConventionError, ShapeError
 from scenewise.teachers.read_outs import (
@@ -26,7 +27,6 @@ from scenewise.teachers.read_outs.attention import attend, attention_weights, me
 from scenewise.teachers.read_outs.sc_clip import layers_of, self_adjusted_attention
 from scenewise.teachers.read_outs.surgery import neighbourhood_bonus
 from scenewise.teachers.towers import TokenPass, TransparentTower, VisionTower
-from teachers.tiny_tower import TinyTower
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}  # float64 throughout
 

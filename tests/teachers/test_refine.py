@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from naive_read_outs import naive_softmax
+from tests.support.naive_read_outs import naive_softmax
 
 from scenewise.errors import ConventionError
 from scenewise.teachers.read_outs.refine import (

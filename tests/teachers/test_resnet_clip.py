@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.support.tiny_models import MEAN, OPEN_CLIP, byte_pair_vocabulary, save_tiny_resnet_clip
 from torch import nn
 
-from scenewise.apps.convert import convert_weights_command
-from scenewise.apps.options import ConvertWeightsOptions
+from scenewise.commands.convert_weights.options import ConvertWeightsOptions
+from scenewise.commands.convert_weights.run import convert_weights_command
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.networks.resnet_clip import ResNetClip, ResNetClipShape, shape_of_state
 from scenewise.teachers.convert_weights import convert_open_clip_checkpoint
 from scenewise.teachers.resnet_clip import dense_path, load_resnet_clip
-from teachers.tiny_models import MEAN, OPEN_CLIP, byte_pair_vocabulary, save_tiny_resnet_clip
 
 
 @pytest.fixture(scope="module")

@@ -21,22 +21,20 @@ from typing import Annotated, TypeVar
 import tyro
 
 from scenewise import __version__
-from scenewise.apps.options import (
-    CheckOptions,
-    ConvertWeightsOptions,
-    DemoOptions,
-    DoctorOptions,
-    EvalOptions,
-    Evaluate2dOptions,
-    ExportOptions,
-    PredictOptions,
-    QueryOptions,
-    ReconstructOptions,
-    RenderOptions,
-    SegmentOptions,
-    TrainOptions,
-    ViewOptions,
-)
+from scenewise.commands.check.options import CheckOptions
+from scenewise.commands.convert_weights.options import ConvertWeightsOptions
+from scenewise.commands.demo.options import DemoOptions
+from scenewise.commands.doctor.options import DoctorOptions
+from scenewise.commands.evaluate.options import EvalOptions
+from scenewise.commands.evaluate_2d.options import Evaluate2dOptions
+from scenewise.commands.export.options import ExportOptions
+from scenewise.commands.predict.options import PredictOptions
+from scenewise.commands.query.options import QueryOptions
+from scenewise.commands.reconstruct.options import ReconstructOptions
+from scenewise.commands.render.options import RenderOptions
+from scenewise.commands.segment.options import SegmentOptions
+from scenewise.commands.train.options import TrainOptions
+from scenewise.commands.view.options import ViewOptions
 from scenewise.engine.journal import json_ready
 from scenewise.engine.progress import Progress, console_progress
 from scenewise.errors import ScenewiseError
@@ -67,7 +65,7 @@ def check(options: _Flat[CheckOptions], *, json: _Json = False) -> Invocation:
     """Look at a capture before training: poses, missing images, blur, coverage, predicted memory and time."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.check import check_command
+        from scenewise.commands.check.run import check_command
 
         return check_command(options, progress)
 
@@ -78,7 +76,7 @@ def reconstruct(options: _Flat[ReconstructOptions], *, json: _Json = False) -> I
     """Train Gaussian splats from a capture and write a scene folder."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.reconstruct import reconstruct
+        from scenewise.commands.reconstruct.run import reconstruct
 
         return reconstruct(options, progress)
 
@@ -89,7 +87,7 @@ def render(options: _Flat[RenderOptions], *, json: _Json = False) -> Invocation:
     """Render a scene's views or an orbit around it as PNG or MP4."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.render import render_scene
+        from scenewise.commands.render.run import render_scene
 
         return render_scene(options, progress)
 
@@ -100,7 +98,7 @@ def evaluate(options: _Flat[EvalOptions], *, json: _Json = False) -> Invocation:
     """Measure a scene on its held-out views, or a trained network on labelled scans: IoU per class."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.evaluate import evaluate_command
+        from scenewise.commands.evaluate.run import evaluate_command
 
         return evaluate_command(options, progress)
 
@@ -111,7 +109,7 @@ def evaluate_2d(options: _Flat[Evaluate2dOptions], *, json: _Json = False) -> In
     """Measure a 2D teacher on a labelled data set: mIoU, accuracies and IoU per class."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.evaluate_2d import evaluate_2d
+        from scenewise.commands.evaluate_2d.run import evaluate_2d
 
         return evaluate_2d(options, progress)
 
@@ -122,7 +120,7 @@ def export(options: _Flat[ExportOptions], *, json: _Json = False) -> Invocation:
     """Write a scene as .ply, .spz or a coloured point cloud that other programs open."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.export import export_scene
+        from scenewise.commands.export.run import export_scene
 
         return export_scene(options, progress)
 
@@ -133,7 +131,7 @@ def segment(options: _Flat[SegmentOptions], *, json: _Json = False) -> Invocatio
     """Name every point, splat or pixel with words, without training and without labels."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.segment import segment
+        from scenewise.commands.segment.run import segment
 
         return segment(options, progress)
 
@@ -144,7 +142,7 @@ def query(options: _Flat[QueryOptions], *, json: _Json = False) -> Invocation:
     """Ask a segmented scene where something is: ranked segments with boxes, and heat maps."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.query import query
+        from scenewise.commands.query.run import query
 
         return query(options, progress)
 
@@ -155,7 +153,7 @@ def view(options: _Flat[ViewOptions], *, json: _Json = False) -> Invocation:
     """Look at a scene in the browser, and ask it where things are."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.viewer.command import view_scene
+        from scenewise.commands.view.run import view_scene
 
         return view_scene(options, progress)
 
@@ -166,7 +164,7 @@ def train(options: _Flat[TrainOptions], *, json: _Json = False) -> Invocation:
     """Train a network that names points, from images and class names alone."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.train import train
+        from scenewise.commands.train.run import train
 
         return train(options, progress)
 
@@ -177,7 +175,7 @@ def predict(options: _Flat[PredictOptions], *, json: _Json = False) -> Invocatio
     """Name the points of a cloud or scene with a trained network.  Needs no images."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.predict import predict
+        from scenewise.commands.predict.run import predict
 
         return predict(options, progress)
 
@@ -188,7 +186,7 @@ def convert_weights(options: _Flat[ConvertWeightsOptions], *, json: _Json = Fals
     """Turn a foreign checkpoint (.pth) into safetensors that --teacher takes."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.convert import convert_weights_command
+        from scenewise.commands.convert_weights.run import convert_weights_command
 
         return convert_weights_command(options, progress)
 
@@ -199,7 +197,7 @@ def doctor(options: _Flat[DoctorOptions], *, json: _Json = False) -> Invocation:
     """Report what this machine can do and which backend runs each kernel, and why."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.doctor import examine
+        from scenewise.commands.doctor.run import examine
 
         return examine(options, progress)
 
@@ -210,7 +208,7 @@ def demo(options: _Flat[DemoOptions], *, json: _Json = False) -> Invocation:
     """Photograph a procedural room, reconstruct, measure and report it.  Needs no data."""
 
     def run(progress: Progress) -> object:
-        from scenewise.apps.demo import run_demo
+        from scenewise.commands.demo.run import run_demo
 
         return run_demo(options, progress)
 

@@ -132,7 +132,7 @@ def load_lpips(path: str | Path) -> Lpips:
             path,
             expected="a .safetensors file",
             got=f"{path.suffix or 'no'} suffix",
-            fix="convert .pth files once with scenewise.apps.lpips_weights.convert_lpips_weights",
+            fix="convert .pth files once with scenewise.commands.convert_weights.lpips.convert_lpips_weights",
         )
     try:
         with safe_open(path, framework="pt") as file:

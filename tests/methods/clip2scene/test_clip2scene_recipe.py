@@ -8,9 +8,9 @@ import torch
 from scenewise.methods.clip2scene.compose import recipe
 from scenewise.methods.clip2scene.config import PRESETS, Clip2SceneConfig
 from scenewise.networks.spvcnn import SPVCNN
-from scenewise.parts.labelfree.learning.recipes import OptimizerSettings
-from scenewise.parts.labelfree.learning.regularisers import FeatureMatch, GridConsistency
-from scenewise.parts.labelfree.learning.sources import Switch
+from scenewise.parts.labelfree.label_sources import Switch
+from scenewise.parts.labelfree.recipes import OptimizerSettings
+from scenewise.parts.labelfree.regularisers import FeatureMatch, GridConsistency
 
 TEXT = torch.nn.functional.normalize(torch.randn(20, 512, generator=torch.Generator().manual_seed(0)), dim=1)
 

@@ -8,8 +8,8 @@ from scenewise.methods.cns.compose import recipe
 from scenewise.methods.cns.config import PRESETS, CnsConfig
 from scenewise.networks.deeplab import DeepLab
 from scenewise.networks.minkunet import MinkUNet
-from scenewise.parts.labelfree.learning.regularisers import FeatureMatch
-from scenewise.parts.labelfree.learning.sources import Switch
+from scenewise.parts.labelfree.label_sources import Switch
+from scenewise.parts.labelfree.regularisers import FeatureMatch
 
 TEXT = torch.nn.functional.normalize(torch.randn(20, 512, generator=torch.Generator().manual_seed(0)), dim=1)
 ALL = {"points": 1.0, "pixels": 1.0, "match_points": 1.0, "match_pixels": 1.0}

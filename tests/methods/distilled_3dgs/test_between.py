@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.support.fabricated_capture import fabricated_capture, true_gaussians
 
-from fabricated_capture import fabricated_capture, true_gaussians
 from scenewise.geometry.rotations import rotation_from_quat
 from scenewise.kernels.ssim import l1_dssim
 from scenewise.methods.distilled_3dgs.between import camera_between, views_between

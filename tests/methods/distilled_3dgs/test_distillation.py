@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.support.fabricated_capture import fabricated_capture, true_gaussians
 
-from fabricated_capture import fabricated_capture, true_gaussians
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.images import read_image
 from scenewise.kernels.ssim import l1_dssim

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.support.fabricated_capture import fabricated_capture
 
-from fabricated_capture import fabricated_capture
 from scenewise.errors import ConventionError
 from scenewise.methods.distilled_3dgs.config import FAST_DISTILLED, DistilledConfig
 from scenewise.methods.distilled_3dgs.simplification import (

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.support.fabricated_capture import true_gaussians
 
-from fabricated_capture import true_gaussians
 from scenewise.errors import ConventionError
 from scenewise.io.ply import gaussians_ply_bytes, write_gaussians_ply
 from scenewise.io.spz import read_spz, write_spz

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.support.fabricated_capture import fabricated_capture
 
-from fabricated_capture import fabricated_capture
 from scenewise.geometry.rotations import quat_from_rotation, rotation_from_quat
 from scenewise.methods.distilled_3dgs.config import FAST_DISTILLED, DistilledConfig, TeacherSpec
 from scenewise.methods.distilled_3dgs.teachers import Dropout, Perturbation, rotation_from_six, six_from_rotation

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.support.fabricated_capture import fabricated_capture
 
-from fabricated_capture import fabricated_capture
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.experiments import (
     Arm,

@@ -9,9 +9,9 @@ from scenewise.errors import ConventionError
 from scenewise.methods.hicl.compose import recipe
 from scenewise.methods.hicl.config import PRESETS, HiclConfig
 from scenewise.networks.minkunet import MinkUNet
-from scenewise.parts.labelfree.learning.regularisers import Correlation, FeedbackKL
-from scenewise.parts.labelfree.learning.sources import Fixed, Switch
-from scenewise.parts.labelfree.votes import MajorityVote
+from scenewise.parts.labelfree.label_sources import Fixed, Switch
+from scenewise.parts.labelfree.regularisers import Correlation, FeedbackKL
+from scenewise.parts.segments.votes import MajorityVote
 
 DIM = 512
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from tests.support.fabricated_capture import arc_camera, true_gaussians
 
-from fabricated_capture import arc_camera, true_gaussians
 from scenewise.parts.splats.importance import (
     ViewContributions,
     importance,

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from tests.support.fabricated_capture import arc_camera, constant, fabricated_capture, true_gaussians
 from torch import Tensor
 
-from fabricated_capture import arc_camera, constant, fabricated_capture, true_gaussians
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.parts.splats.exposure import ExposureSettings
 from scenewise.parts.splats.fields import ExplicitGaussians, gaussians_from_points, neighbor_spacing, scene_extent

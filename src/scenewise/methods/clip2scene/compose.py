@@ -6,12 +6,12 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from scenewise.methods.clip2scene.config import Clip2SceneConfig
-from scenewise.parts.labelfree.learning.backbone_choice import point_backbone
-from scenewise.parts.labelfree.learning.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
-from scenewise.parts.labelfree.learning.regularisers import FeatureMatch, GridConsistency
-from scenewise.parts.labelfree.learning.schedules import Phase, Schedule, phase_starts
-from scenewise.parts.labelfree.learning.sources import Switch
-from scenewise.parts.labelfree.learning.steps import Regulariser
+from scenewise.parts.labelfree.backbone_choice import point_backbone
+from scenewise.parts.labelfree.label_sources import Switch
+from scenewise.parts.labelfree.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
+from scenewise.parts.labelfree.regularisers import FeatureMatch, GridConsistency
+from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.steps import Regulariser
 
 
 def recipe(config: Clip2SceneConfig) -> Recipe:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from scenewise.parts.labelfree.learning.backbone_choice import BackboneName
-from scenewise.parts.labelfree.learning.recipes import ROOM_AUGMENTATION, Augmentation
+from scenewise.parts.labelfree.backbone_choice import BackboneName
+from scenewise.parts.labelfree.recipes import ROOM_AUGMENTATION, Augmentation
 
 FeatureLoss = Literal["cosine", "grid", "none"]
 

@@ -4,12 +4,12 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from scenewise.methods.cns.config import CnsConfig
-from scenewise.parts.labelfree.learning.backbone_choice import pixel_backbone, point_backbone
-from scenewise.parts.labelfree.learning.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
-from scenewise.parts.labelfree.learning.regularisers import FeatureMatch
-from scenewise.parts.labelfree.learning.schedules import Phase, Schedule, phase_starts
-from scenewise.parts.labelfree.learning.sources import Switch
-from scenewise.parts.labelfree.learning.steps import Regulariser
+from scenewise.parts.labelfree.backbone_choice import pixel_backbone, point_backbone
+from scenewise.parts.labelfree.label_sources import Switch
+from scenewise.parts.labelfree.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
+from scenewise.parts.labelfree.regularisers import FeatureMatch
+from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.steps import Regulariser
 
 
 def recipe(config: CnsConfig) -> Recipe:

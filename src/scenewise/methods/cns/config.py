@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from scenewise.parts.labelfree.learning.backbone_choice import BackboneName, PixelBackboneName
-from scenewise.parts.labelfree.learning.recipes import ROOM_AUGMENTATION, Augmentation
+from scenewise.parts.labelfree.backbone_choice import BackboneName, PixelBackboneName
+from scenewise.parts.labelfree.recipes import ROOM_AUGMENTATION, Augmentation
 
 Granularity = Literal["step", "scene", "element"]
 

@@ -4,12 +4,12 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from scenewise.methods.hicl.config import HiclConfig
-from scenewise.parts.labelfree.learning.backbone_choice import point_backbone
-from scenewise.parts.labelfree.learning.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
-from scenewise.parts.labelfree.learning.regularisers import FeedbackKL, build_correlation
-from scenewise.parts.labelfree.learning.schedules import Phase, Schedule, phase_starts
-from scenewise.parts.labelfree.learning.sources import Fixed, Switch
-from scenewise.parts.labelfree.learning.steps import LabelSource, Regulariser
+from scenewise.parts.labelfree.backbone_choice import point_backbone
+from scenewise.parts.labelfree.label_sources import Fixed, Switch
+from scenewise.parts.labelfree.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
+from scenewise.parts.labelfree.regularisers import FeedbackKL, build_correlation
+from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.steps import LabelSource, Regulariser
 
 
 def recipe(config: HiclConfig) -> Recipe:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from scenewise.parts.labelfree.learning.backbone_choice import BackboneName
-from scenewise.parts.labelfree.learning.recipes import ROOM_AUGMENTATION, Augmentation
-from scenewise.parts.labelfree.votes import MajorityVote
+from scenewise.parts.labelfree.backbone_choice import BackboneName
+from scenewise.parts.labelfree.recipes import ROOM_AUGMENTATION, Augmentation
+from scenewise.parts.segments.votes import MajorityVote
 
 Level = Literal["scene", "batch"]
 

@@ -1,0 +1,31 @@
+"""Options of ``scenewise check``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from scenewise.commands.shared import Count, OptionalColor, Text, require_at_least, require_color
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Look at a capture before training: poses, missing and blurred images, coverage, scale, predicted memory and time.
+
+    Attributes:
+        capture: folder with photographs and poses: COLMAP, transforms.json or RGB-D.
+        preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending).
+        downscale: use the images at 1/N of their size.
+        background: colour behind transparent images, three numbers in [0, 1].
+        strict: exit with an error where reconstruct --strict would refuse.
+    """
+
+    capture: Positional[Path]
+    preset: Text = None
+    downscale: Count = None
+    background: OptionalColor = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        require_at_least("--downscale", self.downscale, 1)
+        require_color("--background", self.background)

@@ -1,0 +1,1 @@
+"""``scenewise eval-2d``."""

@@ -1,0 +1,166 @@
+"""``scenewise export``: a scene in formats other programs open.
+
+Splat files hold the scene's local coordinates in float32; a JSON file beside each says where they lie.  Points can be written in
+projected coordinates, in full.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+import numpy as np
+
+from scenewise.commands.export.options import ExportOptions
+from scenewise.engine.progress import NullProgress, Progress
+from scenewise.errors import ConventionError, DataFormatError
+from scenewise.geometry.spherical_harmonics import Y00
+from scenewise.io.atomic import atomic_write_json
+from scenewise.io.labels import write_labels
+from scenewise.io.las import write_las
+from scenewise.io.ply import write_gaussians_ply, write_points_ply
+from scenewise.io.scene_folder import georeference_json, read_scene, read_scene_labels
+from scenewise.io.spz import write_spz
+from scenewise.scenes.gaussians import Gaussians
+from scenewise.scenes.labels import ElementLabels
+from scenewise.scenes.point_clouds import PointCloud
+from scenewise.scenes.scenes import Scene
+
+_ENDINGS = {"ply": (".ply",), "spz": (".spz",), "points": (".ply", ".las", ".laz")}
+EXPORTS_FOLDER = "exports"
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written.
+
+    Attributes:
+        path: the file.
+        sidecars: files beside it: where it lies (JSON), labels.
+        count: Gaussians or points in it.
+        bytes: its size.
+        frame: "world" for the scene's local coordinates, "projected" for those of ``epsg``.
+        epsg: code of the projected system the scene is referenced to, or None.
+    """
+
+    path: Path
+    sidecars: tuple[Path, ...]
+    count: int
+    bytes: int
+    frame: str
+    epsg: int | None
+
+
+def export_scene(options: ExportOptions, progress: Progress | None = None) -> ExportResult:
+    """Writes a scene's Gaussians or points to one file and what belongs to it beside it.
+
+    A LAS file is always in projected coordinates where the scene has a georeference; a point PLY when asked.  Rows keep the order
+    of splats.ply (points: of those opaque enough), so labels stay aligned.
+
+    Raises:
+        DataFormatError: no scene there, a file name whose ending does not fit, or a file that exists and may not be replaced.
+        ConventionError: projected coordinates were asked for and the scene has no georeference.
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    progress = NullProgress() if progress is None else progress
+    scene = read_scene(options.scene)
+    path = _output_path(options)
+    is_las = path.suffix.lower() in (".las", ".laz")
+    if options.georeferenced and scene.georeference is None:
+        raise ConventionError(
+            "--georeferenced",
+            expected="a scene with a georeference",
+            got=f"none in {options.scene}",
+            fix="reconstruct from a capture with GPS positions, or leave the option out",
+        )
+    is_projected = scene.georeference is not None and (is_las or options.georeferenced)
+    if is_las and not is_projected:
+        progress.warning(f"{path.name}: the scene has no georeference; coordinates are local and carry no coordinate system")
+    with progress.stage(f"export {options.format}"):
+        gaussians = scene.gaussians
+        labels = read_scene_labels(options.scene, "splats")
+        sidecars: list[Path] = []
+        match options.format:
+            case "ply" | "spz":
+                if options.sh_degree is not None and options.sh_degree < gaussians.sh_degree:
+                    gaussians = gaussians.with_sh_degree(options.sh_degree)
+                (write_gaussians_ply if options.format == "ply" else write_spz)(path, gaussians)
+                count = len(gaussians)
+                labels_path = _beside(path, ".labels.safetensors")
+                if labels is not None:
+                    write_labels(labels_path, labels, count=count)
+                    sidecars.append(labels_path)
+                else:  # those of a file that was replaced
+                    labels_path.unlink(missing_ok=True)
+            case "points":
+                count = _write_points(path, scene, gaussians, labels, options.min_opacity, is_projected=is_projected)
+            case _:
+                assert_never(options.format)
+        frame = "projected" if is_projected else "world"
+        atomic_write_json(_beside(path, ".json"), _description(scene, path, count, frame, sidecars))
+        sidecars.append(_beside(path, ".json"))
+    epsg = None if scene.georeference is None else scene.georeference.epsg
+    return ExportResult(path, tuple(sidecars), count, path.stat().st_size, frame, epsg)
+
+
+def _output_path(options: ExportOptions) -> Path:
+    endings = _ENDINGS[options.format]
+    if options.out is None:
+        name = "points" if options.format == "points" else "splats"
+        ending = ".laz" if options.georeferenced else endings[0]
+        path = options.scene / EXPORTS_FOLDER / f"{name}{ending}"
+    else:
+        path = options.out
+    if path.suffix.lower() not in endings:
+        got = path.suffix or "none"
+        raise DataFormatError(path, expected=f"the ending {' or '.join(endings)} for --format {options.format}", got=got)
+    if path.resolve().parent == options.scene.resolve():
+        raise DataFormatError(
+            path,
+            expected="a file outside the scene folder",
+            got="the place of the scene's own files",
+            fix=f"choose {EXPORTS_FOLDER}/{path.name}",
+        )
+    if path.exists() and not options.overwrite:
+        raise DataFormatError(path, expected="a new file", got="an existing one", fix="--overwrite replaces it")
+    return path
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _write_points(
+    path: Path, scene: Scene, gaussians: Gaussians, labels: ElementLabels | None, min_opacity: float, *, is_projected: bool
+) -> int:
+    kept = (gaussians.opacities > min_opacity).numpy()
+    if not kept.any():
+        raise ConventionError(
+            "--min-opacity", expected="some Gaussians above it", got=f"none above {min_opacity:g}", fix="lower it"
+        )
+    positions = gaussians.means.numpy()[kept].astype(np.float64)
+    if is_projected and scene.georeference is not None:
+        positions = scene.georeference.projected_from_world(positions)
+    rgb = 0.5 + Y00 * gaussians.sh0.numpy()[kept, 0]
+    cloud = PointCloud(positions, (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8))
+    if path.suffix.lower() == ".ply":
+        extra = {} if labels is None else {"label": labels.class_id[kept], "instance": labels.instance_id[kept]}
+        write_points_ply(path, cloud, extra=extra)
+    else:
+        write_las(path, cloud, epsg=scene.georeference.epsg if is_projected and scene.georeference is not None else None)
+    return len(cloud)
+
+
+def _description(scene: Scene, path: Path, count: int, frame: str, sidecars: list[Path]) -> dict[str, Any]:
+    reference = scene.georeference
+    return {
+        "format": "scenewise-export",
+        "version": 1,
+        "file": path.name,
+        "count": count,
+        "frame": frame,
+        "scale": scene.scale,
+        "up_in_world": None if scene.up_in_world is None else scene.up_in_world.tolist(),
+        "georeference": None if reference is None else georeference_json(reference),
+        "labels": next((sidecar.name for sidecar in sidecars), None),
+        "licences": dict(scene.licences),
+    }

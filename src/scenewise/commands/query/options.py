@@ -1,0 +1,40 @@
+"""Options of ``scenewise query``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from scenewise.commands.shared import Count, Number, OptionalPath, require, require_at_least
+
+
+@dataclass(frozen=True)
+class QueryOptions:
+    """Ask a segmented scene where something is: ranked segments with boxes, and heat maps.  Needs no images.
+
+    Attributes:
+        scene: folder that scenewise segment wrote.
+        text: words or a sentence, such as "where can I sit".
+        out: folder for the answer; default SCENE/query/<the text>.
+        segments: at most this many segments, the best first.
+        threshold: relevancy from which an element belongs to the answer; default found from the answer itself.
+        views: number of heat-map pictures.
+        capture: photographs to draw the heat over where there are no splats, when they have moved.
+        threads: worker threads; default all cores this process may use.
+    """
+
+    scene: Positional[Path]
+    text: Positional[str]
+    out: OptionalPath = None
+    segments: int = 10
+    threshold: Number = None
+    views: int = 4
+    capture: OptionalPath = None
+    threads: Count = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.text.strip()), "TEXT", "a word or a sentence", repr(self.text))
+        require_at_least("--segments", self.segments, 1)
+        require_at_least("--views", self.views, 0)
+        require_at_least("--threads", self.threads, 1)
+        require(self.threshold is None or 0.0 <= self.threshold <= 1.0, "--threshold", "a number in [0, 1]", self.threshold)

@@ -1,0 +1,204 @@
+"""Options of ``scenewise reconstruct``."""
+
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from scenewise.commands.shared import (
+    Count,
+    Device,
+    Number,
+    OptionalColor,
+    OptionalPath,
+    Text,
+    bytes_from_text,
+    require,
+    require_at_least,
+    require_color,
+)
+
+
+@dataclass(frozen=True)
+class DistillationOptions:
+    """Method distilled_3dgs: several teachers, one small student.  What is not given is the preset's.
+
+    Attributes:
+        keep_ratio: size dial: keep this part of the vanilla teacher's Gaussians; --max-gaussians asks for a number instead.
+        target_size: size dial: a file of at most this size, such as 20MB.
+        size_of: the file that --target-size is about.
+        curve: also train students that keep these parts, and draw quality over size.
+        teachers: which teachers: vanilla, noise, dropout; several of a kind as vanilla_2, vanilla_3.
+        teacher_steps: optimisation steps of each teacher; default as many as the student's.
+        teacher_gaussians: never more Gaussians than this in a teacher, and in the student before it is simplified.
+        teachers_from: scene folder whose finished teachers are used again.
+        jobs: teachers that are trained at the same time, each in a process of its own.
+        ray: train the teachers on the Ray cluster at this address ("auto" for the one this machine belongs to).
+        only_teacher: train this teacher and stop; its machine only needs to see the scene folder.
+        released: settings of the published code instead of the paper's.
+        teacher_schedule: when teachers are disturbed: throughout densification (paper) or nine times after it (released).
+        kd_l1_target: what the distillation loss compares colours with: the teachers' picture or the photograph (gt, released).
+        kd_from: learn from the teachers from the start (paper) or from the simplification on.
+        between: learn also from the teachers alone at this many views between the photographs, as a part of their number.
+        hist_kind: histogram of the structural term: trilinear, hard (paper) or separable (released); none leaves it out.
+        hist_grid: its voxels along each edge.
+        views_per_step: photographs per optimisation step (released: 6).
+        depth_reg: learn from the capture's measured depth where it has any: on or off.
+        restart_lr: raise the learning rate of positions again when the student is simplified: on or off.
+    """
+
+    keep_ratio: Number = None
+    target_size: Text = None
+    size_of: Literal["spz", "ply"] = "spz"
+    curve: tuple[float, ...] = ()
+    teachers: tuple[str, ...] = ()
+    teacher_steps: Count = None
+    teacher_gaussians: Count = None
+    teachers_from: OptionalPath = None
+    jobs: int = 1
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    only_teacher: Annotated[str | None, arg(metavar="NAME")] = None
+    released: bool = False
+    teacher_schedule: Literal["paper", "released"] | None = None
+    kd_l1_target: Literal["teacher", "gt"] | None = None
+    kd_from: Literal["start", "simplification"] | None = None
+    between: Number = None
+    hist_kind: Literal["trilinear", "hard", "separable", "none"] | None = None
+    hist_grid: Count = None
+    views_per_step: Count = None
+    depth_reg: Literal["on", "off"] | None = None
+    restart_lr: Literal["on", "off"] | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (
+            ("--teacher-steps", self.teacher_steps),
+            ("--teacher-gaussians", self.teacher_gaussians),
+            ("--jobs", self.jobs),
+            ("--hist-grid", self.hist_grid),
+            ("--views-per-step", self.views_per_step),
+        ):
+            require_at_least(option, value, 1)
+        for option, ratio in (("--keep-ratio", self.keep_ratio), *(("--curve", part) for part in self.curve)):
+            require(ratio is None or 0.0 < ratio <= 1.0, option, "a part in (0, 1]", ratio)
+        require(self.between is None or 0.0 <= self.between <= 10.0, "--between", "a number from 0 to 10", self.between)
+        for name in (*self.teachers, *(() if self.only_teacher is None else (self.only_teacher,))):
+            is_known = re.fullmatch(r"(vanilla|noise|dropout)(_([2-9]|\d\d))?", name) is not None
+            require(is_known, "--teachers", "vanilla, noise or dropout, or one of them with a number such as noise_2", name)
+        if self.target_size is not None:
+            bytes_from_text(self.target_size)
+
+    @property
+    def target_bytes(self) -> int | None:
+        """The size asked for in bytes, or None."""
+        return None if self.target_size is None else bytes_from_text(self.target_size)
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """Train Gaussian splats from a capture and write a scene folder.
+
+    Attributes:
+        capture: folder with photographs and poses: COLMAP, transforms.json or RGB-D.
+        out: scene folder to write.
+        method: how to reconstruct: "gaussian_splatting", or "distilled_3dgs" for few Gaussians that look like many.
+        strategy: how Gaussians are added and removed: "default" densifies by gradient, "mcmc" keeps an exact budget.
+        preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending).
+        downscale: use the images at 1/N of their size.
+        steps: number of optimisation steps; the method's default when neither this nor minutes is given.
+        minutes: time to spend: the speed is measured on the first 50 steps, then the number of steps is fixed.
+        max_gaussians: never more Gaussians than this in the result.
+        budget: memory that may be used, such as 2GB; caps the number of Gaussians or refuses before starting.
+        sh_degree: highest degree of view-dependent colour, 0 to 3.
+        background: colour behind transparent images, three numbers in [0, 1].
+        pose_refinement: also optimise the camera poses.
+        exposure_compensation: also optimise a colour transform per training image.
+        absgrad: densify by the sum of absolute screen gradients instead of the length of their sum.
+        seed: random seed; the same seed on the same machine gives the same bits.
+        threads: worker threads; default all cores this process may use.
+        device: where to compute.
+        checkpoint_every: steps between two checkpoints.
+        resume: continue from the newest checkpoint in the scene folder.
+        overwrite: replace an existing scene folder.
+        strict: refuse captures with missing images or other warnings.
+        distillation: of method distilled_3dgs.
+    """
+
+    capture: Positional[Path]
+    out: Path
+    method: Literal["gaussian_splatting", "distilled_3dgs"] = "gaussian_splatting"
+    strategy: Literal["default", "mcmc"] = "default"
+    preset: Text = None
+    downscale: Count = None
+    steps: Count = None
+    minutes: Number = None
+    max_gaussians: Count = None
+    budget: Text = None
+    sh_degree: int = 3
+    background: OptionalColor = None
+    pose_refinement: bool = False
+    exposure_compensation: bool = False
+    absgrad: bool = False
+    seed: int = 0
+    threads: Count = None
+    device: Device = "auto"
+    checkpoint_every: int = 1000
+    resume: bool = False
+    overwrite: bool = False
+    strict: bool = False
+    distillation: DistillationOptions = field(default_factory=DistillationOptions)
+
+    def __post_init__(self) -> None:
+        require_at_least("--downscale", self.downscale, 1)
+        require_at_least("--steps", self.steps, 1)
+        require_at_least("--max-gaussians", self.max_gaussians, 1)
+        require_at_least("--threads", self.threads, 1)
+        require_at_least("--checkpoint-every", self.checkpoint_every, 1)
+        require_color("--background", self.background)
+        require(0 <= self.sh_degree <= 3, "--sh-degree", "0, 1, 2 or 3", self.sh_degree)
+        require(self.minutes is None or 0.0 < self.minutes < float("inf"), "--minutes", "a time above 0", self.minutes)
+        require(self.steps is None or self.minutes is None, "--steps and --minutes", "one of the two", "both")
+        require(
+            not (self.resume and self.overwrite),
+            "--resume and --overwrite",
+            "one of the two",
+            "both",
+            "--resume continues the scene folder, --overwrite starts anew",
+        )
+        if self.budget is not None:
+            bytes_from_text(self.budget)
+        self._check_method()
+
+    def _check_method(self) -> None:
+        """What belongs to one method is refused with another."""
+        distillation = self.distillation
+        if self.method != "distilled_3dgs":
+            given = next((entry for entry in fields(distillation) if getattr(distillation, entry.name) != entry.default), None)
+            option = "" if given is None else f"--{given.name.replace('_', '-')}"
+            require(
+                given is None, option, "--method distilled_3dgs", f"--method {self.method}", "add it, or leave the option out"
+            )
+            return
+        for option, given_here in (
+            ("--strategy mcmc", self.strategy != "default"),
+            ("--absgrad", self.absgrad),
+            ("--pose-refinement", self.pose_refinement),
+            ("--exposure-compensation", self.exposure_compensation),
+        ):
+            require(not given_here, option, "--method gaussian_splatting", f"--method {self.method}", "leave the option out")
+        dials = [
+            option
+            for option, value in (
+                ("--max-gaussians", self.max_gaussians),
+                ("--keep-ratio", distillation.keep_ratio),
+                ("--target-size", distillation.target_size),
+            )
+            if value is not None
+        ]
+        require(len(dials) <= 1, "size", "one of --max-gaussians, --keep-ratio and --target-size", " and ".join(dials))
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """The memory budget in bytes, or None for no limit."""
+        return None if self.budget is None else bytes_from_text(self.budget)

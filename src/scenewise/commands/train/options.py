@@ -1,0 +1,99 @@
+"""Options of ``scenewise train``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from scenewise.commands.shared import Count, Device, Number, OptionalPath, Text, require, require_at_least
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a network that names points, from images and class names alone.
+
+    The first run with a teacher prepares the scans, for which it looks at every picture; later runs with other methods and seeds
+    find them in the cache.  Several processes: torchrun --nproc-per-node N -m scenewise.cli.main train …
+
+    Attributes:
+        method: clip2scene, cns, hicl or union.
+        data: folder of scans in ScanNet's layout (ScanNet, procedural rooms), nuScenes, or one captured folder.
+        out: run folder to write.
+        split: which scans of a data set.
+        preset: settings of the method by data set: scannet, nuscenes or rooms.
+        teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
+        read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
+        text_from: for "files:DIR", the teacher whose text tower shares the features' space, or in whose space a network is to
+            learn from labels; default the text beside the files.
+        classes: names separated by commas, synonyms by bars ("wall, floor, sofa|couch"), or a file with a class per line; default
+            the names of the data set's classes, or the teacher's own list.
+        epochs: passes over the scans; the method's phases keep their shares of short runs.
+        width: multiple of the 3D network's channels, such as 0.25.
+        voxel: edge of a voxel in metres.
+        batch: scans in a step over all processes.
+        learning_rate: of the students, at the start.
+        backbone: 3D network: minkunet14a, minkunet18a, minkunet34c or spvcnn.
+        views: pictures of a scan that are used at most, evenly spread.
+        views_per_step: pictures of each scan in a step.
+        picture_width: pixels of the pictures that are learned from.
+        regions: 2D sets of pixels: slic, felzenszwalb or sam:NAME; default what the method needs.
+        targets: frozen features to match: sam:NAME, files:DIR, teacher or random-convolutions; default what the method needs.
+        segments: geometric sets of points; "shipped" are ScanNet's own, which know the borders of its truth.
+        cache: folder of prepared scans; default RUN/cache.
+        seed: random seed; the same seed on the same machine gives the same bits.
+        precision: "bfloat16" rounds the operands of convolutions where that is faster; "float16" on CUDA only.
+        save_every: epochs between two checkpoints.
+        resume: continue from the newest checkpoint in the run folder.
+        overwrite: replace a run.
+        threads: worker threads; default all cores this process may use.
+        device: where to compute.
+        tensorboard: also write TensorBoard's files to RUN/tensorboard.
+    """
+
+    method: Positional[str]
+    data: Path
+    out: Path
+    split: str = "train"
+    preset: str = "scannet"
+    teacher: str = "small-clip"
+    read_out: Text = None
+    text_from: Text = None
+    classes: Text = None
+    epochs: Count = None
+    width: Number = None
+    voxel: Number = None
+    batch: Count = None
+    learning_rate: Number = None
+    backbone: Literal["minkunet14a", "minkunet18a", "minkunet34c", "spvcnn"] | None = None
+    views: int = 100
+    views_per_step: Count = None
+    picture_width: int = 320
+    regions: Text = None
+    targets: Text = None
+    segments: Literal["auto", "mesh", "neighbours", "supervoxels", "shipped"] = "auto"
+    cache: OptionalPath = None
+    seed: int = 0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    save_every: int = 1
+    resume: bool = False
+    overwrite: bool = False
+    threads: Count = None
+    device: Device = "auto"
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for option, value in (
+            ("--epochs", self.epochs),
+            ("--batch", self.batch),
+            ("--views", self.views),
+            ("--views-per-step", self.views_per_step),
+            ("--picture-width", self.picture_width),
+            ("--save-every", self.save_every),
+            ("--threads", self.threads),
+        ):
+            require_at_least(option, value, 1)
+        require_at_least("--seed", self.seed, 0)
+        for option, number in (("--width", self.width), ("--voxel", self.voxel), ("--learning-rate", self.learning_rate)):
+            require(number is None or 0.0 < number < float("inf"), option, "a number above 0", number)
+        require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")

@@ -1,0 +1,425 @@
+"""``scenewise train``: from pictures and class names to a network that names points."""
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from scenewise.catalogue import Overrides, method_named, method_recipe
+from scenewise.commands.segment.options import SegmentOptions
+from scenewise.commands.segment.run import teacher_of, vocabulary_of
+from scenewise.commands.train.model_card import Training, model_card
+from scenewise.commands.train.options import TrainOptions
+from scenewise.engine.checkpoints import Checkpoint, Checkpointer, require_same_run
+from scenewise.engine.devices import compute_device
+from scenewise.engine.distribution import Ranks, joined_ranks, rank_device
+from scenewise.engine.journal import Journal
+from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes, text_from_bytes
+from scenewise.engine.progress import NullProgress, Progress, Stage, duration_text
+from scenewise.engine.provenance import git_commit, versions
+from scenewise.engine.threads import compute_threads
+from scenewise.errors import CaptureWarning, MissingDependencyError
+from scenewise.io.atomic import atomic_write_text
+from scenewise.io.run_folder import (
+    MODEL_CARD_FILE,
+    RUN_CHECKPOINTS,
+    RUN_LOG_FILE,
+    RUN_VOCABULARY_FILE,
+    RunConfig,
+    RunNetwork,
+    prepare_run_folder,
+    write_run_config,
+)
+from scenewise.io.vocabularies import write_vocabulary
+from scenewise.parts.labelfree.recipes import Recipe
+from scenewise.parts.labelfree.students import parameter_count
+from scenewise.parts.labelfree.trainer import LabelFreeTrainer, StepReport
+from scenewise.parts.scans.data_sets import open_training_data, prepare_data, vocabulary_of_sources
+from scenewise.parts.scans.preparation import PreparationSettings
+from scenewise.parts.scans.raw_scans import ScanSource
+from scenewise.parts.scans.scan_files import ScanSet
+from scenewise.scenes.vocabularies import Vocabulary
+from scenewise.teachers.choose import SMALL_CLIP
+from scenewise.teachers.from_files import FilesTeacher
+from scenewise.teachers.protocol import Teacher
+from scenewise.worlds.captures import LICENCE as GENERATED_LICENCE
+
+_CACHE = "cache"
+_REPORTS_PER_EPOCH = 10
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method reads of pictures unless the options say otherwise.
+
+    Attributes:
+        regions: 2D sets of pixels.
+        targets: frozen features.
+        pictures: for a 2D student.
+    """
+
+    regions: str | None = None
+    targets: str | None = None
+    pictures: bool = False
+
+
+NEEDS: Mapping[str, Needs] = {
+    "clip2scene": Needs(targets="teacher"),
+    # The papers take SAM's masks and features; these need no weights.
+    "cns": Needs("slic", "random-convolutions", pictures=True),
+    "hicl": Needs(),
+    "union": Needs("slic", "random-convolutions", pictures=True),
+}
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training gave.
+
+    Attributes:
+        folder: of the run.
+        method: that was trained.
+        scans: trained on.
+        steps: in all.
+        epochs: passes over the scans.
+        loss: of the last step.
+        terms: unweighted losses of the last step.
+        parameters_trained: numbers that moved.
+        parameters_deployed: numbers of the 3D network, which is what is kept.
+        seconds: of training, earlier sessions included.
+        share_preparing: of that time in which batches were read and augmented.
+        prepare_seconds: of asking the teacher, or of finding its answers.
+        peak_memory_bytes: of this process.
+    """
+
+    folder: Path
+    method: str
+    scans: int
+    steps: int
+    epochs: int
+    loss: float | None
+    terms: Mapping[str, float]
+    parameters_trained: int
+    parameters_deployed: int
+    seconds: float
+    share_preparing: float
+    prepare_seconds: float
+    peak_memory_bytes: int
+
+    def text(self) -> str:
+        """A few lines for people."""
+        loss = "" if self.loss is None else f", loss {self.loss:.4g}"
+        return (
+            f"{self.method} trained on {self.scans} scans: {self.steps} steps, {self.epochs} epochs in "
+            f"{duration_text(self.seconds)}{loss}\n"
+            f"{self.parameters_trained:,} numbers trained, {self.parameters_deployed:,} kept; "
+            f"peak memory {text_from_bytes(self.peak_memory_bytes)}\n"
+            f"name a cloud with it: scenewise predict {self.folder} CLOUD --out SCENE"
+        )
+
+
+def train(options: TrainOptions, progress: Progress | None = None, teacher: Teacher | None = None) -> TrainSummary | None:
+    """Prepares scans, trains a method on them and writes a run folder.
+
+    Args:
+        options: see there.
+        progress: where to report.
+        teacher: used instead of ``options.teacher``.
+
+    Returns:
+        What came out; None on all processes but the first.
+
+    Raises:
+        ConventionError: an unknown method or preset, options that do not fit, another run than the one to resume.
+        DataFormatError: data that cannot be read or is incomplete (the message names what is missing), a folder in use.
+        ResourceError: the teacher cannot be reached, or memory or disk do not suffice.
+        TrainingDivergedError: the loss became NaN or infinite.
+    """
+    progress = NullProgress() if progress is None else progress
+    method_named(options.method)
+    recipe = method_recipe(options.method, options.preset, overrides_of(options))
+    device = rank_device(compute_device(options.device))
+    with joined_ranks(device) as ranks, compute_threads(options.threads):
+        if not ranks.is_first:
+            progress = NullProgress()
+        else:
+            prepare_run_folder(options.out, overwrite=options.overwrite, resume=options.resume)
+        keep_freed_memory()
+        began = time.monotonic()
+        sources = open_training_data(options.data, options.split if _has_splits(options.data) else None)
+        asked = teacher_of(_teacher_options(options)) if teacher is None else teacher
+        vocabulary = _vocabulary(options, sources, asked)
+        if not ranks.is_first:
+            ranks.wait()  # the first prepares, the others find it prepared
+        scans = prepare_data(
+            sources,
+            asked,
+            vocabulary,
+            preparation_of(options),
+            options.cache or options.out / _CACHE,
+            progress,
+            words=asked.words if isinstance(asked, FilesTeacher) else None,
+            device=str(device),
+        )
+        if ranks.is_first:
+            ranks.wait()
+        prepare_seconds = time.monotonic() - began
+        config = run_config(options, recipe, scans, asked, sources[0])
+        if asked.name == SMALL_CLIP and GENERATED_LICENCE not in config.licences.values() and ranks.is_first:
+            warnings.warn(
+                f"{SMALL_CLIP} has only ever seen procedural rooms: on {options.data} a network learns wrong names from it. "
+                "Teachers that know photographs: --teacher openai/clip-vit-base-patch16, or --teacher files:DIR",
+                CaptureWarning,
+                stacklevel=2,
+            )
+        run = _Run(options, recipe, scans, config, ranks, device, progress)
+        return run.train(prepare_seconds)
+
+
+def overrides_of(options: TrainOptions) -> Overrides:
+    """What the options change of a method's preset."""
+    return Overrides(
+        epochs=options.epochs,
+        width=options.width,
+        voxel=options.voxel,
+        batch_scans=options.batch,
+        learning_rate=options.learning_rate,
+        backbone=options.backbone,
+        views_per_step=options.views_per_step,
+    )
+
+
+def preparation_of(options: TrainOptions) -> PreparationSettings:
+    """How the scans are prepared."""
+    needs = NEEDS[options.method]
+    return PreparationSettings(
+        picture_width=options.picture_width,
+        most_views=options.views,
+        segments=options.segments,
+        regions=needs.regions if options.regions is None else options.regions,
+        targets=needs.targets if options.targets is None else options.targets,
+        pictures=needs.pictures,
+    )
+
+
+def run_config(options: TrainOptions, recipe: Recipe, scans: ScanSet, teacher: Teacher, first: ScanSource) -> RunConfig:
+    """Everything that decides a run, and what its folder says of itself."""
+    settings = dict(recipe.config)
+    return RunConfig(
+        method=options.method,
+        preset=options.preset,
+        seed=options.seed,
+        precision=options.precision,
+        network=RunNetwork(
+            backbone=str(settings["backbone"]),
+            width=float(settings["width"]),
+            in_channels=int(scans[0].inputs.shape[1]),
+            inputs=scans.summaries[0].inputs,
+            dim=int(scans.text.shape[1]),
+            voxel=recipe.voxel,
+        ),
+        settings=settings,
+        data={"path": str(options.data), "split": options.split, **scans.report()},
+        teacher=teacher.name,
+        licences={teacher.name: teacher.licence, **_data_licence(options.data, first)},
+        versions=versions(),
+        git_commit=git_commit(),
+    )
+
+
+def _has_splits(path: Path) -> bool:
+    from scenewise.io.scan_data_sets import is_scan_data_set
+
+    return is_scan_data_set(path)
+
+
+def _data_licence(path: Path, first: ScanSource) -> dict[str, str | None]:
+    capture = first.capture()
+    licence = None if capture is None else capture.licence
+    if _has_splits(path):
+        from scenewise.io.scan_data_sets import read_scan_data_set
+
+        licence = read_scan_data_set(path).licence
+    return {path.name or str(path): licence}
+
+
+def _teacher_options(options: TrainOptions) -> SegmentOptions:
+    return SegmentOptions(
+        target=(options.data,),
+        classes=options.classes,
+        teacher=options.teacher,
+        read_out=options.read_out,
+        text_from=options.text_from,
+    )
+
+
+def _vocabulary(options: TrainOptions, sources: Sequence[ScanSource], teacher: Teacher) -> Vocabulary:
+    """Asked for, else the data set's names, else the teacher's."""
+    if options.classes is None and sources[0].class_names:
+        return vocabulary_of_sources(sources, teacher.default_templates())
+    return vocabulary_of(_teacher_options(options), teacher)
+
+
+@final
+class _Run:
+    """A trainer, its folder, and who is told how it goes."""
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        recipe: Recipe,
+        scans: ScanSet,
+        config: RunConfig,
+        ranks: Ranks,
+        device: torch.device,
+        progress: Progress,
+    ) -> None:
+        self.options, self.recipe, self.scans, self.config, self.ranks = options, recipe, scans, config, ranks
+        self.progress = progress
+        # What a resumed run must have in common; the data are compared by their checksum.
+        compared = {key: getattr(config, key) for key in ("method", "preset", "seed", "precision", "settings", "teacher")}
+        self.trainer = LabelFreeTrainer(
+            recipe,
+            scans,
+            torch.from_numpy(scans.text),
+            seed=options.seed,
+            device=device,
+            precision=options.precision,
+            ranks=ranks,
+            config=compared,
+        )
+        self.checkpoints = Checkpointer(options.out / RUN_CHECKPOINTS)
+        self.last: StepReport | None = None
+
+    def train(self, prepare_seconds: float) -> TrainSummary | None:
+        """To the end; what it gave, on the first rank."""
+        self._resume()
+        trainer, folder = self.trainer, self.options.out
+        if not self.ranks.is_first:
+            trainer.run()
+            return None
+        write_run_config(folder, self.config)
+        write_vocabulary(folder / RUN_VOCABULARY_FILE, self.scans.vocabulary, teacher=self.config.teacher)
+        every = max(1, trainer.steps_per_epoch // _REPORTS_PER_EPOCH)
+        title = f"train {self.recipe.name}" + (f" from step {trainer.steps_done}" if trainer.steps_done else "")
+        with (
+            Journal(folder / RUN_LOG_FILE) as journal,
+            tensorboard_of(folder / "tensorboard" if self.options.tensorboard else None) as board,
+            self.progress.stage(title, trainer.total_steps - trainer.steps_done) as stage,
+        ):
+            if trainer.steps_done:
+                journal.write("resume", step=trainer.steps_done)
+            journal.write("start", command="train", options=self.options, versions=versions(), processes=self.ranks.size)
+            before = trainer.steps_done
+
+            def listen(report: StepReport) -> None:
+                nonlocal before
+                self._tell(report, journal, board, stage, report.step - before)
+                before = report.step
+
+            def save(checkpoint: Checkpoint) -> None:
+                self.checkpoints.save(checkpoint)
+                journal.write("checkpoint", step=checkpoint.step)
+
+            trainer.run(
+                listener=listen, report_every=every, save=save, save_every=self.options.save_every * trainer.steps_per_epoch
+            )
+            summary = self._summary(prepare_seconds)
+            journal.write("end", seconds=summary.seconds, peak_memory_bytes=summary.peak_memory_bytes)
+        atomic_write_text(folder / MODEL_CARD_FILE, model_card(self.config, self._training(summary), self.scans.vocabulary))
+        return summary
+
+    def _resume(self) -> None:
+        if not self.options.resume:
+            return
+        found = self.checkpoints.latest()
+        if found is None:
+            return  # stopped before the first checkpoint
+        require_same_run(found, config=self.trainer.config, data_hash=self.scans.fingerprint)
+        self.trainer.restore(found)
+
+    def _tell(self, report: StepReport, journal: Journal, board: "Board", stage: Stage, steps: int) -> None:
+        self.last = report
+        stage.advance(steps, epoch=f"{report.epoch}/{report.epochs}", loss=report.loss)
+        journal.write(
+            "step",
+            step=report.step,
+            epoch=report.epoch,
+            loss=report.loss,
+            terms=report.terms,
+            rates=report.rates,
+            figures=report.figures,
+            seconds=report.seconds,
+            seconds_preparing=report.seconds_preparing,
+        )
+        board.write(report)
+
+    def _training(self, summary: TrainSummary) -> Training:
+        loss = summary.loss
+        return Training(summary.steps, summary.epochs, summary.seconds, loss, summary.parameters_deployed)
+
+    def _summary(self, prepare_seconds: float) -> TrainSummary:
+        trainer = self.trainer
+        return TrainSummary(
+            folder=self.options.out,
+            method=self.recipe.name,
+            scans=len(self.scans),
+            steps=trainer.total_steps,
+            epochs=self.recipe.epochs,
+            loss=None if self.last is None else self.last.loss,
+            terms={} if self.last is None else dict(self.last.terms),
+            parameters_trained=sum(parameter_count(module) for module in trainer.modules.values()),
+            parameters_deployed=parameter_count(trainer.points),
+            seconds=trainer.seconds,
+            share_preparing=trainer.seconds_preparing / max(1e-9, trainer.seconds),
+            prepare_seconds=prepare_seconds,
+            peak_memory_bytes=peak_resident_bytes(),
+        )
+
+
+@final
+class Board:
+    """TensorBoard's files, or nothing.
+
+    Args:
+        writer: of torch, or None.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def write(self, report: StepReport) -> None:
+        """The figures of a step."""
+        if self._writer is None:
+            return
+        figures = {
+            "loss": report.loss,
+            **{f"loss/{name}": value for name, value in report.terms.items()},
+            **{f"rate/{name}": value for name, value in report.rates.items()},
+            **report.figures,
+        }
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, report.step)
+
+
+@contextmanager
+def tensorboard_of(folder: Path | None) -> Iterator[Board]:
+    """A board that writes to a folder; one that does nothing without.
+
+    Raises:
+        MissingDependencyError: TensorBoard is not installed.
+    """
+    if folder is None:
+        yield Board(None)
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingDependencyError("tensorboard", needed_for="--tensorboard", extra="log") from error
+    with SummaryWriter(str(folder)) as writer:
+        yield Board(writer)

@@ -1,0 +1,91 @@
+"""SIFT features of posed photographs."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float16, Float64, UInt8
+
+from scenewise.engine.progress import Progress
+from scenewise.errors import MissingDependencyError
+from scenewise.parts.points.settings import DEFAULT_SETTINGS, SILENT, TriangulationSettings
+from scenewise.scenes.frames import Frame
+
+
+@dataclass(frozen=True)
+class ViewFeatures:
+    """Features of one view.
+
+    Attributes:
+        pixels: positions, centres at half-integers.
+        descriptors: RootSIFT, unit length.
+        colors_u8: the image at the positions.
+    """
+
+    pixels: Float64[np.ndarray, "f 2"]
+    descriptors: Float16[np.ndarray, "f 128"]
+    colors_u8: UInt8[np.ndarray, "f 3"]
+
+
+def detect_features(
+    frames: tuple[Frame, ...],
+    *,
+    limit: int,
+    settings: TriangulationSettings = DEFAULT_SETTINGS,
+    threads: int = 2,
+    progress: Progress = SILENT,
+) -> list[ViewFeatures]:
+    """SIFT features of each frame, the ``limit`` strongest of each, inside the frame's mask.
+
+    Source: Lowe 2004; descriptors as RootSIFT, Arandjelović and Zisserman 2012 (√ of the L1-normalised histogram), whose
+    Euclidean distance is the Hellinger distance of the histograms.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingDependencyError(
+            "opencv-python-headless", needed_for="triangulating initial points from photographs", extra="io"
+        ) from error
+
+    def detect(frame: Frame) -> ViewFeatures:
+        assert frame.load_image is not None
+        image = frame.load_image()
+        mask: np.ndarray | None = None if frame.load_mask is None else frame.load_mask().astype(np.uint8)
+        gray: np.ndarray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        enlarged = min(2.0, max(1.0, settings.min_side / max(gray.shape)))
+        if enlarged > 1:
+            size = (round(gray.shape[1] * enlarged), round(gray.shape[0] * enlarged))
+            gray = cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC)
+            mask = None if mask is None else cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+        sift = cv2.SIFT_create(  # type: ignore[attr-defined]  # missing from some of its releases' stubs
+            nfeatures=limit,
+            nOctaveLayers=settings.octave_layers,
+            contrastThreshold=settings.contrast,
+            edgeThreshold=settings.edge,
+            sigma=settings.sigma,
+            enable_precise_upscale=True,
+        )
+        keypoints, histograms = sift.detectAndCompute(gray, mask)
+        if not keypoints:
+            return ViewFeatures(np.zeros((0, 2)), np.zeros((0, 128), np.float16), np.zeros((0, 3), np.uint8))
+        pixels = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float64) + 0.5  # OpenCV puts centres at integers
+        pixels *= np.array([image.shape[1] / gray.shape[1], image.shape[0] / gray.shape[0]])
+        unit = np.sqrt(histograms / np.maximum(histograms.sum(axis=1, keepdims=True), 1e-9))
+        column = np.clip(pixels[:, 0].astype(np.int64), 0, image.shape[1] - 1)
+        row = np.clip(pixels[:, 1].astype(np.int64), 0, image.shape[0] - 1)
+        return ViewFeatures(pixels, unit.astype(np.float16), image[row, column])
+
+    threads_before = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # one frame per worker: decoding runs in parallel too, and the order of sums is fixed
+    try:
+        with ThreadPoolExecutor(max(1, threads)) as pool, progress.stage("finding features", len(frames)) as stage:
+            features = []
+            for found in pool.map(detect, frames):
+                features.append(found)
+                stage.advance()
+    finally:
+        cv2.setNumThreads(threads_before)
+    return features

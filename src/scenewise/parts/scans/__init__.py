@@ -1,0 +1,1 @@
+"""Scans as a training sees them: read, prepared once, kept in files."""

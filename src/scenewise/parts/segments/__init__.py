@@ -1,0 +1,1 @@
+"""Groups of elements, and what is decided in them: over-segmentation, votes, objects."""

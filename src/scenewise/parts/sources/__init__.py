@@ -1,0 +1,1 @@
+"""Opening whatever a person names."""

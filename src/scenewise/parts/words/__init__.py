@@ -1,0 +1,1 @@
+"""Between words and features: scores, classes, questions and their answers."""

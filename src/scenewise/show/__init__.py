@@ -1,0 +1,1 @@
+"""What a person looks at: colours, pictures, charts, the report, the viewer."""

@@ -1,0 +1,1 @@
+"""The report of a scene: one self-contained page."""

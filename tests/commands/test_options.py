@@ -1,0 +1,53 @@
+"""Options check themselves, whoever fills them in."""
+
+from pathlib import Path
+
+import pytest
+
+from scenewise.commands.demo.options import DemoOptions
+from scenewise.commands.export.options import ExportOptions
+from scenewise.commands.reconstruct.options import ReconstructOptions
+from scenewise.commands.render.options import RenderOptions
+from scenewise.commands.shared import bytes_from_text
+from scenewise.errors import ConventionError
+
+CAPTURE, OUT = Path("capture"), Path("scene")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2GB", 2_000_000_000), ("2GiB", 2_147_483_648), ("1.5 mb", 1_500_000), ("64k", 64_000), ("123", 123), ("7B", 7)],
+)
+def test_sizes_read_as_people_write_them(text: str, size: int):
+    assert bytes_from_text(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-2GB", "0", "2XB", "1e9", "two", "2GB 3"])
+def test_what_is_no_size_is_refused(text: str):
+    with pytest.raises(ConventionError, match="2GB"):
+        bytes_from_text(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ReconstructOptions(CAPTURE, OUT, steps=0), "--steps: expected 1 or more, got 0"),
+        (lambda: ReconstructOptions(CAPTURE, OUT, minutes=float("nan")), "--minutes: expected a time above 0, got nan"),
+        (
+            lambda: ReconstructOptions(CAPTURE, OUT, minutes=1.0, steps=5),
+            "--steps and --minutes: expected one of the two, got both",
+        ),
+        (lambda: ReconstructOptions(CAPTURE, OUT, resume=True, overwrite=True), "--resume and --overwrite"),
+        (lambda: ReconstructOptions(CAPTURE, OUT, sh_degree=4), "--sh-degree: expected 0, 1, 2 or 3, got 4"),
+        (lambda: ReconstructOptions(CAPTURE, OUT, budget="lots"), "size: expected a number with a unit"),
+        (lambda: ReconstructOptions(CAPTURE, OUT, background=(0.0, 255.0, 0.0)), "--background"),
+        (lambda: ReconstructOptions(CAPTURE, OUT, downscale=0), "--downscale"),
+        (lambda: RenderOptions(OUT, elevation_deg=90.0), "--elevation-deg"),
+        (lambda: RenderOptions(OUT, radius=0.0), "--radius"),
+        (lambda: ExportOptions(OUT, format="spz", georeferenced=True), "--format points, got --format spz"),
+        (lambda: DemoOptions(seed=-1), "--seed"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_before_any_work(make, message: str):
+    with pytest.raises(ConventionError, match=message):
+        make()

@@ -1,0 +1,91 @@
+"""The report of a scene folder: every part comes from a file, and what is missing is said."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scenewise.engine.journal import Journal
+from scenewise.errors import DataFormatError
+from scenewise.io.images import image_u8_from_color
+from scenewise.io.scene_folder import write_scene
+from scenewise.rendering import render
+from scenewise.scenes.captures import Capture
+from scenewise.scenes.frames import Frame
+from scenewise.scenes.scenes import EvaluationCard, Scene
+from scenewise.show.report.report import write_report
+
+
+def photographs(scene: Scene) -> Capture:
+    """A capture whose pictures are the scene's own renders, made 8 levels brighter."""
+
+    def taken(index: int) -> Frame:
+        camera = scene.cameras[index].camera
+        with torch.no_grad():
+            color = render(scene.gaussians, camera).color.numpy()
+        image_u8 = np.minimum(image_u8_from_color(color).astype(int) + 8, 255).astype(np.uint8)
+        return Frame(scene.cameras[index].name, camera, load_image=lambda: image_u8)
+
+    return Capture(root=Path("ring"), source_format="world", frames=tuple(taken(index) for index in range(len(scene.cameras))))
+
+
+def test_everything_known_about_a_run_is_in_its_report(scene_folder: Path, ring_scene: Scene):
+    card = EvaluationCard(
+        split="test",
+        num_views=2,
+        psnr=30.125,
+        ssim=0.91,
+        lpips=None,
+        num_gaussians=2,
+        seconds=88.0,
+        peak_memory_bytes=1_200_000_000,
+        more={
+            "images": [{"image": "images/1.jpg", "psnr": 29.5}, {"image": "images/3.jpg", "psnr": 30.75}],
+            "color_corrected": {"psnr": 31.0},
+        },
+    )
+    scene = replace(ring_scene, evaluation=card)
+    write_scene(scene_folder, scene)
+    with Journal(scene_folder / "log.jsonl") as journal:
+        journal.write("stage", name="initial points", seconds=9.5)
+        journal.write("warning", message="17 of 67 listed images are missing")
+        for step in range(0, 300, 10):
+            journal.write("step", step=step, loss=0.3 / (1 + step), num_gaussians=100 + step)
+        journal.write("evaluation", step=100, psnr=20.0)
+        journal.write("evaluation", step=200, psnr=25.0)
+    path = write_report(scene_folder, capture=photographs(scene))
+    assert path == scene_folder / "report.html"
+    page = path.read_text(encoding="utf-8")
+    for expected in (
+        "<b>30.12 dB</b><span>PSNR, held-out</span>",
+        "<b>1 min 28 s</b>",
+        "<b>1.2 GB</b>",
+        "17 of 67 listed images are missing",
+        "initial points",
+        "images/3.jpg",
+        "color corrected",
+        "PSNR of held-out views, dB",
+        "2 Gaussians from 2 photographs, 2 held out",
+    ):
+        assert expected in page, expected
+    assert page.count("<svg") == 3 and page.count("data:image/jpeg") == 2 * 3
+    assert "PSNR 29.50" in page and "LPIPS" not in page.split("Evaluation card")[0]
+
+
+def test_views_nobody_measured_get_a_figure_of_their_own(scene_folder: Path, ring_scene: Scene):
+    """Eight levels of 255 too bright wherever it is not saturated: 20·log10(255/8) = 30.07 dB."""
+    page = write_report(scene_folder, capture=photographs(ring_scene)).read_text(encoding="utf-8")
+    assert "PSNR 30.0" in page
+
+
+def test_without_photographs_the_report_says_why_there_are_no_pictures(scene_folder: Path):
+    page = write_report(scene_folder).read_text(encoding="utf-8")
+    assert "No pictures: ring: expected a folder with a capture, got no such folder" in page
+    assert "data:image" not in page and "<svg" not in page
+
+
+def test_no_scene_no_report(tmp_path: Path):
+    with pytest.raises(DataFormatError):
+        write_report(tmp_path)

@@ -1,0 +1,11 @@
+"""The small room as a scene folder."""
+
+from pathlib import Path
+
+import pytest
+from tests.support.small_room import write_room
+
+
+@pytest.fixture
+def room_folder(tmp_path: Path) -> Path:
+    return write_room(tmp_path / "room")

@@ -1,0 +1,1 @@
+"""What several tests share: fabricated captures, folders, networks and loops to compare with."""
