@@ -36,7 +36,6 @@ from scenewise.io.scene_folder import (
 )
 from scenewise.io.vocabularies import VOCABULARY_FILE, write_vocabulary
 from scenewise.parts.lifting import ViewPixels, median_view_depth, stream_visible_pixels
-from scenewise.parts.lifting.lifted_views import LiftedViews
 from scenewise.parts.segments.instances import connected_instances
 from scenewise.parts.segments.oversegmentation import (
     PointSegments,
@@ -51,6 +50,7 @@ from scenewise.parts.segments.point_normals import nearest_viewpoints
 from scenewise.parts.segments.segment_settings import compact_segments, smooth_segments
 from scenewise.parts.segments.votes import MajorityVote
 from scenewise.parts.sources.targets import ImageTarget, SpatialTarget, open_target, warn_of_photographs
+from scenewise.parts.words.lifted_views import LiftedViews
 from scenewise.parts.words.pixel_classes import ClassQuestion, ask_for_classes, kind_of_answers
 from scenewise.rendering import render
 from scenewise.scenes.element_features import ElementFeatures
