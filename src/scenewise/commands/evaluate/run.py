@@ -16,9 +16,7 @@ from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.engine.devices import compute_device
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
-from scenewise.errors import ConventionError
 from scenewise.io.atomic import atomic_write_bytes
-from scenewise.io.captures import open_capture
 from scenewise.io.images import image_u8_from_color, png_bytes
 from scenewise.io.run_folder import is_run_folder
 from scenewise.io.scene_folder import read_scene, write_scene_description
@@ -27,10 +25,11 @@ from scenewise.metrics.depth import depth_error
 from scenewise.metrics.lpips import Lpips, load_lpips
 from scenewise.metrics.psnr import psnr
 from scenewise.metrics.ssim import ssim
+from scenewise.parts.sources.scene_photographs import ScenePhotographs, reopen_photographs
 from scenewise.rendering import RenderOutput, render
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
-from scenewise.scenes.scenes import EvaluationCard, Scene
+from scenewise.scenes.scenes import EvaluationCard
 from scenewise.show.pictures import file_stem
 
 _SOLID = 0.5  # a pixel at least this opaque has a depth worth comparing
@@ -101,7 +100,7 @@ def evaluate_command(options: EvalOptions, progress: Progress | None = None) -> 
     with compute_threads(options.threads):
         card = evaluate_scene(
             options.scene,
-            capture=None if options.capture is None else capture_of_scene(read_scene(options.scene), options.capture),
+            capture=None if options.capture is None else reopen_photographs(read_scene(options.scene), options.capture).opened,
             split=options.split,
             lpips_weights=options.lpips_weights,
             device=device,
@@ -143,8 +142,11 @@ def evaluate_scene(
     progress = NullProgress() if progress is None else progress
     device = torch.device("cpu") if device is None else device
     scene = read_scene(folder)
-    capture = capture_of_scene(scene, Path(scene.provenance.capture)) if capture is None else capture
-    frames = _frames_of(scene, capture, split)
+    if capture is None:
+        photographs = reopen_photographs(scene, Path(scene.provenance.capture))
+    else:
+        photographs = ScenePhotographs(scene, capture)
+    frames = photographs.frames_of(split)
     older = scene.evaluation
     gaussians = scene.gaussians.to(device)
     background = torch.tensor(scene.background or (0.0, 0.0, 0.0), device=device)
@@ -152,15 +154,15 @@ def evaluate_scene(
     lpips = None if lpips_weights is None else load_lpips(lpips_weights).to(device)
     render_seconds = 0.0
     with progress.stage("evaluate", len(frames)) as stage, torch.no_grad():
-        for name, frame in frames:
+        for frame in frames:
             began = time.monotonic()
             output = render(gaussians, frame.camera, background=background)
             render_seconds += time.monotonic() - began
             row = _measure(frame, output, lpips)
-            rows.append({"image": name} | {key: value if math.isfinite(value) else None for key, value in row.items()})
+            rows.append({"image": frame.name} | {key: value if math.isfinite(value) else None for key, value in row.items()})
             if save_images:
                 picture_u8 = image_u8_from_color(output.color.cpu().numpy())
-                atomic_write_bytes(folder / "renders" / split / f"{file_stem(name)}.png", png_bytes(picture_u8))
+                atomic_write_bytes(folder / "renders" / split / f"{file_stem(frame.name)}.png", png_bytes(picture_u8))
             stage.advance(psnr=row["psnr"])
     more: dict[str, Any] = {"images": rows, "render_ms": 1000.0 * render_seconds / len(rows)}
     corrected = {name.removesuffix("_corrected"): _mean(rows, name) for name in rows[0] if name.endswith("_corrected")}
@@ -173,7 +175,7 @@ def evaluate_scene(
     }
     if depth:
         more["depth"] = depth
-    labels = evaluate_labels(folder, capture, frames, gaussians, progress)
+    labels = evaluate_labels(folder, photographs.opened, frames, gaussians, progress)
     if labels is not None:
         per_class = {name: iou for name, iou in zip(labels.names, labels.iou.tolist()) if not math.isnan(iou)}
         more["labels"] = {"accuracy": labels.all_accuracy, "coverage": labels.coverage, "iou": per_class}
@@ -191,41 +193,6 @@ def evaluate_scene(
     )
     write_scene_description(folder, replace(scene, evaluation=card))
     return card
-
-
-def capture_of_scene(scene: Scene, path: Path) -> Capture:
-    """The photographs in ``path`` at the size and with the background that the scene was made from."""
-    factor = scene.provenance.config.get("downscale")
-    return open_capture(
-        path,
-        preset=scene.provenance.preset,
-        factor=factor if isinstance(factor, int) else None,
-        background=scene.background,
-    )
-
-
-def _frames_of(scene: Scene, capture: Capture, split: Literal["train", "test"]) -> list[tuple[str, Frame]]:
-    """The split's frames with the cameras of the scene (training poses may have been refined)."""
-    frames = {frame.name: frame for frame in capture.frames_with_image}
-    found = []
-    for entry in scene.cameras_of(split):
-        if entry.name not in frames:
-            raise ConventionError(
-                f"photograph {entry.name}",
-                expected=f"an image in {capture.root}",
-                got="none",
-                fix="name the capture with --capture",
-            )
-        frame = frames[entry.name].resized(entry.camera.width, entry.camera.height)
-        found.append((entry.name, replace(frame, camera=entry.camera)))
-    if not found:
-        raise ConventionError(
-            f"{split} views of the scene",
-            expected="at least one",
-            got="none",
-            fix=f"try --split {'train' if split == 'test' else 'test'}",
-        )
-    return found
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:

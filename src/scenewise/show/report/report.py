@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from scenewise.commands.evaluate.run import capture_of_scene
 from scenewise.engine.journal import read_journal
 from scenewise.engine.memory import text_from_bytes
 from scenewise.engine.progress import NullProgress, Progress, duration_text
@@ -16,6 +15,7 @@ from scenewise.io.atomic import atomic_write_text
 from scenewise.io.images import image_u8_from_color
 from scenewise.io.scene_folder import read_scene
 from scenewise.metrics.psnr import psnr
+from scenewise.parts.sources.scene_photographs import reopen_photographs
 from scenewise.rendering import render
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.scenes import EvaluationCard, Scene, SceneCamera
@@ -48,7 +48,7 @@ def write_report(folder: Path, *, capture: Capture | None = None, views: int = 3
     warnings = [str(event.get("message", "")) for event in events if event["event"] == "warning"]
     comparisons: list[ViewComparison] = []
     try:
-        capture = capture_of_scene(scene, Path(scene.provenance.capture)) if capture is None else capture
+        capture = reopen_photographs(scene, Path(scene.provenance.capture)).opened if capture is None else capture
         comparisons = _compare(scene, capture, spread_cameras(shown_cameras(scene), views), progress)
     except (ScenewiseError, OSError) as error:
         warnings.append(f"No pictures: {error}")
