@@ -9,6 +9,7 @@ from scenewise.commands.reconstruct.distill import DISTILLATION_FILE
 from scenewise.errors import ScenewiseError
 from scenewise.io.images import image_u8_from_color
 from scenewise.io.ply import read_gaussians_ply
+from scenewise.io.resizing import resized
 from scenewise.io.scene_folder import SPLATS_FILE
 from scenewise.methods.distilled_3dgs.distillation import mean_picture
 from scenewise.scenes.captures import Capture
@@ -87,7 +88,7 @@ def _galleries(scene: Scene, capture: Capture | None, places: Sequence[Path], vi
         frame = frames.get(entry.name)
         if frame is None:
             continue
-        load_image = frame.resized(entry.camera.width, entry.camera.height).load_image
+        load_image = resized(frame, entry.camera.width, entry.camera.height).load_image
         assert load_image is not None
         pictures = {
             "mean of the teachers": image_u8_from_color(mean_picture(teachers, entry.camera, scene.background).numpy()),

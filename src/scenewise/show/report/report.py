@@ -13,6 +13,7 @@ from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.errors import ScenewiseError
 from scenewise.io.atomic import atomic_write_text
 from scenewise.io.images import image_u8_from_color
+from scenewise.io.resizing import resized
 from scenewise.io.scene_folder import read_scene
 from scenewise.metrics.psnr import psnr
 from scenewise.parts.sources.scene_photographs import reopen_photographs
@@ -89,7 +90,7 @@ def _compare(scene: Scene, capture: Capture, cameras: Sequence[SceneCamera], pro
             frame = frames.get(entry.name)
             if frame is None:
                 continue
-            load_image = frame.resized(entry.camera.width, entry.camera.height).load_image
+            load_image = resized(frame, entry.camera.width, entry.camera.height).load_image
             assert load_image is not None
             truth_u8 = load_image()
             with torch.no_grad():
