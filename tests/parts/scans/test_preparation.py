@@ -21,7 +21,7 @@ from scenewise.parts.scans.settings import PreparationSettings
 from scenewise.parts.segments.oversegmentation import mesh_segments
 from scenewise.parts.sources.opening import open_scans
 from scenewise.parts.sources.raw_scans import RawScan, ScanSource
-from scenewise.parts.sources.room_scans import write_room_data_set
+from scenewise.parts.sources.room_scans import RoomScanSettings, write_room_data_set
 from scenewise.parts.sources.truths import frame_truths, truth_of_scan, vocabulary_of_sources
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.dense_fields import DenseField
@@ -72,7 +72,9 @@ class ColorTeacher:
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rooms")
     seeds = LEARNING_SEEDS[:2], BENCHMARK_SEEDS[:1]
-    write_room_data_set(folder, *seeds, frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
+    write_room_data_set(
+        folder, *seeds, settings=RoomScanSettings(frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
+    )
     return folder
 
 
@@ -151,8 +153,15 @@ def test_targets_and_answers_from_files_are_those_of_the_scan(sources: Sequence[
     assert len({name.partition("/")[2] for name, _ in frames}) == 3 and len(frames) == 6
     export_teacher_files(tmp_path / "files", ColorTeacher(), frames, phrases=COLORS.queries)  # type: ignore[arg-type]
     settings = replace(SMALL, targets=f"files:{tmp_path / 'files'}")
-    from_files = prepare_data(sources, FilesTeacher(tmp_path / "files"), COLORS, settings, tmp_path / "one")
-    asked = prepare_data(sources, ColorTeacher(), COLORS, replace(SMALL, targets="teacher"), tmp_path / "two")
+    from_files = prepare_data(
+        sources, instruments_of(FilesTeacher(tmp_path / "files"), COLORS, settings), settings, tmp_path / "one"
+    )
+    asked = prepare_data(
+        sources,
+        instruments_of(ColorTeacher(), COLORS, replace(SMALL, targets="teacher")),
+        replace(SMALL, targets="teacher"),
+        tmp_path / "two",
+    )
     for one, two in zip(from_files, asked, strict=True):
         for mine, other in zip(one.views, two.views, strict=True):
             assert mine.targets is not None and other.targets is not None
@@ -275,12 +284,12 @@ def test_damaged_files_are_refused(sources: Sequence[ScanSource], tmp_path: Path
 
 
 def test_a_stopped_preparation_goes_on_where_it_was(sources: Sequence[ScanSource], tmp_path: Path) -> None:
-    whole = prepare_data(sources, ColorTeacher(), COLORS, SMALL, tmp_path / "whole")
+    whole = prepare_data(sources, instruments_of(ColorTeacher(), COLORS, SMALL), SMALL, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        prepare_data(sources, ColorTeacher(stop_after=4), COLORS, SMALL, tmp_path / "stopped")
+        prepare_data(sources, instruments_of(ColorTeacher(stop_after=4), COLORS, SMALL), SMALL, tmp_path / "stopped")
     assert len(list((tmp_path / "stopped").iterdir())) == 1
     second = ColorTeacher()
-    resumed = prepare_data(sources, second, COLORS, SMALL, tmp_path / "stopped")
+    resumed = prepare_data(sources, instruments_of(second, COLORS, SMALL), SMALL, tmp_path / "stopped")
     assert second.asked == [f"{sources[1].name}/color/{number}.jpg" for number in range(3)]
     assert resumed.fingerprint == whole.fingerprint and resumed.names == whole.names
     for one, two in zip(*(sorted((tmp_path / name).iterdir()) for name in ("whole", "stopped")), strict=True):
@@ -288,20 +297,27 @@ def test_a_stopped_preparation_goes_on_where_it_was(sources: Sequence[ScanSource
 
 
 def test_a_damaged_scan_is_made_anew_and_other_settings_are_kept_apart(sources: Sequence[ScanSource], tmp_path: Path) -> None:
-    first = prepare_data(sources[:1], ColorTeacher(), COLORS, SMALL, tmp_path)
+    first = prepare_data(sources[:1], instruments_of(ColorTeacher(), COLORS, SMALL), SMALL, tmp_path)
     path = next(tmp_path.iterdir())
     path.write_bytes(path.read_bytes()[:1000])
     teacher = ColorTeacher()
-    again = prepare_data(sources[:1], teacher, COLORS, SMALL, tmp_path)
+    again = prepare_data(sources[:1], instruments_of(teacher, COLORS, SMALL), SMALL, tmp_path)
     assert len(teacher.asked) == 3 and again.fingerprint == first.fingerprint and len(again[0]) == len(read_scan(path).scan)
-    other = prepare_data(sources[:1], ColorTeacher(), COLORS, replace(SMALL, segment_min_size=50), tmp_path)
+    other = prepare_data(
+        sources[:1],
+        instruments_of(ColorTeacher(), COLORS, replace(SMALL, segment_min_size=50)),
+        replace(SMALL, segment_min_size=50),
+        tmp_path,
+    )
     assert other.fingerprint != first.fingerprint and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_set_reads_lazily_within_its_memory_and_reports(sources: Sequence[ScanSource], tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
-        found = prepare_data(sources, ColorTeacher(["0/color/1.jpg"]), COLORS, SMALL, tmp_path, max_bytes=1)
+        found = prepare_data(
+            sources, instruments_of(ColorTeacher(["0/color/1.jpg"]), COLORS, SMALL), SMALL, tmp_path, max_bytes=1
+        )
     assert len(found) == 2 and [scan.name for scan in found] == list(found.names)
     first = found[0]
     assert found[0] is first and scan_bytes(first) > 100_000
@@ -332,12 +348,14 @@ def test_classes_without_text_get_codes_or_the_words_of_another(sources: Sequenc
 def test_rooms_are_written_once(rooms: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (rooms / "scans").iterdir()}
     seeds = LEARNING_SEEDS[:2], BENCHMARK_SEEDS[:1]
-    write_room_data_set(rooms, *seeds, frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
+    write_room_data_set(
+        rooms, *seeds, settings=RoomScanSettings(frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
+    )
     assert {path: path.stat().st_mtime_ns for path in (rooms / "scans").iterdir()} == before
     assert [source.name for source in open_scans(rooms, "test")] == [f"room{BENCHMARK_SEEDS[0]}"]
     assert len(open_scans(rooms)) == 3
     with pytest.raises(DataFormatError, match=r"expected rooms made with .*'frames': 2"):
-        write_room_data_set(rooms, *seeds, frames=2, width=64, height=48, spacing=0.06)
+        write_room_data_set(rooms, *seeds, settings=RoomScanSettings(frames=2, width=64, height=48, spacing=0.06))
     with pytest.raises(ConventionError, match=r"seeds of rooms: expected each in one split, got 5 twice"):
         write_room_data_set(tmp_path / "x", [5, 6], [5])
 

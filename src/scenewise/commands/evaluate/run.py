@@ -100,24 +100,38 @@ def evaluate_command(options: EvalOptions, progress: Progress | None = None) -> 
     with compute_threads(options.threads):
         card = evaluate_scene(
             options.scene,
+            Measuring(options.split, options.lpips_weights, options.save_images),
             capture=None if options.capture is None else reopen_photographs(read_scene(options.scene), options.capture).opened,
-            split=options.split,
-            lpips_weights=options.lpips_weights,
             device=device,
-            save_images=options.save_images,
             progress=progress,
         )
     return EvalSummary(scene=options.scene, **vars(card))
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured.
+
+    Attributes:
+        split: which views.
+        lpips_weights: backbone and heads; None leaves LPIPS null.
+        save_images: also write the rendered views to ``renders/<split>``.
+    """
+
+    split: Literal["train", "test"] = "test"
+    lpips_weights: Path | None = None
+    save_images: bool = False
+
+
+_HELD_OUT = Measuring()
+
+
 def evaluate_scene(
     folder: Path,
+    measuring: Measuring = _HELD_OUT,
     *,
     capture: Capture | None = None,
-    split: Literal["train", "test"] = "test",
-    lpips_weights: Path | None = None,
     device: torch.device | None = None,
-    save_images: bool = False,
     seconds: float | None = None,
     peak_memory_bytes: int | None = None,
     progress: Progress | None = None,
@@ -130,11 +144,9 @@ def evaluate_scene(
 
     Args:
         folder: scene folder.
+        measuring: which views, and what of them.
         capture: the photographs; read from where the scene says they were when None.
-        split: which views.
-        lpips_weights: backbone and heads; None leaves LPIPS null.
         device: where to render.
-        save_images: also write the rendered views to ``renders/<split>``.
         seconds: training time to enter; None keeps what an earlier card says.
         peak_memory_bytes: likewise.
         progress: told about every view.
@@ -146,12 +158,12 @@ def evaluate_scene(
         photographs = reopen_photographs(scene, Path(scene.provenance.capture))
     else:
         photographs = ScenePhotographs(scene, capture)
-    frames = photographs.frames_of(split)
+    frames = photographs.frames_of(measuring.split)
     older = scene.evaluation
     gaussians = scene.gaussians.to(device)
     background = torch.tensor(scene.background or (0.0, 0.0, 0.0), device=device)
     rows: list[dict[str, Any]] = []
-    lpips = None if lpips_weights is None else load_lpips(lpips_weights).to(device)
+    lpips = None if measuring.lpips_weights is None else load_lpips(measuring.lpips_weights).to(device)
     render_seconds = 0.0
     with progress.stage("evaluate", len(frames)) as stage, torch.no_grad():
         for frame in frames:
@@ -160,27 +172,17 @@ def evaluate_scene(
             render_seconds += time.monotonic() - began
             row = _measure(frame, output, lpips)
             rows.append({"image": frame.name} | {key: value if math.isfinite(value) else None for key, value in row.items()})
-            if save_images:
+            if measuring.save_images:
                 picture_u8 = image_u8_from_color(output.color.cpu().numpy())
-                atomic_write_bytes(folder / "renders" / split / f"{file_stem(frame.name)}.png", png_bytes(picture_u8))
+                atomic_write_bytes(folder / "renders" / measuring.split / f"{file_stem(frame.name)}.png", png_bytes(picture_u8))
             stage.advance(psnr=row["psnr"])
-    more: dict[str, Any] = {"images": rows, "render_ms": 1000.0 * render_seconds / len(rows)}
-    corrected = {name.removesuffix("_corrected"): _mean(rows, name) for name in rows[0] if name.endswith("_corrected")}
-    if corrected:
-        more["color_corrected"] = corrected
-    depth = {
-        name.removeprefix("depth_"): _mean(rows, name)
-        for name in sorted({key for row in rows for key in row})
-        if name.startswith("depth_")
-    }
-    if depth:
-        more["depth"] = depth
+    more = {"images": rows, "render_ms": 1000.0 * render_seconds / len(rows)} | _further_means(rows)
     labels = evaluate_labels(folder, photographs.opened, frames, gaussians, progress)
     if labels is not None:
         per_class = {name: iou for name, iou in zip(labels.names, labels.iou.tolist()) if not math.isnan(iou)}
         more["labels"] = {"accuracy": labels.all_accuracy, "coverage": labels.coverage, "iou": per_class}
     card = EvaluationCard(
-        split=split,
+        split=measuring.split,
         num_views=len(rows),
         psnr=_mean(rows, "psnr"),
         ssim=_mean(rows, "ssim"),
@@ -193,6 +195,19 @@ def evaluate_scene(
     )
     write_scene_description(folder, replace(scene, evaluation=card))
     return card
+
+
+def _further_means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Colour-corrected figures and depth errors, where there are any."""
+    more: dict[str, Any] = {}
+    corrected = {name.removesuffix("_corrected"): _mean(rows, name) for name in rows[0] if name.endswith("_corrected")}
+    if corrected:
+        more["color_corrected"] = corrected
+    names = sorted({key for row in rows for key in row if key.startswith("depth_")})
+    depth = {name.removeprefix("depth_"): _mean(rows, name) for name in names}
+    if depth:
+        more["depth"] = depth
+    return more
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:

@@ -38,7 +38,7 @@ from scenewise.io.vocabularies import write_vocabulary
 from scenewise.parts.labelfree.recipes import Recipe
 from scenewise.parts.labelfree.students import parameter_count
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer, StepReport
-from scenewise.parts.scans.data_sets import prepare_data
+from scenewise.parts.scans.data_sets import instruments_of, prepare_data
 from scenewise.parts.scans.scan_files import ScanSet
 from scenewise.parts.scans.settings import PreparationSettings
 from scenewise.parts.sources.opening import open_scans
@@ -157,15 +157,14 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
         vocabulary = _vocabulary(options, sources, asked)
         if not ranks.is_first:
             ranks.wait()  # the first prepares, the others find it prepared
+        preparation = preparation_of(options)
         scans = prepare_data(
             sources,
-            asked,
-            vocabulary,
-            preparation_of(options),
+            instruments_of(asked, vocabulary, preparation, device=str(device)),
+            preparation,
             options.cache or options.out / _CACHE,
             progress,
             words=asked.words if isinstance(asked, FilesTeacher) else None,
-            device=str(device),
         )
         if ranks.is_first:
             ranks.wait()

@@ -29,44 +29,75 @@ _CODE_DIM = 64
 
 def prepare_data(
     sources: Sequence[ScanSource],
-    teacher: Teacher,
-    vocabulary: Vocabulary,
-    settings: PreparationSettings | None = None,
+    instruments: Instruments,
+    settings: PreparationSettings,
     cache_folder: str | Path = "cache/scans",
     progress: Progress | None = None,
     *,
     words: Words | None = None,
-    device: str = "cpu",
     max_bytes: int = DEFAULT_MEMORY,
 ) -> ScanSet:
     """Prepares scans, or finds them prepared; what was stopped goes on with the scan it was at.
 
     Args:
         sources: the scans.
-        teacher: names pixels.
-        vocabulary: the classes.
-        settings: how; defaults where None.
+        instruments: who is asked, and for what; see :func:`instruments_of`.
+        settings: how, the same that the instruments were opened for.
         cache_folder: where prepared scans are kept, several data sets and settings side by side.
         progress: where to report; silent by default.
         words: embeds the classes where the teacher gives probabilities and has no text; without one, classes get orthonormal
             codes that mean nothing.
-        device: of a SAM.
         max_bytes: memory for scans that were read.
 
     Raises:
-        ConventionError: no scan, words the teacher does not know, or scans of different inputs.
+        ConventionError: no scan, or scans of different inputs.
         DataFormatError, ResourceError: data or disk.
     """
     if not sources:
         raise ConventionError("scans", expected="at least one", got="none")
-    settings = PreparationSettings() if settings is None else settings
-    progress = NullProgress() if progress is None else progress
-    instruments = instruments_of(teacher, vocabulary, settings, device=device)
-    if instruments.question.unknown_classes:
-        names = ", ".join(instruments.question.unknown_classes)
-        warnings.warn(f"{teacher.name} never gives: {names}", CaptureWarning, stacklevel=2)
-    text, text_source = class_embeddings(instruments.question, teacher, words)
+    teacher, question = instruments.teacher, instruments.question
+    if question.unknown_classes:
+        warnings.warn(f"{teacher.name} never gives: {', '.join(question.unknown_classes)}", CaptureWarning, stacklevel=2)
+    text, text_source = class_embeddings(question, teacher, words)
     cache = ScanCache(cache_folder)
+    summaries, fingerprints = _prepared(sources, instruments, settings, cache, NullProgress() if progress is None else progress)
+    _check_inputs(summaries)
+    shared = fingerprint_of_settings(instruments, settings)
+    of_text = hashlib.sha256(np.ascontiguousarray(text).data).hexdigest()
+    paths = [cache.path(summary.name, fingerprint) for summary, fingerprint in zip(summaries, fingerprints, strict=True)]
+
+    def load(index: int) -> TrainingScan:
+        return read_scan(paths[index]).scan
+
+    about: dict[str, Any] = {
+        "teacher": teacher.name,
+        "teacher_fingerprint": teacher.fingerprint,
+        "regions": None if instruments.regions is None else instruments.regions.name,
+        "targets": None if instruments.target is None else instruments.target.name,
+        "settings": asdict(settings),
+        "classes": {name: list(own) for name, own in zip(question.vocabulary.names, question.vocabulary.phrases, strict=True)},
+        "prompts": list(question.vocabulary.templates),
+    }
+    return ScanSet(
+        summaries,
+        load,
+        question.vocabulary,
+        text,
+        text_source,
+        hashlib.sha256(json.dumps([shared, of_text, fingerprints]).encode()).hexdigest(),
+        about,
+        max_bytes,
+    )
+
+
+def _prepared(
+    sources: Sequence[ScanSource],
+    instruments: Instruments,
+    settings: PreparationSettings,
+    cache: ScanCache,
+    progress: Progress,
+) -> tuple[list[ScanSummary], list[str]]:
+    """What preparing each scan was like, and its fingerprint in the cache."""
     fingerprints: list[str] = []
     summaries: list[ScanSummary] = []
     found = lacking = 0
@@ -85,33 +116,7 @@ def prepare_data(
             fingerprints.append(fingerprint)
             summaries.append(summary)
             stage.advance(1, cached=found, frames_without_answer=lacking)
-    _check_inputs(summaries)
-    shared = fingerprint_of_settings(instruments, settings)
-    of_text = hashlib.sha256(np.ascontiguousarray(text).data).hexdigest()
-    paths = [cache.path(summary.name, fingerprint) for summary, fingerprint in zip(summaries, fingerprints, strict=True)]
-
-    def load(index: int) -> TrainingScan:
-        return read_scan(paths[index]).scan
-
-    about: dict[str, Any] = {
-        "teacher": teacher.name,
-        "teacher_fingerprint": teacher.fingerprint,
-        "regions": None if instruments.regions is None else instruments.regions.name,
-        "targets": None if instruments.target is None else instruments.target.name,
-        "settings": asdict(settings),
-        "classes": {name: list(own) for name, own in zip(vocabulary.names, instruments.question.vocabulary.phrases, strict=True)},
-        "prompts": list(instruments.question.vocabulary.templates),
-    }
-    return ScanSet(
-        summaries,
-        load,
-        instruments.question.vocabulary,
-        text,
-        text_source,
-        hashlib.sha256(json.dumps([shared, of_text, fingerprints]).encode()).hexdigest(),
-        about,
-        max_bytes,
-    )
+    return summaries, fingerprints
 
 
 def instruments_of(

@@ -7,7 +7,7 @@ from scenewise.errors import ConventionError
 from scenewise.io.resizing import resized
 from scenewise.parts.scans.scans import ScanView
 from scenewise.parts.scans.settings import Instruments, PreparationSettings
-from scenewise.parts.words.pixel_classes import classify_pixels
+from scenewise.parts.words.pixel_classes import PixelRules, classify_pixels
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.frames import Frame, ImageU8
 from scenewise.scenes.label_fields import LabelField
@@ -51,7 +51,7 @@ def scan_view(
         DenseField(field.values, height, width, field.kind),
         instruments.question,
         instruments.teacher.logit_scale,
-        denoising_threshold=settings.denoising_threshold,
+        PixelRules(denoising_threshold=settings.denoising_threshold),
     )
     if small.load_mask is not None:
         kept = small.load_mask()
