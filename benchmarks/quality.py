@@ -20,13 +20,13 @@ import torch
 from PIL import Image
 
 from scenewise.commands.demo.capture import write_demo_capture
-from scenewise.commands.evaluate.run import capture_of_scene
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.reconstruct.run import reconstruct
 from scenewise.engine.experiments import Arm, Outcome
 from scenewise.engine.progress import NullProgress, console_progress
 from scenewise.io.images import image_u8_from_color
 from scenewise.io.scene_folder import read_scene
+from scenewise.parts.sources.scene_capture import capture_of_scene
 from scenewise.rendering import render
 from scenewise.show.pictures import depth_picture, error_picture, thumbnail
 

@@ -18,7 +18,6 @@ from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError
 from scenewise.io.atomic import atomic_write_bytes
-from scenewise.io.captures import open_capture
 from scenewise.io.images import image_u8_from_color, png_bytes
 from scenewise.io.run_folder import is_run_folder
 from scenewise.io.scene_folder import read_scene, write_scene_description
@@ -27,6 +26,7 @@ from scenewise.metrics.depth import depth_error
 from scenewise.metrics.lpips import Lpips, load_lpips
 from scenewise.metrics.psnr import psnr
 from scenewise.metrics.ssim import ssim
+from scenewise.parts.sources.scene_capture import capture_of_scene
 from scenewise.rendering import RenderOutput, render
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
@@ -191,17 +191,6 @@ def evaluate_scene(
     )
     write_scene_description(folder, replace(scene, evaluation=card))
     return card
-
-
-def capture_of_scene(scene: Scene, path: Path) -> Capture:
-    """The photographs in ``path`` at the size and with the background that the scene was made from."""
-    factor = scene.provenance.config.get("downscale")
-    return open_capture(
-        path,
-        preset=scene.provenance.preset,
-        factor=factor if isinstance(factor, int) else None,
-        background=scene.background,
-    )
 
 
 def _frames_of(scene: Scene, capture: Capture, split: Literal["train", "test"]) -> list[tuple[str, Frame]]:

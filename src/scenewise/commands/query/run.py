@@ -21,7 +21,7 @@ from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.captures import open_capture
 from scenewise.io.images import image_u8_from_color, png_bytes
 from scenewise.io.ply import read_points_ply_with_extra, write_gaussians_ply, write_points_ply
-from scenewise.io.scene_folder import POINTS_FILE, read_scene, read_scene_labels
+from scenewise.io.scene_folder import ANSWER_FILE, POINTS_FILE, QUERY_FOLDER, read_scene, read_scene_labels
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.parts.lifting import render_scores, stream_visible_pixels
 from scenewise.parts.sources.targets import with_own_colors
@@ -39,8 +39,6 @@ from scenewise.show.label_pictures import heat_picture
 from scenewise.show.pictures import ImageU8, file_stem
 from scenewise.teachers.protocol import Teacher
 
-QUERY_FOLDER = "query"
-RESULT_FILE = "result.json"
 HEAT_SPLATS_FILE, HEAT_POINTS_FILE = "heat_splats.ply", "heat_points.ply"
 
 _LONGEST_SLUG = 60
@@ -118,7 +116,7 @@ class QuerySummary:
             center = ", ".join(f"{value:.2f}" for value in answer.center_in_world)
             size = " × ".join(f"{value:.2f}" for value in answer.box_size)
             lines.append(f"{answer.rank:>3} {answer.name or '–':<{width}}  {answer.score:5.2f}  {center:<24}  {size}{unit}")
-        lines.append(f"{self.folder}: {RESULT_FILE}, heat maps, coloured {self.elements} ({duration_text(self.seconds)})")
+        lines.append(f"{self.folder}: {ANSWER_FILE}, heat maps, coloured {self.elements} ({duration_text(self.seconds)})")
         return "\n".join(lines)
 
 
@@ -176,10 +174,10 @@ def query(options: QueryOptions, progress: Progress | None = None, teacher: Teac
         threshold=threshold,
         scale=scene.scale,
         answers=answers,
-        files=(folder / RESULT_FILE, *files),
+        files=(folder / ANSWER_FILE, *files),
         seconds=time.monotonic() - started,
     )
-    atomic_write_json(folder / RESULT_FILE, _result(summary))
+    atomic_write_json(folder / ANSWER_FILE, _result(summary))
     return summary
 
 
