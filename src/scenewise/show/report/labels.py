@@ -13,13 +13,13 @@ from scenewise.io.scene_folder import ANSWER_FILE, QUERY_FOLDER, labels_path
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.parts.lifting import render_scores
 from scenewise.rendering import render
+from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.scenes import SceneCamera
 from scenewise.scenes.sections import Picture, Pictures, ReportMaterial, Section
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.show.label_pictures import overlay_picture, with_legend
-from scenewise.show.pictures import ImageU8
 
 _MOST_ANSWERS = 6  # questions shown; more would make the page heavy
 _SEEN = 0.5
