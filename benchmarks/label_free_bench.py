@@ -45,12 +45,14 @@ from scenewise.parts.labelfree.label_sources import pixel_logits
 from scenewise.parts.labelfree.recipes import PointLabels, Recipe
 from scenewise.parts.labelfree.students import PixelStudent, parameter_count
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer
-from scenewise.parts.scans.data_sets import frame_truths, open_training_data, prepare_data, truth_of_scan, vocabulary_of_sources
+from scenewise.parts.scans.data_sets import prepare_data
 from scenewise.parts.scans.preparation import PreparationSettings
-from scenewise.parts.scans.raw_scans import ScanSource
 from scenewise.parts.scans.scan_files import ScanSet
 from scenewise.parts.scans.scans import TrainingScan
+from scenewise.parts.sources.opening import open_scans
+from scenewise.parts.sources.raw_scans import ScanSource
 from scenewise.parts.sources.room_scans import write_room_data_set
+from scenewise.parts.sources.truths import frame_truths, truth_of_scan, vocabulary_of_sources
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.cached import CachedTeacher
@@ -180,7 +182,7 @@ class Bench:
 
     def sources(self, split: str) -> Sequence[ScanSource]:
         """Rooms of "train", "val" or "test"."""
-        return open_training_data(self.data, split)
+        return open_scans(self.data, split)
 
     @cached_property
     def embedded(self) -> Teacher:

@@ -13,20 +13,14 @@ from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.ply import write_points_ply
 from scenewise.io.scene_folder import no_gaussians, write_scene_description
 from scenewise.networks.sparse_inputs import VoxelisedPoints
-from scenewise.parts.scans.data_sets import (
-    class_embeddings,
-    frame_truths,
-    instruments_of,
-    open_training_data,
-    prepare_data,
-    truth_of_scan,
-    vocabulary_of_sources,
-)
+from scenewise.parts.scans.data_sets import class_embeddings, instruments_of, prepare_data
 from scenewise.parts.scans.preparation import PreparationSettings, bare_scan, prepare_scan, scan_axes
-from scenewise.parts.scans.raw_scans import RawScan, ScanSource
 from scenewise.parts.scans.scan_files import ScanSet, read_scan, scan_bytes, write_scan
 from scenewise.parts.segments.oversegmentation import mesh_segments
+from scenewise.parts.sources.opening import open_scans
+from scenewise.parts.sources.raw_scans import RawScan, ScanSource
 from scenewise.parts.sources.room_scans import write_room_data_set
+from scenewise.parts.sources.truths import frame_truths, truth_of_scan, vocabulary_of_sources
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.point_clouds import PointCloud
@@ -82,7 +76,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sources(rooms: Path) -> Sequence[ScanSource]:
-    return open_training_data(rooms, "train")
+    return open_scans(rooms, "train")
 
 
 @pytest.fixture(scope="module")
@@ -338,8 +332,8 @@ def test_rooms_are_written_once(rooms: Path, tmp_path: Path) -> None:
     seeds = LEARNING_SEEDS[:2], BENCHMARK_SEEDS[:1]
     write_room_data_set(rooms, *seeds, frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
     assert {path: path.stat().st_mtime_ns for path in (rooms / "scans").iterdir()} == before
-    assert [source.name for source in open_training_data(rooms, "test")] == [f"room{BENCHMARK_SEEDS[0]}"]
-    assert len(open_training_data(rooms)) == 3
+    assert [source.name for source in open_scans(rooms, "test")] == [f"room{BENCHMARK_SEEDS[0]}"]
+    assert len(open_scans(rooms)) == 3
     with pytest.raises(DataFormatError, match=r"expected rooms made with .*'frames': 2"):
         write_room_data_set(rooms, *seeds, frames=2, width=64, height=48, spacing=0.06)
     with pytest.raises(ConventionError, match=r"seeds of rooms: expected each in one split, got 5 twice"):
@@ -348,13 +342,13 @@ def test_rooms_are_written_once(rooms: Path, tmp_path: Path) -> None:
 
 def test_paths_that_hold_no_scans(rooms: Path, tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match=r"a folder of scans .*, a capture, a scene folder, or a cloud"):
-        open_training_data(tmp_path)
+        open_scans(tmp_path)
     with pytest.raises(DataFormatError, match=r"expected a folder or a file, got nothing"):
-        open_training_data(tmp_path / "none")
+        open_scans(tmp_path / "none")
     scan = rooms / "scans" / f"room{LEARNING_SEEDS[0]}"
     with pytest.raises(DataFormatError, match=r"leave the split out"):
-        open_training_data(scan, "train")
-    alone = open_training_data(scan)[0]
+        open_scans(scan, "train")
+    alone = open_scans(scan)[0]
     assert alone.name == scan.name and alone.class_names == CLASS_NAMES  # of the data set it lies in, not ScanNet's
     truth = alone.truth()
     assert truth is not None and set(np.unique(truth)) >= {0, 1, 2}
@@ -375,7 +369,7 @@ def test_a_scene_folder_is_seen_as_it_refined_its_poses(sources: Sequence[ScanSo
     photo = {f"photo_{name}": raw.cloud.colors_u8[:, channel].copy() for channel, name in enumerate(("red", "green", "blue"))}
     painted = replace(raw.cloud, colors_u8=np.zeros_like(raw.cloud.colors_u8))
     write_points_ply(tmp_path / "points.ply", painted, extra=photo)
-    (source,) = open_training_data(tmp_path)
+    (source,) = open_scans(tmp_path)
     found = source.open()
     # Colours of classes would tell the answer.
     assert (found.cloud.colors_u8 == raw.cloud.colors_u8).all() and found.capture is not None
@@ -385,7 +379,7 @@ def test_a_scene_folder_is_seen_as_it_refined_its_poses(sources: Sequence[ScanSo
 
 @pytest.mark.data
 def test_a_real_kitchen_becomes_a_scan(data_root: Path) -> None:
-    (source,) = open_training_data(data_root / "redkitchen_rgbd", max_points=20_000)
+    (source,) = open_scans(data_root / "redkitchen_rgbd", max_points=20_000)
     settings = replace(SMALL, picture_width=160, most_views=6)
     scan = prepare_scan(source.open(), instruments_of(ColorTeacher(), COLORS, settings), settings).scan
     assert 10_000 < len(scan) <= 20_000 and len(scan.views) == 6 and len(scan.pixels) > 5_000
@@ -399,7 +393,7 @@ def test_a_real_kitchen_becomes_a_scan(data_root: Path) -> None:
 def test_a_real_sweep_is_voxelised(data_root: Path) -> None:
     import torch
 
-    (source,) = open_training_data(data_root / "semantickitti_scan" / "000000.bin")
+    (source,) = open_scans(data_root / "semantickitti_scan" / "000000.bin")
     scan = bare_scan(source.open())
     truth = source.truth()
     assert truth is not None and len(truth) == len(scan) and scan.inputs.shape == (len(scan), 1)
@@ -410,7 +404,7 @@ def test_a_real_sweep_is_voxelised(data_root: Path) -> None:
 
 @pytest.mark.data
 def test_a_real_keyframe_of_nuscenes_becomes_a_scan(data_root: Path) -> None:
-    (source,) = open_training_data(data_root / "nuscenes_mini")
+    (source,) = open_scans(data_root / "nuscenes_mini")
     settings = replace(SMALL, picture_width=200, pictures=False)
     prepared = prepare_scan(source.open(), instruments_of(ColorTeacher(), COLORS, settings), settings)
     assert prepared.summary.inputs == "intensity" and len(prepared.scan.views) == 6

@@ -18,13 +18,13 @@ from scenewise.errors import ConventionError, ScenewiseError, ShapeError
 from scenewise.geometry.spherical_harmonics import Y00, sh0_from_rgb
 from scenewise.geometry.view_overlap import inside_image, project_points
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
-from scenewise.io.captures import open_capture
 from scenewise.io.images import image_u8_from_color, png_bytes
-from scenewise.io.ply import read_points_ply_with_extra, write_gaussians_ply, write_points_ply
+from scenewise.io.named_points import read_named_points
+from scenewise.io.ply import write_gaussians_ply, write_points_ply
 from scenewise.io.scene_folder import ANSWER_FILE, POINTS_FILE, QUERY_FOLDER, read_scene, read_scene_labels
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.parts.lifting import render_scores, stream_visible_pixels
-from scenewise.parts.sources.targets import with_own_colors
+from scenewise.parts.sources.scene_photographs import recorded_place, reopen_photographs
 from scenewise.parts.words.answers import LEAST_OPACITY, AnswerSegment, adaptive_threshold, answer_segments
 from scenewise.parts.words.queries import SceneSearcher
 from scenewise.rendering import render
@@ -222,7 +222,7 @@ class _World:
         self.gaussians: Gaussians = scene.load_gaussians()
         self.cloud: PointCloud | None = None
         if (folder / POINTS_FILE).exists():
-            self.cloud = with_own_colors(*read_points_ply_with_extra(folder / POINTS_FILE))
+            self.cloud = read_named_points(folder / POINTS_FILE)
         path = folder / VOCABULARY_FILE
         self.names: tuple[str, ...] = read_vocabulary(path)[0].names if path.exists() else ()
 
@@ -351,11 +351,11 @@ def _colored(heat: Float32[np.ndarray, "height width"]) -> ImageU8:
 
 def _photographs(scene: Scene, capture: Path | None) -> dict[str, Frame]:
     """The frames of the scene's capture by name; none where it is gone: a heat map needs no photograph."""
-    where = capture or (Path(scene.provenance.capture) if scene.provenance.capture else None)
+    where = capture or recorded_place(scene)
     if where is None or (capture is None and not where.exists()):
         return {}
     try:
-        return {frame.name: frame for frame in open_capture(where, preset=scene.provenance.preset).frames_with_image}
+        return {frame.name: frame for frame in reopen_photographs(scene, where).capture.frames_with_image}
     except ScenewiseError:
         if capture is not None:
             raise
@@ -365,9 +365,7 @@ def _photographs(scene: Scene, capture: Path | None) -> dict[str, Frame]:
 def _cloud_picture(cloud: PointCloud, view: SceneCamera, shown: Float32[np.ndarray, "n"], photograph: Frame | None) -> ImageU8:
     """Points as discs as large as their spacing, the hottest on top, over the photograph or else over black."""
     camera = view.camera
-    frame = Frame(view.name, camera, load_image=_no_image)
-    if photograph is not None:
-        frame = replace(photograph.resized(camera.width, camera.height), camera=camera)
+    frame = Frame(view.name, camera, load_image=_no_image) if photograph is None else photograph
     pixels = next(iter(stream_visible_pixels(cloud.points_in_world, [frame], use_masks=False)), None)
     heat = np.zeros((camera.height, camera.width), dtype=np.float32)
     if pixels is not None and len(pixels):

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float32, Float64, Int32
 
 from scenewise.commands.segment.images import ImagesSummary, segment_images
-from scenewise.commands.segment.named_points import write_named_points
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.segment.summary import SegmentSummary, class_shares, found_objects, mean_confidence
 from scenewise.engine.memory import peak_resident_bytes
@@ -24,6 +23,7 @@ from scenewise.geometry.spherical_harmonics import sh0_from_rgb
 from scenewise.io.atomic import atomic_write_json, disk_errors
 from scenewise.io.element_features import features_path, write_element_features
 from scenewise.io.json_fields import read_json_object
+from scenewise.io.named_points import write_named_points
 from scenewise.io.ply import write_gaussians_ply
 from scenewise.io.scene_folder import (
     CLASS_SPLATS_FILE,
@@ -49,7 +49,7 @@ from scenewise.parts.segments.oversegmentation import mesh_segments as segments_
 from scenewise.parts.segments.point_normals import nearest_viewpoints
 from scenewise.parts.segments.segment_settings import compact_segments, smooth_segments
 from scenewise.parts.segments.votes import MajorityVote
-from scenewise.parts.sources.targets import ImageTarget, SpatialTarget, open_target, warn_of_photographs
+from scenewise.parts.sources.targets import ImageTarget, SpatialTarget, TargetChoices, open_target, warn_of_photographs
 from scenewise.parts.words.lifted_views import LiftedViews
 from scenewise.parts.words.pixel_classes import ClassQuestion, ask_for_classes, kind_of_answers
 from scenewise.rendering import render
@@ -95,7 +95,8 @@ def segment(
         if question.unknown_classes:
             names = ", ".join(question.unknown_classes)
             warnings.warn(f"{asked.name} never gives: {names}", CaptureWarning, stacklevel=2)
-        target = open_target(options, threads, progress)
+        choices = TargetChoices(options.capture, options.frames, options.downscale, options.max_points, options.seed)
+        target = open_target(options.target, choices, threads, progress)
         warn_of_photographs(asked.name, target)
         if isinstance(target, ImageTarget):
             return segment_images(target, asked, question, options, progress)

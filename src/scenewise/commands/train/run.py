@@ -39,10 +39,12 @@ from scenewise.io.vocabularies import write_vocabulary
 from scenewise.parts.labelfree.recipes import Recipe
 from scenewise.parts.labelfree.students import parameter_count
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer, StepReport
-from scenewise.parts.scans.data_sets import open_training_data, prepare_data, vocabulary_of_sources
+from scenewise.parts.scans.data_sets import prepare_data
 from scenewise.parts.scans.preparation import PreparationSettings
-from scenewise.parts.scans.raw_scans import ScanSource
 from scenewise.parts.scans.scan_files import ScanSet
+from scenewise.parts.sources.opening import open_scans
+from scenewise.parts.sources.raw_scans import ScanSource
+from scenewise.parts.sources.truths import vocabulary_of_sources
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.choose import SMALL_CLIP
 from scenewise.teachers.from_files import FilesTeacher
@@ -151,7 +153,7 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
             prepare_run_folder(options.out, overwrite=options.overwrite, resume=options.resume)
         keep_freed_memory()
         began = time.monotonic()
-        sources = open_training_data(options.data, options.split if _has_splits(options.data) else None)
+        sources = open_scans(options.data, options.split if _has_splits(options.data) else None)
         asked = teacher_of(_teacher_options(options)) if teacher is None else teacher
         vocabulary = _vocabulary(options, sources, asked)
         if not ranks.is_first:

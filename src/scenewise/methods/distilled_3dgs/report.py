@@ -11,6 +11,7 @@ from scenewise.io.images import image_u8_from_color
 from scenewise.io.ply import read_gaussians_ply
 from scenewise.io.scene_folder import DISTILLATION_FILE, SPLATS_FILE
 from scenewise.methods.distilled_3dgs.distillation import mean_picture
+from scenewise.parts.sources.scene_photographs import ScenePhotographs
 from scenewise.scenes.sections import Curve, Picture, Pictures, ReportMaterial, Section, Table
 
 _TITLE = "Teachers and student"
@@ -79,22 +80,21 @@ def _pictures(material: ReportMaterial, places: Sequence[Path]) -> list[Pictures
         return []
     scene = material.scene
     teachers = [read_gaussians_ply(place / SPLATS_FILE) for place in places]
-    frames = {frame.name: frame for frame in material.capture.frames_with_image}
+    photographs = ScenePhotographs(scene, material.capture)
     note = f"{sum(map(len, teachers)):,} Gaussians in {len(teachers)} teachers, {scene.num_gaussians:,} in the student"
     shown = []
     for entry in material.views:
-        frame = frames.get(entry.name)
+        frame = photographs.frame(entry)
         if frame is None:
             continue
-        load_image = frame.resized(entry.camera.width, entry.camera.height).load_image
-        assert load_image is not None
+        assert frame.load_image is not None
         student_u8 = material.renders.get(entry.name)
         if student_u8 is None:
             student_u8 = image_u8_from_color(mean_picture([scene.gaussians], entry.camera, scene.background).numpy())
         pictures = {
             "mean of the teachers": image_u8_from_color(mean_picture(teachers, entry.camera, scene.background).numpy()),
             "student": student_u8,
-            "photograph": load_image(),
+            "photograph": frame.load_image(),
         }
         shown.append(Pictures(entry.name, note, tuple(starmap(Picture, pictures.items()))))
     return shown

@@ -17,7 +17,7 @@ from scenewise.parts.labelfree.backbone_choice import BackboneName, point_backbo
 from scenewise.parts.labelfree.prediction import predict_points
 from scenewise.parts.labelfree.students import PointStudent
 from scenewise.parts.scans.preparation import bare_scan, point_inputs
-from scenewise.parts.scans.raw_scans import RawScan
+from scenewise.parts.sources.raw_scans import RawScan
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.vocabularies import Vocabulary
 

@@ -22,11 +22,11 @@ from scenewise.io.captures import usable_frames
 from scenewise.parts.lifting import ZBuffer, median_view_depth, visible_pixels
 from scenewise.parts.points.settings import spread_evenly
 from scenewise.parts.scans.feature_targets import FeatureTarget
-from scenewise.parts.scans.raw_scans import RawScan
 from scenewise.parts.scans.scans import ScanView, TrainingScan
 from scenewise.parts.segments.oversegmentation import mesh_segments, point_segments, scale_unit, supervoxels
 from scenewise.parts.segments.point_normals import nearest_viewpoints, vertex_normals
 from scenewise.parts.segments.segment_settings import compact_segments, smooth_segments
+from scenewise.parts.sources.raw_scans import RawScan
 from scenewise.parts.words.pixel_classes import ClassQuestion, classify_pixels
 from scenewise.scenes.correspondences import Correspondence
 from scenewise.scenes.dense_fields import DenseField

@@ -10,6 +10,7 @@ from scenewise.engine.progress import Progress
 from scenewise.errors import ScenewiseError
 from scenewise.io.images import image_u8_from_color
 from scenewise.metrics.psnr import psnr
+from scenewise.parts.sources.scene_photographs import ScenePhotographs
 from scenewise.rendering import render
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.scenes import EvaluationCard
@@ -37,7 +38,7 @@ def _compared(material: ReportMaterial, renders: dict[str, ImageU8], progress: P
     if material.capture is None:
         return []
     scene = material.scene
-    frames = {frame.name: frame for frame in material.capture.frames_with_image}
+    photographs = ScenePhotographs(scene, material.capture)
     gaussians = scene.gaussians
     background = torch.tensor(scene.background or (0.0, 0.0, 0.0))
     measured = {row.get("image"): row for row in image_rows(scene.evaluation)}
@@ -45,12 +46,11 @@ def _compared(material: ReportMaterial, renders: dict[str, ImageU8], progress: P
     with progress.stage("report", len(material.views)) as stage:
         for entry in material.views:
             stage.advance()
-            frame = frames.get(entry.name)
+            frame = photographs.frame(entry)
             if frame is None:
                 continue
-            load_image = frame.resized(entry.camera.width, entry.camera.height).load_image
-            assert load_image is not None
-            truth_u8 = load_image()
+            assert frame.load_image is not None
+            truth_u8 = frame.load_image()
             figures = {name: measured.get(entry.name, {}).get(name) for name in ("psnr", "ssim", "lpips")}
             if figures["psnr"] is None or entry.name not in renders:
                 with torch.no_grad():

@@ -11,7 +11,7 @@ from scenewise.errors import ScenewiseError
 from scenewise.io.atomic import atomic_write_text
 from scenewise.io.scene_folder import JOURNAL_FILE, REPORT_FILE, read_scene
 from scenewise.methods.distilled_3dgs.report import distillation_sections
-from scenewise.parts.sources.scene_capture import capture_of_scene
+from scenewise.parts.sources.scene_photographs import reopen_photographs
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.scenes import Scene, SceneCamera
@@ -62,7 +62,7 @@ def write_report(
     events = read_journal(folder / JOURNAL_FILE)
     warnings = [str(event.get("message", "")) for event in events if event["event"] == "warning"]
     try:
-        capture = capture_of_scene(scene, Path(scene.provenance.capture)) if capture is None else capture
+        capture = reopen_photographs(scene, Path(scene.provenance.capture)).opened if capture is None else capture
     except (ScenewiseError, OSError) as error:
         warnings.append(f"No pictures: {error}")
     material = ReportMaterial(folder, scene, shown_views(scene, views), views, capture, events, renders or {})
