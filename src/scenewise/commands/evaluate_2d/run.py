@@ -155,18 +155,11 @@ def evaluate_2d(options: Evaluate2dOptions, progress: Progress | None = None, *,
 
 def _opened_teacher(options: Evaluate2dOptions, dataset: SegmentationDataset) -> tuple[Teacher, str | None, dict[str, Any]]:
     """The teacher the options name, its read-out, and its settings as JSON values."""
-    from scenewise.teachers.choose import open_teacher
+    from scenewise.teachers.choose import open_choice
     from scenewise.teachers.clip_teacher import ClipTeacher
     from scenewise.teachers.read_outs import name_of
 
-    device = None if options.device == "auto" else options.device
-    teacher = open_teacher(
-        options.teacher,
-        read_out=options.read_out,
-        text_from=options.text_from,
-        key_smoothing=options.key_smoothing,
-        device=device,
-    )
+    teacher = open_choice(options.teacher_choice)
     if not isinstance(teacher, ClipTeacher):
         return teacher, None, {}
     usual = 336  # what a teacher's own size stands for; Cityscapes is shown larger
