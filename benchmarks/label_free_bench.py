@@ -46,9 +46,9 @@ from scenewise.parts.labelfree.recipes import PointLabels, Recipe
 from scenewise.parts.labelfree.students import PixelStudent, parameter_count
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 from scenewise.parts.scans.data_sets import prepare_data
-from scenewise.parts.scans.preparation import PreparationSettings
 from scenewise.parts.scans.scan_files import ScanSet
 from scenewise.parts.scans.scans import TrainingScan
+from scenewise.parts.scans.settings import PreparationSettings
 from scenewise.parts.sources.opening import open_scans
 from scenewise.parts.sources.raw_scans import ScanSource
 from scenewise.parts.sources.room_scans import write_room_data_set

@@ -54,7 +54,7 @@ from scenewise.parts.labelfree.fixed_labels import fixed_labels
 from scenewise.parts.labelfree.recipes import PointLabels
 from scenewise.parts.labelfree.students import PointStudent
 from scenewise.parts.points.settings import spread_evenly
-from scenewise.parts.scans.preparation import bare_scan
+from scenewise.parts.scans.bare_scans import bare_scan
 from scenewise.parts.scans.scan_files import read_scan
 from scenewise.parts.scans.scans import TrainingScan
 from scenewise.parts.sources.opening import open_scans

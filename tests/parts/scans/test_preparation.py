@@ -13,9 +13,11 @@ from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.ply import write_points_ply
 from scenewise.io.scene_folder import no_gaussians, write_scene_description
 from scenewise.networks.sparse_inputs import VoxelisedPoints
+from scenewise.parts.scans.bare_scans import bare_scan, scan_axes
 from scenewise.parts.scans.data_sets import class_embeddings, instruments_of, prepare_data
-from scenewise.parts.scans.preparation import PreparationSettings, bare_scan, prepare_scan, scan_axes
+from scenewise.parts.scans.preparation import prepare_scan
 from scenewise.parts.scans.scan_files import ScanSet, read_scan, scan_bytes, write_scan
+from scenewise.parts.scans.settings import PreparationSettings
 from scenewise.parts.segments.oversegmentation import mesh_segments
 from scenewise.parts.sources.opening import open_scans
 from scenewise.parts.sources.raw_scans import RawScan, ScanSource

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from scenewise.scenes.partitions import Partition
 from scenewise.scenes.point_clouds import PointCloud
 
 
+@runtime_checkable
 class ElementSet(Protocol):
     """What is named together: the points of a scene, or its splats."""
 

@@ -26,7 +26,7 @@ from scenewise.parts.sources.targets import SpatialTarget
 from scenewise.parts.words.lifted_views import Means
 from scenewise.scenes.dense_fields import FieldKind
 from scenewise.scenes.element_features import ElementFeatures
-from scenewise.scenes.elements import ELEMENT_KINDS
+from scenewise.scenes.elements import ELEMENT_KINDS, ElementKind
 from scenewise.scenes.scenes import Scene
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.show.label_pictures import class_palette
@@ -106,7 +106,7 @@ def write_named(
     sets: Sequence[tuple[ElementSet, NamedSet]],
     scene: Scene,
     vocabulary: Vocabulary,
-    features: Mapping[str, ElementFeatures],
+    features: Mapping[ElementKind, ElementFeatures],
     teacher_name: str,
 ) -> None:
     """Everything, each file at once; a folder that is read half way has no labels rather than mixed ones.

@@ -115,7 +115,10 @@ class _Segmentation:
         with self._timed("labels"), self.progress.stage("labels"):
             labels = [self._labels(lifted, own, partition) for own, partition in zip(lifted.sets, partitions)]
             objects = _objects(sets, labels, partitions)
-            named = tuple(NamedSet(each.elements, *found) for each, *found in zip(sets, lifted.sets, labels, partitions, objects))
+            named = tuple(
+                NamedSet(each.elements, own, names, partition, numbers)
+                for each, own, names, partition, numbers in zip(sets, lifted.sets, labels, partitions, objects)
+            )
         with self._timed("write"), self.progress.stage("write"):
             self._write(lifted, sets, named)
         return self._summary(named)

@@ -39,8 +39,8 @@ from scenewise.parts.labelfree.recipes import Recipe
 from scenewise.parts.labelfree.students import parameter_count
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer, StepReport
 from scenewise.parts.scans.data_sets import prepare_data
-from scenewise.parts.scans.preparation import PreparationSettings
 from scenewise.parts.scans.scan_files import ScanSet
+from scenewise.parts.scans.settings import PreparationSettings
 from scenewise.parts.sources.opening import open_scans
 from scenewise.parts.sources.raw_scans import ScanSource
 from scenewise.parts.sources.truths import vocabulary_of_sources

@@ -14,16 +14,10 @@ from jaxtyping import Float32
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import CaptureWarning, ConventionError
 from scenewise.parts.scans.feature_targets import open_feature_target
-from scenewise.parts.scans.preparation import (
-    Instruments,
-    PreparationSettings,
-    ScanSummary,
-    fingerprint_of_settings,
-    prepare_scan,
-    scan_fingerprint,
-)
+from scenewise.parts.scans.preparation import ScanSummary, fingerprint_of_settings, prepare_scan, scan_fingerprint
 from scenewise.parts.scans.scan_files import DEFAULT_MEMORY, ScanCache, ScanSet, read_scan
 from scenewise.parts.scans.scans import TrainingScan
+from scenewise.parts.scans.settings import Instruments, PreparationSettings
 from scenewise.parts.sources.raw_scans import ScanSource
 from scenewise.parts.words.pixel_classes import ClassQuestion, ask_for_classes, kind_of_answers
 from scenewise.scenes.vocabularies import Vocabulary

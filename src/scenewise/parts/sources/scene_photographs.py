@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.captures import open_capture
+from scenewise.io.resizing import resized
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.scenes import Scene, SceneCamera, Split
@@ -77,7 +78,7 @@ class ScenePhotographs:
         if self.keeps_own_size:
             return replace(frame, camera=replace(frame.camera, camera_from_world=camera.camera_from_world))
         if (frame.camera.width, frame.camera.height) != (camera.width, camera.height):
-            frame = frame.resized(camera.width, camera.height)
+            frame = resized(frame, camera.width, camera.height)
         return replace(frame, camera=camera)
 
 

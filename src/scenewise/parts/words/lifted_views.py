@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -86,6 +86,7 @@ class ReadView:
     pixels: ViewPixels | None
 
 
+@runtime_checkable
 class LiftedElements(Protocol):
     """Sums over views for one set of elements; memory grows with elements and channels, not with views."""
 
