@@ -18,12 +18,12 @@ from scenewise.parts.lifting import VisibilityTest, render_scores, stream_visibl
 from scenewise.parts.sources.scene_photographs import recorded_place, reopen_photographs
 from scenewise.rendering import render
 from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.frames import Frame
+from scenewise.scenes.frames import Frame, ImageU8
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Scene, SceneCamera
 from scenewise.show.colors import heat_colors, heat_over_scene, shown_heat
 from scenewise.show.label_pictures import heat_picture
-from scenewise.show.pictures import ImageU8, file_stem
+from scenewise.show.pictures import file_stem
 
 HEAT_SPLATS_FILE, HEAT_POINTS_FILE = "heat_splats.ply", "heat_points.ply"
 

@@ -16,13 +16,10 @@ from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.threads import compute_threads
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.images import png_bytes
-from scenewise.io.scene_folder import read_scene
+from scenewise.io.scene_folder import ANSWER_FILE, QUERY_FOLDER, read_scene
 from scenewise.parts.words.answers import AnswerSegment, adaptive_threshold, answer_segments, identified
 from scenewise.parts.words.queries import SceneSearcher
 from scenewise.teachers.protocol import Teacher
-
-QUERY_FOLDER = "query"
-RESULT_FILE = "result.json"
 
 _LONGEST_SLUG = 60
 
@@ -97,7 +94,7 @@ class QuerySummary:
             center = ", ".join(f"{value:.2f}" for value in answer.center_in_world)
             size = " × ".join(f"{value:.2f}" for value in answer.box_size)
             lines.append(f"{answer.rank:>3} {answer.name or '–':<{width}}  {answer.score:5.2f}  {center:<24}  {size}{unit}")
-        lines.append(f"{self.folder}: {RESULT_FILE}, heat maps, coloured {self.elements} ({duration_text(self.seconds)})")
+        lines.append(f"{self.folder}: {ANSWER_FILE}, heat maps, coloured {self.elements} ({duration_text(self.seconds)})")
         return "\n".join(lines)
 
 
@@ -143,10 +140,10 @@ def query(options: QueryOptions, progress: Progress | None = None, teacher: Teac
         threshold=threshold,
         scale=scene.scale,
         answers=tuple(_answer(rank, segment) for rank, segment in enumerate(found, start=1)),
-        files=(folder / RESULT_FILE, *files),
+        files=(folder / ANSWER_FILE, *files),
         seconds=time.monotonic() - started,
     )
-    atomic_write_json(folder / RESULT_FILE, _result(summary))
+    atomic_write_json(folder / ANSWER_FILE, _result(summary))
     return summary
 
 
