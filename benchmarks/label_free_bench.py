@@ -33,10 +33,10 @@ from scenewise.engine.experiments import Arm, Outcome, outcome_path, run_arm
 from scenewise.engine.memory import give_back_freed_memory, keep_freed_memory, peak_resident_bytes
 from scenewise.engine.threads import compute_threads
 from scenewise.kernels.native import library
-from scenewise.methods.clip2scene.config import PRESETS as CLIP2SCENE
-from scenewise.methods.cns.config import PRESETS as CNS
-from scenewise.methods.hicl.config import PRESETS as HICL
-from scenewise.methods.union.config import PRESETS as UNION
+from scenewise.methods.clip2scene.options import PRESETS as CLIP2SCENE
+from scenewise.methods.cns.options import PRESETS as CNS
+from scenewise.methods.hicl.options import PRESETS as HICL
+from scenewise.methods.union.options import PRESETS as UNION
 from scenewise.metrics.compactness import ClassSums
 from scenewise.metrics.segmentation import ConfusionMatrix
 from scenewise.networks.sparse_inputs import VoxelisedPoints

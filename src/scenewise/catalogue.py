@@ -9,16 +9,16 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import scenewise.methods.clip2scene.compose
-import scenewise.methods.clip2scene.config
+import scenewise.methods.clip2scene.options
 import scenewise.methods.cns.compose
-import scenewise.methods.cns.config
+import scenewise.methods.cns.options
 import scenewise.methods.hicl.compose
-import scenewise.methods.hicl.config
+import scenewise.methods.hicl.options
 import scenewise.methods.union.compose
-import scenewise.methods.union.config
+import scenewise.methods.union.options
 from scenewise.errors import ConventionError
-from scenewise.parts.labelfree.backbone_choice import BackboneName
 from scenewise.parts.labelfree.recipes import Recipe
+from scenewise.parts.labelfree.settings import BackboneName
 
 DEFAULT_PRESET = "scannet"
 
@@ -39,24 +39,24 @@ class LabelFreeMethod(NamedTuple):
 
 LABEL_FREE_METHODS: dict[str, LabelFreeMethod] = {
     "clip2scene": LabelFreeMethod(
-        scenewise.methods.clip2scene.config.Clip2SceneConfig,
+        scenewise.methods.clip2scene.options.Clip2SceneConfig,
         scenewise.methods.clip2scene.compose.recipe,
-        scenewise.methods.clip2scene.config.PRESETS,
+        scenewise.methods.clip2scene.options.PRESETS,
     ),
     "cns": LabelFreeMethod(
-        scenewise.methods.cns.config.CnsConfig,
+        scenewise.methods.cns.options.CnsConfig,
         scenewise.methods.cns.compose.recipe,
-        scenewise.methods.cns.config.PRESETS,
+        scenewise.methods.cns.options.PRESETS,
     ),
     "hicl": LabelFreeMethod(
-        scenewise.methods.hicl.config.HiclConfig,
+        scenewise.methods.hicl.options.HiclConfig,
         scenewise.methods.hicl.compose.recipe,
-        scenewise.methods.hicl.config.PRESETS,
+        scenewise.methods.hicl.options.PRESETS,
     ),
     "union": LabelFreeMethod(
-        scenewise.methods.union.config.UnionConfig,
+        scenewise.methods.union.options.UnionConfig,
         scenewise.methods.union.compose.recipe,
-        scenewise.methods.union.config.PRESETS,
+        scenewise.methods.union.options.PRESETS,
     ),
 }
 """By the name of the method's folder."""
