@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from scenewise.commands.evaluate_2d.options import Evaluate2dOptions
+from scenewise.commands.method_settings import changed_read_out
 from scenewise.engine.journal import Journal, json_ready, read_journal
 from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress
@@ -162,7 +163,7 @@ def _opened_teacher(options: Evaluate2dOptions, dataset: SegmentationDataset) ->
     device = None if options.device == "auto" else options.device
     teacher = open_teacher(
         options.teacher,
-        read_out=options.read_out,
+        read_out=changed_read_out(options.read_out, options.read_out_settings),
         text_from=options.text_from,
         key_smoothing=options.key_smoothing,
         device=device,

@@ -3,10 +3,11 @@
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from scenewise.catalogue import DEFAULT_SPLAT_METHOD, SPLAT_METHODS
 from scenewise.commands.shared import (
     Count,
     Device,
@@ -19,6 +20,11 @@ from scenewise.commands.shared import (
     require_at_least,
     require_color,
 )
+
+if TYPE_CHECKING:
+    SplatMethodName = str
+else:
+    SplatMethodName = Literal[tuple(SPLAT_METHODS)]  # the choices of --method
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ class ReconstructOptions:
 
     capture: Positional[Path]
     out: Path
-    method: Literal["gaussian_splatting", "distilled_3dgs"] = "gaussian_splatting"
+    method: SplatMethodName = DEFAULT_SPLAT_METHOD
     strategy: Literal["default", "mcmc"] = "default"
     preset: Text = None
     downscale: Count = None
@@ -172,21 +178,21 @@ class ReconstructOptions:
 
     def _check_method(self) -> None:
         """What belongs to one method is refused with another."""
-        distillation = self.distillation
-        if self.method != "distilled_3dgs":
-            given = next((entry for entry in fields(distillation) if getattr(distillation, entry.name) != entry.default), None)
+        require(self.method in SPLAT_METHODS, "--method", f"one of {', '.join(SPLAT_METHODS)}", repr(self.method))
+        for name, method in SPLAT_METHODS.items():
+            if name == self.method or method.group is None:
+                continue
+            group = getattr(self, method.group)
+            given = next((entry for entry in fields(group) if getattr(group, entry.name) != entry.default), None)
             option = "" if given is None else f"--{given.name.replace('_', '-')}"
-            require(
-                given is None, option, "--method distilled_3dgs", f"--method {self.method}", "add it, or leave the option out"
-            )
-            return
-        for option, given_here in (
-            ("--strategy mcmc", self.strategy != "default"),
-            ("--absgrad", self.absgrad),
-            ("--pose-refinement", self.pose_refinement),
-            ("--exposure-compensation", self.exposure_compensation),
-        ):
-            require(not given_here, option, "--method gaussian_splatting", f"--method {self.method}", "leave the option out")
+            require(given is None, option, f"--method {name}", f"--method {self.method}", "add it, or leave the option out")
+        for entry in fields(self):
+            if entry.name in SPLAT_METHODS[self.method].refuses:
+                value = getattr(self, entry.name)
+                option = f"--{entry.name.replace('_', '-')}" + ("" if value is True else f" {value}")
+                takers = [f"--method {name}" for name, method in SPLAT_METHODS.items() if entry.name not in method.refuses]
+                require(value == entry.default, option, " or ".join(takers), f"--method {self.method}", "leave the option out")
+        distillation = self.distillation
         dials = [
             option
             for option, value in (

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
+from scenewise.catalogue import SPLAT_METHODS
 from scenewise.commands.evaluate.run import evaluate_scene
 from scenewise.commands.reconstruct.distill import (
     TEACHERS_FOLDER,
@@ -133,7 +134,7 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
     end_with_parent()
     with Journal(diary) as journal, _journaled_warnings(journal), compute_threads(options.threads) as threads:
         run = _Reconstruction(options, progress, folder, journal, threads)
-        return run.run() if options.method == "gaussian_splatting" else run.run_distilled()
+        return run.run() if SPLAT_METHODS[options.method].group is None else run.run_distilled()
 
 
 @final

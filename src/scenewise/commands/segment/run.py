@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int32
 
+from scenewise.commands.method_settings import changed_read_out
 from scenewise.commands.segment.images import ImagesSummary, segment_images
 from scenewise.commands.segment.named_points import write_named_points
 from scenewise.commands.segment.options import SegmentOptions
@@ -125,7 +126,7 @@ def teacher_of(options: SegmentOptions) -> Teacher:
 
     return open_teacher(
         _absolute(options.teacher),
-        read_out=options.read_out,
+        read_out=changed_read_out(options.read_out, options.read_out_settings),
         text_from=options.text_from,
         key_smoothing=options.key_smoothing,
     )
@@ -490,7 +491,11 @@ class _Segmentation:
             text_from=self.options.text_from,
             classes=names,
             key_smoothing=self.options.key_smoothing,
+            read_out_settings=self._changed_read_out(),
         )
+
+    def _changed_read_out(self) -> Mapping[str, Any]:
+        return self.options.read_out_settings.get(self.options.read_out or "", {})
 
     def _column_names(self, columns: int, own: Vocabulary | None) -> tuple[str, ...]:
         if own is not None and len(own) == columns:
@@ -502,6 +507,7 @@ class _Segmentation:
         record = {
             "teacher": self.teacher.name,
             "read_out": self.options.read_out,
+            **({"read_out_settings": dict(self._changed_read_out())} if self._changed_read_out() else {}),
             "fingerprint": self.teacher.fingerprint,
             "logit_scale": self.teacher.logit_scale,
             "key_smoothing": self.options.key_smoothing,

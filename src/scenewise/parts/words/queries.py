@@ -142,7 +142,11 @@ def _features(folder: Path, of: str) -> ElementFeatures | None:
 
 def _opened(features: ElementFeatures) -> Teacher:
     from scenewise.teachers.choose import open_teacher
+    from scenewise.teachers.read_outs.settings import read_out_changed
 
     return open_teacher(
-        features.teacher, read_out=features.read_out, text_from=features.text_from, key_smoothing=features.key_smoothing
+        features.teacher,
+        read_out=read_out_changed(features.read_out, features.read_out_settings),
+        text_from=features.text_from,
+        key_smoothing=features.key_smoothing,
     )

@@ -1,0 +1,108 @@
+"""Every setting of every method has an option, and what the option says is what is built."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from types import ModuleType, NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+
+from scenewise.catalogue import LABEL_FREE_METHODS, READ_OUT_METHODS, Overrides, method_recipe
+from scenewise.cli.main import COMMANDS, main
+from scenewise.commands.method_settings import changed_read_out, option_of
+from scenewise.commands.train.run import overrides_of
+from scenewise.teachers.read_outs.settings import READ_OUTS
+
+# Options that every method shares, where they have another name than the setting.
+SHARED = {entry.name: f"--{entry.name.replace('_', '-')}" for entry in fields(Overrides)} | {"batch_scans": "--batch"}
+
+
+@pytest.fixture
+def options_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], Any]:
+    """What a command line hands to the work, which is not done."""
+
+    def parsed(arguments: list[str]) -> Any:
+        seen: list[Any] = []
+        work = COMMANDS[arguments[0]].work
+        module = ModuleType(work.module)
+        setattr(module, work.function, lambda options, progress: seen.append(options))
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, work.module, module)
+            assert main(arguments) == 0, arguments
+        return seen[0]
+
+    return parsed
+
+
+def leaves(record: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(name, type, value) of each setting."""
+    for name, kind in get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{place}{name}.")
+        else:
+            yield f"{place}{name}", kind, value
+
+
+def another(kind: Any, value: Any) -> Any:
+    """A value of the type that is not this one."""
+    members = [member for member in get_args(kind) if member is not NoneType]
+    if get_origin(kind) is Literal:
+        return next(choice for choice in members if choice != value)
+    if get_origin(kind) is tuple:
+        return value[:1] if Ellipsis in members else (0.25, 0.25, 0.5)
+    if NoneType in get_args(kind):
+        return another(members[0], value if value is not None else members[0]())
+    if kind is bool:
+        return not value
+    return value + 1 if kind is int else value / 2 + 0.125
+
+
+def words(value: Any) -> list[str]:
+    return [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
+
+
+def at(settings: Any, name: str) -> Any:
+    for part in name.split("."):
+        settings = settings[part]
+    return settings
+
+
+@pytest.mark.parametrize("method", LABEL_FREE_METHODS)
+def test_every_setting_of_a_label_free_method_reaches_its_recipe(method: str, options_of: Callable[[list[str]], Any]):
+    before = method_recipe(method).config
+    wanted = {name: another(kind, value) for name, kind, value in leaves(LABEL_FREE_METHODS[method].presets["scannet"])}
+    line = ["train", method, "--data", "a", "--out", "b"]
+    for name, value in wanted.items():
+        line += [SHARED.get(name, option_of(method, name)), *words(value)]
+    built = method_recipe(method, overrides=overrides_of(options_of(line))).config
+    for name, value in wanted.items():
+        assert at(built, name) == json.loads(json.dumps(value)) != at(before, name), name
+    plain = options_of(["train", method, "--data", "a", "--out", "b"])
+    assert plain.settings == {} and method_recipe(method, overrides=overrides_of(plain)).config == before
+
+
+@pytest.mark.parametrize("command", ["train hicl --data a --out b", "segment a --out b", "eval-2d voc21 a"])
+@pytest.mark.parametrize("read_out", [name for name, record in READ_OUT_METHODS.items() if fields(record)])
+def test_every_setting_of_a_read_out_reaches_the_teacher(command: str, read_out: str, options_of: Callable[[list[str]], Any]):
+    published = READ_OUTS[read_out]
+    wanted = {name: another(kind, value) for name, kind, value in leaves(published)}
+    line = [*command.split(), "--read-out", read_out]
+    plain = options_of(line)
+    assert changed_read_out(plain.read_out, plain.read_out_settings) == read_out, "nothing asked, nothing changed"
+    for name, value in wanted.items():
+        line += [option_of(read_out, name), *words(value)]
+    options = options_of(line)
+    assert changed_read_out(options.read_out, options.read_out_settings) == replace(published, **wanted)
+
+
+def test_help_of_a_method_shows_its_settings_and_no_other(capsys: pytest.CaptureFixture[str]):
+    assert main(["train", "--help"]) == 0
+    assert "expert" not in capsys.readouterr().out
+    assert main(["train", "hicl", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "expert: hicl options" in shown and "--hicl.levels" in shown and "expert: cns" not in shown
+    for name in LABEL_FREE_METHODS["hicl"].options.__dataclass_fields__:
+        assert name in SHARED or f"--hicl.{name}".replace("_", "-") in shown, name
