@@ -734,7 +734,7 @@ def _fingerprint(record: Mapping[str, Any], data_hash: str) -> str:
 def command_arguments(options: object) -> list[str]:
     """The command line that gives these options again.
 
-    >>> from scenewise.commands.options import CheckOptions
+    >>> from scenewise.commands.check.options import CheckOptions
     >>> command_arguments(CheckOptions(Path("a b"), downscale=2, strict=True, background=(0.0, 0.5, 1.0)))
     ['a b', '--downscale', '2', '--background', '0.0', '0.5', '1.0', '--strict']
     """
