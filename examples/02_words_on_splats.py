@@ -1,7 +1,7 @@
 """Names for every splat of a scene, from words alone: no training, no label.
 
-    python examples/01_photographs_to_splats.py --out example_scene
-    python examples/02_words_on_splats.py example_scene --classes "wall, floor, sofa|couch, table, lamp"
+python examples/01_photographs_to_splats.py --out example_scene
+python examples/02_words_on_splats.py example_scene --classes "wall, floor, sofa|couch, table, lamp"
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A sentence is asked of a named scene; the places that answer it come back ranked, with boxes in the scene's own coordinates.
 
-    python examples/03_a_question.py example_scene "where can I sit"
+python examples/03_a_question.py example_scene "where can I sit"
 """
 
 import argparse
@@ -22,7 +22,9 @@ def main() -> None:
     found = query(QueryOptions(arguments.scene, arguments.question, views=arguments.views), console_progress())
     for place in found.answers:
         middle = ", ".join(f"{value:.2f}" for value in place.box_center_in_world)
-        print(f"{place.score:.2f}  {place.name or 'something'} at ({middle}), {' × '.join(f'{edge:.2f}' for edge in place.box_size)}")
+        print(
+            f"{place.score:.2f}  {place.name or 'something'} at ({middle}), {' × '.join(f'{edge:.2f}' for edge in place.box_size)}"
+        )
     print(found.text())
 
 

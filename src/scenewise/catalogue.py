@@ -4,11 +4,11 @@ The one place that knows every method: choices and expert options of commands ar
 one entry more.  Nothing here imports torch; what builds a method is imported when it is built.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from scenewise import methods
 from scenewise.engine.deferred import Deferred
@@ -69,12 +69,17 @@ class SplatMethod:
     """One way to reconstruct a scene as Gaussian splats.
 
     Attributes:
+        settings: record of its settings.
         readme: what it is, with sources and figures.
+        leaves_out: settings that ``scenewise reconstruct`` has an option for already, or that the method does not have; a name
+            that ends with a dot stands for all settings of a record.
         group: record of its own options within those of ``scenewise reconstruct``, or None where it has none.
         refuses: options of ``scenewise reconstruct`` that it does not take.
     """
 
+    settings: Deferred
     readme: Path
+    leaves_out: tuple[str, ...] = ()
     group: str | None = None
     refuses: tuple[str, ...] = ()
 
@@ -114,11 +119,28 @@ LABEL_FREE_METHODS: Mapping[str, LabelFreeMethod] = MappingProxyType(
 )
 """What ``scenewise train`` trains, by the name of the method's folder."""
 
+_OF_RECIPE = ("steps", "sh.highest", "strategy.max_gaussians", "strategy.absgrad", "exposure", "pose_refinement")
+
 SPLAT_METHODS: Mapping[str, SplatMethod] = MappingProxyType(
     {
-        "gaussian_splatting": SplatMethod(_FOLDER / "gaussian_splatting" / "README.md"),
+        "gaussian_splatting": SplatMethod(
+            Deferred("scenewise.parts.splats.recipes", "SplatRecipe"),
+            _FOLDER / "gaussian_splatting" / "README.md",
+            leaves_out=_OF_RECIPE,
+        ),
         "distilled_3dgs": SplatMethod(
+            Deferred("scenewise.methods.distilled_3dgs.config", "DistilledConfig"),
             _FOLDER / "distilled_3dgs" / "README.md",
+            leaves_out=(
+                *(f"{who}.{setting}" for who in ("teacher", "student") for setting in _OF_RECIPE),
+                *(
+                    f"{who}.{setting}"
+                    for who in ("teacher", "student")
+                    for setting in ("views_per_step", "depth", "exposure.", "pose_refinement.", "random_background")
+                ),
+                *("teachers", "teacher_schedule", "restart_lr", "kd_l1_target", "kd_from", "between", "keep_ratio"),
+                *("structure", "structure.hist_kind", "structure.hist_grid", "simplification.keep"),
+            ),
             group="distillation",
             refuses=("strategy", "absgrad", "pose_refinement", "exposure_compensation"),
         ),
@@ -191,37 +213,46 @@ def method_recipe(name: str, preset: str = DEFAULT_PRESET, overrides: Overrides 
     return recipe
 
 
-def with_changes(settings: _Settings, changes: Mapping[str, Any], method: str) -> _Settings:
+def with_changes(settings: _Settings, changes: Mapping[str, Any], method: str, place: str = "") -> _Settings:
     """A record of settings with some changed.
 
     Args:
         settings: the record, a frozen dataclass.
-        changes: values by name; those of a record within by "record.name", or the record as a whole.
+        changes: values by name; those of a record within by "record.name", or the record as a whole.  True and False switch a
+            record that may be None on and off.
         method: whose settings, for messages.
+        place: of the record in the method's, for messages: "vote.".
 
     Raises:
         ConventionError: a name that the record does not have, or a value that it refuses.
     """
     record: Any = settings
-    unknown = sorted(name for name in changes if not _has(settings, name.split(".")))
-    if unknown:
-        known = ", ".join(sorted(entry.name for entry in fields(record)))
-        raise ConventionError(f"settings of {method}", expected=f"any of {known}", got=", ".join(unknown))
+    kinds = get_type_hints(type(record))
     whole = {name: value for name, value in changes.items() if "." not in name}
     within: dict[str, dict[str, Any]] = {}
     for name, value in changes.items():
-        inner_record, _, inner = name.partition(".")
+        outer, _, inner = name.partition(".")
         if inner:
-            within.setdefault(inner_record, {})[inner] = value
-    for inner_record, inners in within.items():
-        # All of a record at once: what it refuses may depend on several values.
-        whole[inner_record] = with_changes(whole.get(inner_record, getattr(record, inner_record)), inners, method)
+            within.setdefault(outer, {})[inner] = value
+    unknown = sorted(f"{place}{name}" for name in whole if name not in kinds)
+    for name, value in whole.items():
+        if isinstance(value, bool) and not unknown and records_in(kinds[name]):
+            whole[name] = (getattr(record, name) or records_in(kinds[name])[0]()) if value else None
+    for name, inners in within.items():
+        inner_record = whole.get(name, getattr(record, name, None))
+        if not is_dataclass(inner_record) or isinstance(inner_record, type):
+            unknown += [f"{place}{name}.{inner}" for inner in inners]
+        else:
+            # All of a record at once: what it refuses may depend on several values.
+            whole[name] = with_changes(inner_record, inners, method, f"{place}{name}.")
+    if unknown:
+        known = ", ".join(sorted(f"{place}{name}" for name in kinds))
+        raise ConventionError(f"settings of {method}", expected=f"any of {known}", got=", ".join(unknown))
     changed: _Settings = replace(record, **whole)
     return changed
 
 
-def _has(settings: object, path: Sequence[str]) -> bool:
-    name, *inner = path
-    if not is_dataclass(settings) or name not in {entry.name for entry in fields(settings)}:
-        return False
-    return not inner or _has(getattr(settings, name), inner)
+def records_in(kind: Any) -> tuple[type, ...]:
+    """Records that a setting may be: one, or one for each variant."""
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return tuple(member for member in members if isinstance(member, type) and is_dataclass(member))

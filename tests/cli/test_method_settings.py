@@ -4,19 +4,25 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from types import ModuleType, NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from scenewise.catalogue import LABEL_FREE_METHODS, READ_OUT_METHODS, Overrides, method_recipe
+from scenewise.catalogue import LABEL_FREE_METHODS, READ_OUT_METHODS, SPLAT_METHODS, Overrides, method_recipe
 from scenewise.cli.main import COMMANDS, main
-from scenewise.commands.method_settings import changed_read_out, option_of
+from scenewise.commands.method_settings import changed_read_out, settings_arguments
+from scenewise.commands.reconstruct.distill import distilled_config
+from scenewise.commands.reconstruct.run import recipe_from_options
 from scenewise.commands.train.run import overrides_of
 from scenewise.teachers.read_outs.settings import READ_OUTS
 
 # Options that every method shares, where they have another name than the setting.
 SHARED = {entry.name: f"--{entry.name.replace('_', '-')}" for entry in fields(Overrides)} | {"batch_scans": "--batch"}
+
+# Values that another rule than their type decides.
+OF_SPLATS = {"resolution.factors": (4,), "resolution.until": (0.5,), "learning_rates.restart": (0.25, 0.5), "margin": 1.5}
 
 
 @pytest.fixture
@@ -42,6 +48,8 @@ def leaves(record: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
         value = getattr(record, name)
         if is_dataclass(value):
             yield from leaves(value, f"{place}{name}.")
+            if NoneType in get_args(kind):
+                yield f"{place}{name}", bool, True
         else:
             yield f"{place}{name}", kind, value
 
@@ -60,10 +68,6 @@ def another(kind: Any, value: Any) -> Any:
     return value + 1 if kind is int else value / 2 + 0.125
 
 
-def words(value: Any) -> list[str]:
-    return [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
-
-
 def at(settings: Any, name: str) -> Any:
     for part in name.split("."):
         settings = settings[part]
@@ -75,13 +79,59 @@ def test_every_setting_of_a_label_free_method_reaches_its_recipe(method: str, op
     before = method_recipe(method).config
     wanted = {name: another(kind, value) for name, kind, value in leaves(LABEL_FREE_METHODS[method].presets["scannet"])}
     line = ["train", method, "--data", "a", "--out", "b"]
-    for name, value in wanted.items():
-        line += [SHARED.get(name, option_of(method, name)), *words(value)]
+    own = {name: value for name, value in wanted.items() if name not in SHARED}
+    for name in SHARED:
+        line += [SHARED[name], str(wanted[name])]
+    line += settings_arguments({method: own})
     built = method_recipe(method, overrides=overrides_of(options_of(line))).config
     for name, value in wanted.items():
         assert at(built, name) == json.loads(json.dumps(value)) != at(before, name), name
     plain = options_of(["train", method, "--data", "a", "--out", "b"])
     assert plain.settings == {} and method_recipe(method, overrides=overrides_of(plain)).config == before
+
+
+@pytest.mark.parametrize("strategy", ["default", "mcmc"])
+def test_every_setting_of_gaussian_splatting_reaches_its_recipe(strategy: str, options_of: Callable[[list[str]], Any]):
+    line = ["reconstruct", "a", "--out", "b", "--steps", "30000", "--strategy", strategy]
+    line += ["--exposure-compensation", "--pose-refinement"]
+    plain = options_of(line)
+    assert plain.settings == {}
+    built = partial(recipe_from_options, data_set=None)
+    assert_settings_reach("gaussian_splatting", built(plain), line, built, options_of)
+
+
+def test_every_setting_of_distilled_3dgs_reaches_its_configuration(options_of: Callable[[list[str]], Any]):
+    def built(options: Any) -> Any:
+        recipe = recipe_from_options(options, data_set=None)
+        return distilled_config(options, recipe, scene="room", data_set=None)
+
+    line = ["reconstruct", "a", "--out", "b", "--method", "distilled_3dgs"]
+    assert_settings_reach("distilled_3dgs", built(options_of(line)), line, built, options_of)
+
+
+def assert_settings_reach(
+    method: str, before: Any, line: list[str], built: Callable[[Any], Any], options_of: Callable[[list[str]], Any]
+) -> None:
+    """All settings but those that another option changes; what is switched off has none within."""
+    left_out = SPLAT_METHODS[method].leaves_out
+    wanted = {
+        name: next((ruled for end, ruled in OF_SPLATS.items() if name.endswith(end)), None) or another(kind, value)
+        for name, kind, value in leaves(before)
+        if name not in left_out and not any(left[-1] == "." and name.startswith(left) for left in left_out)
+    }
+    switches = {name: value for name, value in wanted.items() if value is False and is_dataclass(at_attribute(before, name))}
+    others = {name: value for name, value in wanted.items() if name not in switches}
+    after = built(options_of([*line, *settings_arguments({method: others})]))
+    for name, value in others.items():
+        assert at_attribute(after, name) == value != at_attribute(before, name), name
+    after = built(options_of([*line, *settings_arguments({method: switches})]))
+    assert all(at_attribute(after, name) is None for name in switches)
+
+
+def at_attribute(record: Any, name: str) -> Any:
+    for part in name.split("."):
+        record = getattr(record, part)
+    return record
 
 
 @pytest.mark.parametrize("command", ["train hicl --data a --out b", "segment a --out b", "eval-2d voc21 a"])
@@ -92,9 +142,7 @@ def test_every_setting_of_a_read_out_reaches_the_teacher(command: str, read_out:
     line = [*command.split(), "--read-out", read_out]
     plain = options_of(line)
     assert changed_read_out(plain.read_out, plain.read_out_settings) == read_out, "nothing asked, nothing changed"
-    for name, value in wanted.items():
-        line += [option_of(read_out, name), *words(value)]
-    options = options_of(line)
+    options = options_of([*line, *settings_arguments({read_out: wanted})])
     assert changed_read_out(options.read_out, options.read_out_settings) == replace(published, **wanted)
 
 

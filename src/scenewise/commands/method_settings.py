@@ -1,8 +1,9 @@
 """Every setting of every method as an option of a command, in a group of its own for experts.
 
 The options are made from the methods' records of settings: ``--hicl.levels`` sets ``levels`` of HICL's record, and its help is
-what the record says of it.  What is not given stays as the preset has it.  A group exists where its method or one of its options
-is on the command line: ``scenewise train --help`` stays short, ``scenewise train hicl --help`` shows HICL's settings as well.
+what the record says of it.  What is not given stays as the preset has it.  A group exists where one of its options is on the
+command line, or where help is asked and the method named: ``scenewise train --help`` stays short, ``scenewise train hicl --help``
+shows HICL's settings as well.
 """
 
 import inspect
@@ -10,13 +11,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import is_dataclass
-from typing import Annotated, Any, TypedDict, get_type_hints
+from types import MappingProxyType, NoneType
+from typing import Annotated, Any, TypedDict, get_args, get_type_hints
 
 from tyro.conf import FlagConversionOff, arg
 
-from scenewise.catalogue import READ_OUT_METHODS
+from scenewise.catalogue import READ_OUT_METHODS, records_in
 from scenewise.commands.shared import require
+from scenewise.engine.deferred import Deferred
 from scenewise.teachers.read_outs.settings import ReadOutSettings, read_out_changed
 
 MethodSettings = Mapping[str, Mapping[str, Any]]
@@ -24,6 +26,7 @@ MethodSettings = Mapping[str, Mapping[str, Any]]
 
 LEAVE_OUT = "leave the option out"
 
+_NOTHING: Mapping[str, Collection[str]] = MappingProxyType({})
 _WORDS: ContextVar[Sequence[str]] = ContextVar("words of the command line", default=())
 _ENTRY = re.compile(r"    (\w+): (.*)")
 
@@ -38,18 +41,16 @@ def read_from(words: Sequence[str]) -> Iterator[None]:
         _WORDS.reset(token)
 
 
-def expert_groups(records: Mapping[str, type], *, leave_out: Collection[str] = ()) -> Any:
+def expert_groups(records: Mapping[str, type | Deferred], *, leave_out: Mapping[str, Collection[str]] = _NOTHING) -> Any:
     """How the command line reads :data:`MethodSettings`: a group of options for each method.
 
     Args:
         records: of settings, by method.
-        leave_out: settings that have an option of their own, whichever the method.
+        leave_out: settings that get no option here, by method; a name that ends with a dot stands for all settings of a record.
     """
 
     def groups() -> type:
-        words = _WORDS.get()
-        named = (name for name in records if any(word == name or word.startswith(option_of(name, "")) for word in words))
-        made = {name: _group(name, records[name], leave_out) for name in named}
+        made = {name: _group(name, records[name], leave_out.get(name, ())) for name in records if _is_meant(name, _WORDS.get())}
         shown = {name: Annotated[group, arg(name=f"expert: {name}")] for name, group in made.items()}
         return _typed_dict("Settings", shown)
 
@@ -68,6 +69,15 @@ def require_read_out(settings: MethodSettings, read_out: str | None) -> None:
 def option_of(method: str, setting: str) -> str:
     """The option that sets a setting of a method: "--sc-clip.two-pass"."""
     return f"--{method}.{setting}".replace("_", "-")
+
+
+def settings_arguments(settings: MethodSettings) -> list[str]:
+    """The words of a command line that give these settings again."""
+    arguments: list[str] = []
+    for method, changes in settings.items():
+        for name, value in changes.items():
+            arguments += [option_of(method, name), *map(str, value if isinstance(value, tuple) else (value,))]
+    return arguments
 
 
 def given(settings: MethodSettings) -> dict[str, dict[str, Any]]:
@@ -98,10 +108,15 @@ def changed_read_out(read_out: str | None, settings: MethodSettings) -> str | Re
     return read_out_changed(read_out, settings.get(read_out or "", {}))
 
 
-def _group(method: str, record: type, leave_out: Collection[str]) -> type:
-    described = {}
-    for name, kind, text in _settings(record):
-        if name not in leave_out:
+def _is_meant(method: str, words: Sequence[str]) -> bool:
+    asks = method in words and ("--help" in words or "-h" in words)
+    return asks or any(word.startswith(option_of(method, "")) for word in words)
+
+
+def _group(method: str, record: type | Deferred, leave_out: Collection[str]) -> type:
+    described: dict[str, Any] = {}
+    for name, kind, text in _settings(record.named() if isinstance(record, Deferred) else record):
+        if name not in described and not any(name == left or (left[-1] == "." and name.startswith(left)) for left in leave_out):
             about = arg(name=option_of(method, name)[2:], help=text, help_behavior_hint="(default: the preset's)")
             described[name] = Annotated[kind, about, FlagConversionOff]
     group = _typed_dict(method, described, total=False)
@@ -113,9 +128,11 @@ def _settings(record: type, place: str = "") -> Iterator[tuple[str, Any, str]]:
     """(name, type, what it is) of each setting."""
     about = documented(record)
     for name, kind in get_type_hints(record).items():
-        if is_dataclass(kind) and isinstance(kind, type):
-            yield from _settings(kind, f"{place}{name}.")
-        else:
+        if NoneType in get_args(kind) and records_in(kind):
+            yield f"{place}{name}", bool, about.get(name, "")
+        for inner in records_in(kind):
+            yield from _settings(inner, f"{place}{name}.")
+        if not records_in(kind):
             yield f"{place}{name}", kind, about.get(name, "")
 
 

@@ -1,4 +1,4 @@
-"""A function by its name, imported when it is called: tables of methods and commands load no torch."""
+"""A function or record by its name, imported when it is used: tables of methods and commands load no torch."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Deferred:
-    """Calls a function of a module that is imported at the first call.
+    """Calls a function of a module that is imported at the first call, or makes a record of it.
 
     Attributes:
         module: full name.
@@ -19,4 +19,8 @@ class Deferred:
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""
-        return getattr(import_module(self.module), self.function)(*arguments)
+        return self.named()(*arguments)
+
+    def named(self) -> Any:
+        """What has that name."""
+        return getattr(import_module(self.module), self.function)

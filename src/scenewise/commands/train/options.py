@@ -20,7 +20,7 @@ from scenewise.parts.labelfree.settings import BackboneName
 
 _OF_METHODS = expert_groups(
     {name: method.options for name, method in LABEL_FREE_METHODS.items()},
-    leave_out={entry.name for entry in fields(Overrides)},
+    leave_out={name: [entry.name for entry in fields(Overrides)] for name in LABEL_FREE_METHODS},
 )
 
 
