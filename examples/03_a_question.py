@@ -22,9 +22,8 @@ def main() -> None:
     found = query(QueryOptions(arguments.scene, arguments.question, views=arguments.views), console_progress())
     for place in found.answers:
         middle = ", ".join(f"{value:.2f}" for value in place.box_center_in_world)
-        print(
-            f"{place.score:.2f}  {place.name or 'something'} at ({middle}), {' × '.join(f'{edge:.2f}' for edge in place.box_size)}"
-        )
+        size = " × ".join(f"{edge:.2f}" for edge in place.box_size)
+        print(f"{place.score:.2f}  {place.name or 'something'} at ({middle}), {size}")
     print(found.text())
 
 

@@ -2,8 +2,8 @@
 
     python examples/04_your_own_teacher.py --out example_teacher
 
-The "network" here knows three colours.  Yours may give features, probabilities or labels, at any resolution, from any language: the
-files are safetensors, and `scenewise.io.teacher_files` says what stands in them.
+The "network" here knows three colours.  Yours may give features, probabilities or labels, at any resolution, from any language:
+the files are safetensors, and `scenewise.io.teacher_files` says what stands in them.
 """
 
 import argparse

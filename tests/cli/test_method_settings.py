@@ -12,11 +12,11 @@ import pytest
 
 from scenewise.catalogue import LABEL_FREE_METHODS, READ_OUT_METHODS, SPLAT_METHODS, Overrides, method_recipe
 from scenewise.cli.main import COMMANDS, main
-from scenewise.commands.method_settings import changed_read_out, settings_arguments
+from scenewise.commands.method_settings import settings_arguments
 from scenewise.commands.reconstruct.distill import distilled_config
 from scenewise.commands.reconstruct.run import recipe_from_options
 from scenewise.commands.train.run import overrides_of
-from scenewise.teachers.read_outs.settings import READ_OUTS
+from scenewise.teachers.read_outs.settings import READ_OUTS, read_out_changed
 
 # Options that every method shares, where they have another name than the setting.
 SHARED = {entry.name: f"--{entry.name.replace('_', '-')}" for entry in fields(Overrides)} | {"batch_scans": "--batch"}
@@ -141,9 +141,14 @@ def test_every_setting_of_a_read_out_reaches_the_teacher(command: str, read_out:
     wanted = {name: another(kind, value) for name, kind, value in leaves(published)}
     line = [*command.split(), "--read-out", read_out]
     plain = options_of(line)
-    assert changed_read_out(plain.read_out, plain.read_out_settings) == read_out, "nothing asked, nothing changed"
+    assert taken(plain) == read_out, "nothing asked, nothing changed"
     options = options_of([*line, *settings_arguments({read_out: wanted})])
-    assert changed_read_out(options.read_out, options.read_out_settings) == replace(published, **wanted)
+    assert taken(options) == replace(published, **wanted)
+
+
+def taken(options: Any) -> object:
+    """The read-out that the teacher is opened with."""
+    return read_out_changed(options.teacher_choice.read_out, options.teacher_choice.read_out_settings)
 
 
 def test_help_of_a_method_shows_its_settings_and_no_other(capsys: pytest.CaptureFixture[str]):

@@ -19,7 +19,6 @@ from tyro.conf import FlagConversionOff, arg
 from scenewise.catalogue import READ_OUT_METHODS, records_in
 from scenewise.commands.shared import require
 from scenewise.engine.deferred import Deferred
-from scenewise.teachers.read_outs.settings import ReadOutSettings, read_out_changed
 
 MethodSettings = Mapping[str, Mapping[str, Any]]
 """Changed settings by method, then by name; those of a record within by "record.name"."""
@@ -101,11 +100,6 @@ def require_only(settings: MethodSettings, chosen: str | None, said: str, fix: s
         for setting in changes:
             got = "none" if chosen is None else f"{said}{chosen}"
             require(method == chosen, option_of(method, setting), f"{said}{method}", got, fix)
-
-
-def changed_read_out(read_out: str | None, settings: MethodSettings) -> str | ReadOutSettings | None:
-    """What to open a teacher with: the read-out that was chosen, with the settings that were changed."""
-    return read_out_changed(read_out, settings.get(read_out or "", {}))
 
 
 def _is_meant(method: str, words: Sequence[str]) -> bool:

@@ -34,7 +34,7 @@ from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.json_fields import read_json_object
 from scenewise.io.ply import gaussians_ply_bytes, read_gaussians_ply, read_points_ply, write_gaussians_ply
-from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, COMPACT_FILE, POINTS_FILE, SPLATS_FILE
+from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, COMPACT_FILE, DISTILLATION_FILE, POINTS_FILE, SPLATS_FILE
 from scenewise.io.spz import write_spz
 from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec, preset, student_recipe, with_depth
 from scenewise.methods.distilled_3dgs.distillation import mean_picture, write_pictures
@@ -59,7 +59,6 @@ PICTURES_FOLDER = "pictures"
 PLAN_FILE = "plan.json"
 TEACHER_FILE = "teacher.json"
 STUDENT_FILE = "student.json"
-DISTILLATION_FILE = "distillation.json"
 _DENSE_FOLDER = "dense"
 _LOG_FILE = "log.jsonl"
 

@@ -17,6 +17,7 @@ from scenewise.commands.shared import (
     require_at_least,
     require_refinement,
 )
+from scenewise.teachers.choice import TeacherChoice
 
 
 @dataclass(frozen=True)
@@ -108,3 +109,15 @@ class SegmentOptions:
     def cache_bytes(self) -> int:
         """Disk space for the teacher's answers in bytes; 0 for none."""
         return 0 if self.no_cache else bytes_from_text(self.cache_limit)
+
+    @property
+    def teacher_choice(self) -> TeacherChoice:
+        """Which teacher to open."""
+        changed = self.read_out_settings.get(self.read_out or "", {})
+        return TeacherChoice(
+            self.teacher,
+            self.read_out,
+            self.text_from,
+            self.key_smoothing,
+            read_out_settings=self.read_out_settings.get(self.read_out or "", {}),
+        )

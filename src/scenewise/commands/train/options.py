@@ -17,6 +17,7 @@ from scenewise.commands.method_settings import (
 )
 from scenewise.commands.shared import Count, Device, Number, OptionalPath, Text, require, require_at_least
 from scenewise.parts.labelfree.settings import BackboneName
+from scenewise.teachers.choice import TeacherChoice
 
 _OF_METHODS = expert_groups(
     {name: method.options for name, method in LABEL_FREE_METHODS.items()},
@@ -121,3 +122,11 @@ class TrainOptions:
         for option, number in (("--width", self.width), ("--voxel", self.voxel), ("--learning-rate", self.learning_rate)):
             require(number is None or 0.0 < number < float("inf"), option, "a number above 0", number)
         require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
+
+    @property
+    def teacher_choice(self) -> TeacherChoice:
+        """Which teacher to open."""
+        changed = self.read_out_settings.get(self.read_out or "", {})
+        return TeacherChoice(
+            self.teacher, self.read_out, self.text_from, read_out_settings=self.read_out_settings.get(self.read_out or "", {})
+        )

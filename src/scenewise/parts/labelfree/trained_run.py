@@ -17,8 +17,8 @@ from scenewise.parts.labelfree.backbone_choice import point_backbone
 from scenewise.parts.labelfree.prediction import predict_points
 from scenewise.parts.labelfree.settings import BackboneName
 from scenewise.parts.labelfree.students import PointStudent
-from scenewise.parts.scans.preparation import bare_scan, point_inputs
-from scenewise.parts.scans.raw_scans import RawScan
+from scenewise.parts.scans.bare_scans import bare_scan, point_inputs
+from scenewise.parts.sources.raw_scans import RawScan
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.vocabularies import Vocabulary
 

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from scenewise.errors import ShapeError
-from scenewise.parts.lifting.aggregation import VoteHistogram, largest_of_groups, pair_histogram
+from scenewise.parts.lifting import VoteHistogram, pair_histogram
+from scenewise.parts.lifting.votes import largest_of_groups
 from scenewise.parts.segments.vote_settings import VoteSettings
 from scenewise.scenes.correspondences import Correspondence
 from scenewise.scenes.label_fields import LabelField
