@@ -72,5 +72,5 @@ class Evaluate2dOptions:
             self.text_from,
             self.key_smoothing,
             device,
-            read_out_settings=self.read_out_settings.get(self.read_out or "", {}),
+            read_out_settings=changed,
         )

@@ -119,5 +119,5 @@ class SegmentOptions:
             self.read_out,
             self.text_from,
             self.key_smoothing,
-            read_out_settings=self.read_out_settings.get(self.read_out or "", {}),
+            read_out_settings=changed,
         )

@@ -127,6 +127,4 @@ class TrainOptions:
     def teacher_choice(self) -> TeacherChoice:
         """Which teacher to open."""
         changed = self.read_out_settings.get(self.read_out or "", {})
-        return TeacherChoice(
-            self.teacher, self.read_out, self.text_from, read_out_settings=self.read_out_settings.get(self.read_out or "", {})
-        )
+        return TeacherChoice(self.teacher, self.read_out, self.text_from, read_out_settings=changed)
