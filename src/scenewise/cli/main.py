@@ -35,9 +35,9 @@ from scenewise.commands.render.options import RenderOptions
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.train.options import TrainOptions
 from scenewise.commands.view.options import ViewOptions
-from scenewise.engine.journal import json_ready
 from scenewise.engine.progress import Progress, console_progress
 from scenewise.errors import ScenewiseError
+from scenewise.io.json_values import json_ready
 
 _Options = TypeVar("_Options")
 _Flat = Annotated[_Options, tyro.conf.arg(name="")]
