@@ -185,7 +185,7 @@ _KILLED = """
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills children that it forks")
 @pytest.mark.parametrize(("what", "before"), [("note", "nothing"), ("block", "nothing"), ("replaced", "older words")])
 def test_a_kill_before_any_step_on_the_disk_leaves_nothing_or_the_whole(tmp_path: Path, what: str, before: str) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(_KILLED), tmp_path, what]
+    command = [sys.executable, "-c", textwrap.dedent(_KILLED), str(tmp_path), what]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
     code, steps, *seen = done.stdout.strip().split("|")

@@ -276,8 +276,11 @@ def atomic_folder(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
 
 
 def _put_in_place(temporary: Path, target: Path, replace: bool) -> None:
-    if not replace and target.exists():
-        target.rmdir()  # fails where somebody was quicker: theirs stays
+    if not replace:  # fails where somebody was quicker: theirs stays
+        if target.exists():
+            target.rmdir()
+        temporary.rename(target)
+        return
     if not target.exists():
         temporary.rename(target)
         return

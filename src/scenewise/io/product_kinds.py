@@ -71,14 +71,16 @@ class FileKind:
         return folder / (stem + ("" if self.joint is None else self.joint + fingerprint[:KEY_DIGITS]) + self.suffix)
 
     def digits(self, path: Path) -> str | None:
-        """The digits in the name of a file of this kind; None for other files."""
+        """The digits in a file's name; None where it is not named like this kind."""
         match = re.fullmatch(rf".*{re.escape(self.joint or '-')}([0-9a-f]{{{KEY_DIGITS}}}){re.escape(self.suffix)}", path.name)
-        if match is None or self.joint is None:
-            return None
+        return None if match is None or self.joint is None else match[1]
+
+    def is_kind_of(self, path: Path) -> bool:
+        """Whether a file that is named like this kind is of it; damaged ones are of none."""
         try:
-            return match[1] if self.entry is None or self.entry in entries_of(path) else None
+            return self.entry is None or self.entry in entries_of(path)
         except DataFormatError:
-            return None
+            return False
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,15 @@ def keep(path: Path, kind: Kind, fingerprint: str, make: Callable[[Path], Mappin
     return True
 
 
+def of_bytes(data: bytes) -> Callable[[Path], None]:
+    """The maker of a file with this content."""
+
+    def make(path: Path) -> None:
+        path.write_bytes(data)
+
+    return make
+
+
 class _TheirsIsThereError(Exception):
     """Leaves the block without a rename."""
 
@@ -197,6 +206,14 @@ def products_in(folder: Path) -> list[Product]:
         return []
     found = [product for place in sorted([folder, *_folders_below(folder)]) for product in _products_at(place)]
     return sorted(found, key=lambda product: product.path)
+
+
+def files_in(folder: Path, kind: FileKind) -> list[Product]:
+    """The files in a folder that are named like this kind, damaged ones included; no file is opened."""
+    if not folder.is_dir():
+        return []
+    named = [(path, digits) for path in sorted(folder.iterdir()) if (digits := kind.digits(path)) is not None]
+    return [Product(kind, path, digits, path.stat().st_size) for path, digits in named if not path.name.startswith(".")]
 
 
 def verify(product: Product) -> None:
@@ -331,12 +348,9 @@ def _products_at(folder: Path) -> Iterator[Product]:
             if fingerprint is not None:
                 size = sum(path.stat().st_size for path in [folder / kind.mark, *_owned(folder, kind)])
                 yield Product(kind, folder, fingerprint, size)
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith("."):
-            for kind in KINDS:
-                digits = kind.digits(path) if isinstance(kind, FileKind) else None
-                if digits is not None:
-                    yield Product(kind, path, digits, path.stat().st_size)
+    for kind in KINDS:
+        if isinstance(kind, FileKind):
+            yield from (product for product in files_in(folder, kind) if kind.is_kind_of(product.path))
 
 
 def _verify_file(path: Path) -> None:

@@ -21,10 +21,12 @@ from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.geometry.spherical_harmonics import sh0_from_rgb
-from scenewise.io.atomic import atomic_write_json, disk_errors
+from scenewise.io.atomic import disk_errors
 from scenewise.io.element_features import features_path, write_element_features
-from scenewise.io.json_fields import read_json_object
+from scenewise.io.json_values import fingerprint_of
 from scenewise.io.ply import write_gaussians_ply
+from scenewise.io.product_kinds import LABELS
+from scenewise.io.products import claim, read_mark
 from scenewise.io.scene_folder import (
     CLASS_SPLATS_FILE,
     POINTS_FILE,
@@ -67,7 +69,6 @@ from scenewise.teachers.choose import FILES_PREFIX
 from scenewise.teachers.protocol import Teacher
 
 CACHE_FOLDER = "cache/teacher"
-SETTINGS_FILE = "cache/segment.json"
 
 _SOLID = 0.5  # a pixel at least this opaque has a depth worth comparing with
 _ROWS = 1 << 14
@@ -246,10 +247,9 @@ class _Segmentation:
                 out, expected="a scene without labels", got="labels", fix="--overwrite replaces them, --resume makes them again"
             )
         settings = self._settings(teacher)
-        path = out / SETTINGS_FILE
-        if options.resume and path.exists():
-            _check_same(path, settings)
-        atomic_write_json(path, {"settings": settings})
+        if options.resume:
+            _check_same(out, settings)
+        claim(out, LABELS, fingerprint_of(settings), {"settings": settings})
         return out
 
     def _settings(self, teacher: Teacher) -> dict[str, Any]:
@@ -566,8 +566,11 @@ class _RenderedDepth:
         return np.where(alpha >= _SOLID, depth, 0.0).astype(np.float32)
 
 
-def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
-    before = read_json_object(path).mapping("settings")
+def _check_same(folder: Path, settings: Mapping[str, Any]) -> None:
+    mark = read_mark(folder, LABELS)
+    if mark is None:
+        return
+    before = mark.mapping("settings")
     different = [key for key, value in settings.items() if before.get(key) != value]
     if different:
         raise ConventionError(

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, ScenewiseError
 from scenewise.io.captures import is_capture, open_capture, usable_frames
@@ -547,15 +546,6 @@ def class_embeddings(
     np.add.at(means, vocabulary.class_of_query, per_phrase)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     return means.astype(np.float32), source
-
-
-def data_fingerprint(source: ScanSource) -> str:
-    """SHA-256 of a scan's points and, where there are any, pictures and poses, for evaluation cards."""
-    raw = source.open()
-    digest = hashlib.sha256(np.ascontiguousarray(raw.cloud.points_in_world).tobytes())
-    if raw.capture is not None:
-        digest.update(capture_hash(raw.capture).encode())
-    return digest.hexdigest()
 
 
 def _check_inputs(summaries: Sequence[ScanSummary]) -> None:
