@@ -16,7 +16,6 @@ import torch
 
 from quality import data_root
 from scenewise.commands.demo.capture import write_demo_capture
-from scenewise.commands.reconstruct.distill import detached, measured, measured_mean
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
 from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.experiments import Outcome
@@ -33,12 +32,14 @@ from scenewise.methods.distilled_3dgs.config import (
     student_recipe,
 )
 from scenewise.methods.distilled_3dgs.distillation import write_pictures
+from scenewise.methods.distilled_3dgs.figures import measured, measured_mean
 from scenewise.methods.distilled_3dgs.simplification import sample_step
 from scenewise.methods.distilled_3dgs.training import build_student, build_teacher, pictured_frames
 from scenewise.metrics.lpips import Lpips
 from scenewise.parts.points.choose import initial_points
 from scenewise.parts.splats.building import build_trainer
 from scenewise.parts.splats.recipes import FAST, FAST_MCMC, SplatRecipe, with_cap
+from scenewise.parts.splats.reconstruction import detached
 from scenewise.parts.splats.schedules import Schedule
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.rendering import render

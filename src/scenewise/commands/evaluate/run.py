@@ -114,6 +114,7 @@ def evaluate_command(options: EvalOptions, progress: Progress | None = None) -> 
 def evaluate_scene(
     folder: Path,
     *,
+    scene: Scene | None = None,
     capture: Capture | None = None,
     split: Literal["train", "test"] = "test",
     lpips_weights: Path | None = None,
@@ -131,6 +132,7 @@ def evaluate_scene(
 
     Args:
         folder: scene folder.
+        scene: what the folder holds; read when None.
         capture: the photographs; read from where the scene says they were when None.
         split: which views.
         lpips_weights: backbone and heads; None leaves LPIPS null.
@@ -142,7 +144,7 @@ def evaluate_scene(
     """
     progress = NullProgress() if progress is None else progress
     device = torch.device("cpu") if device is None else device
-    scene = read_scene(folder)
+    scene = read_scene(folder) if scene is None else scene
     capture = capture_of_scene(scene, Path(scene.provenance.capture)) if capture is None else capture
     frames = _frames_of(scene, capture, split)
     older = scene.evaluation

@@ -6,16 +6,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import (
-    Count,
-    Number,
-    OptionalPath,
-    Text,
-    bytes_from_text,
-    require,
-    require_at_least,
-    require_refinement,
-)
+from scenewise.commands.shared import require_refinement
+from scenewise.engine.option_values import Count, Number, OptionalPath, Text, bytes_from_text, require, require_at_least
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenewise.commands.reconstruct.distill import DISTILLATION_FILE
 from scenewise.errors import ScenewiseError
 from scenewise.io.images import image_u8_from_color
 from scenewise.io.ply import read_gaussians_ply
-from scenewise.io.scene_folder import SPLATS_FILE
+from scenewise.io.scene_folder import DISTILLATION_FILE, SPLATS_FILE
 from scenewise.methods.distilled_3dgs.distillation import mean_picture
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.scenes import Scene

@@ -29,11 +29,19 @@ JOURNAL_FILE = "log.jsonl"
 _Events = Sequence[Mapping[str, Any]]
 
 
-def write_report(folder: Path, *, capture: Capture | None = None, views: int = 3, progress: Progress | None = None) -> Path:
+def write_report(
+    folder: Path,
+    *,
+    scene: Scene | None = None,
+    capture: Capture | None = None,
+    views: int = 3,
+    progress: Progress | None = None,
+) -> Path:
     """Writes ``report.html`` into a scene folder and returns its path.
 
     Args:
         folder: scene folder; what its ``scene.json`` and ``log.jsonl`` hold goes into the page.
+        scene: what the folder holds, its evaluation included; read when None.
         capture: the photographs; read again from where the scene says they were when None.  Without them the page has no pictures
             and says why.
         views: how many held-out photographs to compare.
@@ -43,7 +51,7 @@ def write_report(folder: Path, *, capture: Capture | None = None, views: int = 3
         DataFormatError: the scene cannot be read.
     """
     progress = NullProgress() if progress is None else progress
-    scene = read_scene(folder)
+    scene = read_scene(folder) if scene is None else scene
     events = read_journal(folder / JOURNAL_FILE)
     warnings = [str(event.get("message", "")) for event in events if event["event"] == "warning"]
     comparisons: list[ViewComparison] = []
