@@ -4,12 +4,12 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
-from scenewise.commands.evaluate.run import evaluate_scene
+from scenewise.commands.evaluate.run import Evaluated, EvaluationSettings, TrainingCost, evaluate_scene
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.reconstruct.planning import most_initial_points, planned, recorded
 from scenewise.commands.reconstruct.splat_methods import SPLAT_STARTS
@@ -35,8 +35,8 @@ from scenewise.parts.splats.training import train_splats
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.point_clouds import PointCloud
-from scenewise.scenes.scenes import EvaluationCard, Provenance, Scene, SceneCamera
-from scenewise.show.report.report import write_report
+from scenewise.scenes.scenes import Provenance, Scene, SceneCamera
+from scenewise.show.report.report import shown_views, write_report
 
 
 def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -> ReconstructSummary:
@@ -91,8 +91,8 @@ class _Reconstruction:
         moved = self._refinement(trainer)
         finished = splats.finish(trainer)
         scene = self._write(capture, trainer, finished, data_hash)
-        evaluation = self._evaluate(scene, capture, trainer, finished)
-        peak = self._end(replace(scene, evaluation=evaluation), trainer, capture)
+        evaluated = self._evaluate(scene, capture, trainer, finished)
+        peak = self._end(capture, trainer, scene, evaluated)
         return ReconstructSummary(
             self.folder,
             len(finished.gaussians),
@@ -101,7 +101,7 @@ class _Reconstruction:
             setup_seconds,
             provenance,
             peak,
-            evaluation,
+            None if evaluated is None else evaluated.card,
             moved,
             finished.more if isinstance(finished.more, DistillationSummary) else None,
         )
@@ -239,27 +239,35 @@ class _Reconstruction:
             write_scene(self.folder, scene)
         return scene
 
-    def _evaluate(self, scene: Scene, capture: Capture, trainer: SplatTrainer, finished: FinishedSplats) -> EvaluationCard | None:
+    def _evaluate(self, scene: Scene, capture: Capture, trainer: SplatTrainer, finished: FinishedSplats) -> Evaluated | None:
+        """Figures of the held-out views, where there are any."""
         if not capture.test_frames:
             return None
+        shown = frozenset(entry.name for entry in shown_views(scene))  # the report shows these
         with timed(self.journal, "evaluate"):
-            card = evaluate_scene(
+            evaluated = evaluate_scene(
                 self.folder,
+                EvaluationSettings(device=self.device, keep=shown),
                 scene=scene,
                 capture=capture,
-                device=self.device,
-                seconds=finished.seconds,
-                peak_memory_bytes=peak_resident_bytes(),
+                cost=TrainingCost(finished.seconds, peak_resident_bytes()),
                 progress=self.progress,
             )
+        card = evaluated.card
         self.journal.write("evaluation", step=trainer.steps_done, psnr=card.psnr, ssim=card.ssim)
-        return card
+        return evaluated
 
-    def _end(self, scene: Scene, trainer: SplatTrainer, capture: Capture) -> int:
+    def _end(self, capture: Capture, trainer: SplatTrainer, scene: Scene, evaluated: Evaluated | None) -> int:
         peak = peak_resident_bytes()
         self.journal.write("end", seconds=trainer.seconds, peak_memory_bytes=peak)
         with timed(self.journal, "report"):
-            write_report(self.folder, scene=scene, capture=capture, progress=self.progress)
+            write_report(
+                self.folder,
+                scene=scene if evaluated is None else evaluated.scene,
+                capture=capture,
+                renders=None if evaluated is None else evaluated.renders,
+                progress=self.progress,
+            )
         return peak
 
     @contextmanager
