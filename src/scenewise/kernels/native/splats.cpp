@@ -28,6 +28,7 @@ constexpr float kNear = 0.01f;
 constexpr float kFrustumMargin = 0.3f;
 constexpr float kScaleMaxLog = 30.0f;
 constexpr float kMeanMax = 1e15f;
+constexpr float kHuge = 3e38f;  // just below the largest float
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 constexpr float kLog2AlphaMin = -7.994353436858858f;
@@ -42,8 +43,9 @@ constexpr uint32_t kAhead = 24;    // cache lines asked for before they are need
 constexpr int kBatch = 8;          // Gaussians that a block takes in one go
 constexpr int kTogether = 8 / kParts;  // Gaussians whose moments are summed together: as many as registers hold
 
-// Fields of a projected Gaussian.  α = 2^(A·dx² + B·dx·dy + C·dy² + L) with d = pixel − mean.
-enum Field { kX, kY, kA, kB, kC, kL, kRed, kGreen, kBlue, kDepth, kOpacity, kExtentX, kExtentY };
+// Fields of a projected Gaussian.  α = 2^(A·dx² + B·dx·dy + C·dy² + L) with d = pixel − mean.  kSigns has a bit for each colour that
+// was positive before it was clamped: the backward pass needs them.
+enum Field { kX, kY, kA, kB, kC, kL, kRed, kGreen, kBlue, kDepth, kOpacity, kExtentX, kExtentY, kSigns };
 
 }  // namespace
 
@@ -140,6 +142,7 @@ SW_INLINE V16 finite_mask_of(V16 v, V16 bound) { return select(vabs(v) <= bound,
 
 struct Lens {
   float R[9], t[3], fx, fy, cx, cy, low_x, high_x, low_y, high_y;
+  float center[3];  // of the camera, in the world
   explicit Lens(const SplatScene& s) {
     std::memcpy(R, s.rotation, sizeof R);
     std::memcpy(t, s.translation, sizeof t);
@@ -147,6 +150,7 @@ struct Lens {
     const float mx = kFrustumMargin * 0.5f * s.width / fx, my = kFrustumMargin * 0.5f * s.height / fy;
     low_x = -cx / fx - mx, high_x = (s.width - cx) / fx + mx;
     low_y = -cy / fy - my, high_y = (s.height - cy) / fy + my;
+    for (int k = 0; k < 3; ++k) center[k] = -(R[k] * t[0] + R[3 + k] * t[1] + R[6 + k] * t[2]);
   }
 };
 
@@ -210,7 +214,10 @@ struct Inputs {
   }
 };
 
-// Values of the basis and, when `derivative`, its gradient with respect to the (unit) direction.
+// Harmonics above the constant one.
+SW_INLINE int higher_harmonics(int degree) { return (degree + 1) * (degree + 1) - 1; }
+
+// Values of the basis in the (unit) direction (x, y, z).
 SW_INLINE void sh_basis(int degree, V16 x, V16 y, V16 z, V16* basis) {
   basis[0] = splat(0.28209479177387814f);
   if (degree < 1) return;
@@ -271,110 +278,137 @@ struct Direction {
   }
 };
 
-void camera_center(const SplatScene& s, float* center) {
-  for (int k = 0; k < 3; ++k)
-    center[k] = -(s.rotation[k] * s.translation[0] + s.rotation[3 + k] * s.translation[1] + s.rotation[6 + k] * s.translation[2]);
+// Sixteen Gaussians with the scales and opacity that formulas take.  `usable` is 0 where numbers are not finite or so large that
+// arithmetic would overflow, else 1.
+struct Activated {
+  V16 usable, scale[3], opacity;
+  SW_INLINE Activated(const SplatScene& s, const Inputs& in) {
+    const V16 one = splat(1.0f), zero = splat(0.0f), huge = splat(kHuge);
+    usable = one;
+    for (int k = 0; k < 3; ++k) usable *= finite_mask_of(in.mean[k], splat(kMeanMax));
+    for (int k = 0; k < 4; ++k) usable *= finite_mask_of(in.quat[k], splat(1e18f));
+    const V16 norm2 = in.quat[0] * in.quat[0] + in.quat[1] * in.quat[1] + in.quat[2] * in.quat[2] + in.quat[3] * in.quat[3];
+    usable = select(norm2 > splat(1e-30f), usable, zero);
+    if (s.stored) {
+      for (int k = 0; k < 3; ++k) {
+        usable *= finite_mask_of(in.scale[k], splat(kScaleMaxLog));
+        scale[k] = expv(in.scale[k]);
+      }
+      usable *= finite_mask_of(in.opacity, huge);
+      opacity = one / (one + expv(-in.opacity));
+    } else {
+      for (int k = 0; k < 3; ++k) {
+        usable *= finite_mask_of(in.scale[k], splat(1e13f));
+        scale[k] = in.scale[k];
+      }
+      usable *= finite_mask_of(in.opacity, huge);
+      opacity = in.opacity;
+    }
+  }
+};
+
+// The ellipses {α ≥ 1/255} of sixteen Gaussians: centres and half extents in pixels, and which of them the picture shows.
+struct Footprint {
+  V16 u, v, extent_x, extent_y, log2_opacity, determinant;
+  I16 visible;
+  SW_INLINE Footprint(const SplatScene& s, const Lens& lens, const Activated& a, const Projection& p) {
+    const V16 zero = splat(0.0f), huge = splat(kHuge);
+    log2_opacity = log2_fast(vmax(a.opacity, splat(1e-30f)));
+    determinant = p.c00 * p.c11 - p.c01 * p.c01;
+    const V16 cutoff = splat(2.0f * kLn2) * (log2_opacity - splat(kLog2AlphaMin));
+    u = splat(lens.fx) * p.slope_x + splat(lens.cx), v = splat(lens.fy) * p.slope_y + splat(lens.cy);
+    extent_x = vsqrt(vmax(cutoff, zero) * p.c00), extent_y = vsqrt(vmax(cutoff, zero) * p.c11);
+    visible = (a.usable > zero) & (p.z > splat(kNear)) & (determinant > splat(1e-10f)) & (cutoff > zero) &
+              (extent_x < splat(1e9f)) & (extent_y < splat(1e9f)) & (determinant < huge) & (u + extent_x > zero) &
+              (u - extent_x < splat(static_cast<float>(s.width))) & (v + extent_y > zero) &
+              (v - extent_y < splat(static_cast<float>(s.height)));
+  }
+};
+
+// Writes the fields that come as vectors to table[field][lane]; colours are added up lane by lane.
+SW_INLINE void store_fields(const Projection& p, const Footprint& f, V16 opacity, float (*table)[16]) {
+  const V16 inverse = splat(1.0f) / f.determinant;
+  store(table[kX], f.u), store(table[kY], f.v);
+  store(table[kA], splat(-0.5f * kLog2E) * p.c11 * inverse);
+  store(table[kB], splat(kLog2E) * p.c01 * inverse);
+  store(table[kC], splat(-0.5f * kLog2E) * p.c00 * inverse);
+  store(table[kL], f.log2_opacity);
+  store(table[kDepth], p.z), store(table[kOpacity], opacity);
+  store(table[kExtentX], f.extent_x), store(table[kExtentY], f.extent_y);
+}
+
+// Colour of one Gaussian before it is clamped at 0, with column `lane` of the basis; false where it is not finite.
+SW_INLINE bool unclamped_color(const SplatScene& s, int64_t gaussian, const float (*basis)[16], int lane, float* rgb) {
+  const int rest = higher_harmonics(s.sh_degree);
+  const float* sh0 = s.sh0 + gaussian * 3;
+  const float* shN = s.shN + gaussian * 3 * s.sh_rest;
+  for (int k = 0; k < 3; ++k) rgb[k] = 0.5f + basis[0][lane] * sh0[k];
+  for (int j = 0; j < rest; ++j)
+    for (int k = 0; k < 3; ++k) rgb[k] += basis[j + 1][lane] * shN[j * 3 + k];
+  return std::fabs(rgb[0]) < 1e30f && std::fabs(rgb[1]) < 1e30f && std::fabs(rgb[2]) < 1e30f;
+}
+
+// Projects Gaussians first … first + lanes − 1, writes a line for each that is drawn from `slot` on and returns the next free slot.
+SW_INLINE int64_t project_sixteen(
+    const SplatScene& s, Context& c, const Lens& lens, int64_t first, int lanes, int64_t slot, float* radii) {
+  int32_t rows[16];
+  for (int i = 0; i < 16; ++i) rows[i] = static_cast<int32_t>(first + std::min(i, lanes - 1));
+  Inputs in;
+  in.read(s, rows, 16);
+  const Activated activated(s, in);
+  Projection p;
+  p.run(lens, in.mean, in.quat, activated.scale);
+  const Footprint footprint(s, lens, activated, p);
+  alignas(64) float table[kSigns][16], basis_table[16][16];
+  store_fields(p, footprint, activated.opacity, table);
+  const Direction d(in.mean, lens.center);
+  V16 basis[16];
+  sh_basis(s.sh_degree, d.x, d.y, d.z, basis);
+  for (int k = 0; k <= higher_harmonics(s.sh_degree); ++k) store(basis_table[k], basis[k]);
+  for (int lane = 0; lane < lanes; ++lane) {
+    const int64_t gaussian = first + lane;
+    float rgb[3];
+    const bool drawn = footprint.visible[lane] != 0 && unclamped_color(s, gaussian, basis_table, lane, rgb);
+    radii[gaussian] = drawn ? std::max(table[kExtentX][lane], table[kExtentY][lane]) : 0.0f;
+    if (!drawn) continue;
+    float* line = c.lines + slot * kLine;
+    for (int k = 0; k < kSigns; ++k) line[k] = table[k][lane];
+    for (int k = 0; k < 3; ++k) line[kRed + k] = std::max(rgb[k], 0.0f);
+    line[kSigns] = static_cast<float>((rgb[0] > 0) | (rgb[1] > 0) << 1 | (rgb[2] > 0) << 2);
+    c.id[slot] = static_cast<int32_t>(gaussian);
+    ++slot;
+  }
+  return slot;
+}
+
+// Moves the lines of all chunks together; `chunk_slot` has each chunk's number of lines after its place and gets the first slots.
+void close_gaps(Context& c, int64_t chunks) {
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) c.chunk_slot[chunk + 1] += c.chunk_slot[chunk];
+  c.visible = c.chunk_slot[chunks];
+  for (int64_t chunk = 1; chunk < chunks; ++chunk) {  // source and target ascend, so moving forward is safe
+    const int64_t count = c.chunk_slot[chunk + 1] - c.chunk_slot[chunk], from = chunk * kGaussianGrain, to = c.chunk_slot[chunk];
+    if (from == to || count == 0) continue;
+    std::memmove(c.lines + to * kLine, c.lines + from * kLine, count * kLine * sizeof(float));
+    std::memmove(c.id.data() + to, c.id.data() + from, count * sizeof(int32_t));
+  }
 }
 
 void project(const SplatScene& s, Context& c, const SplatPicture& out) {
   const Lens lens(s);
   const int64_t chunks = (s.n + kGaussianGrain - 1) / kGaussianGrain;
-  float center[3];
-  camera_center(s, center);
-  float* scratch = aligned(c.line_storage, static_cast<size_t>(s.n) * kLine);
-  c.lines = scratch;
+  c.lines = aligned(c.line_storage, static_cast<size_t>(s.n) * kLine);
   c.id.resize(s.n);
   c.chunk_slot.assign(chunks + 1, 0);
-  const int rest = (s.sh_degree + 1) * (s.sh_degree + 1) - 1;
   parallel_for(chunks, [&](int64_t chunk) {
     const int64_t begin = chunk * kGaussianGrain, end = std::min<int64_t>(s.n, begin + kGaussianGrain);
     int64_t slot = begin;  // compacted inside the chunk first, across chunks below
     for (int64_t first = begin; first < end; first += 16) {
       const int lanes = static_cast<int>(std::min<int64_t>(16, end - first));
-      int32_t rows[16];
-      for (int i = 0; i < 16; ++i) rows[i] = static_cast<int32_t>(first + std::min(i, lanes - 1));
-      Inputs in;
-      in.read(s, rows, 16);
-      const V16 zero = splat(0.0f), one = splat(1.0f), huge = splat(3e38f);
-      V16 usable = one, scale[3], log2_opacity, opacity;
-      for (int k = 0; k < 3; ++k) usable *= finite_mask_of(in.mean[k], splat(kMeanMax));
-      for (int k = 0; k < 4; ++k) usable *= finite_mask_of(in.quat[k], splat(1e18f));
-      V16 norm2 = in.quat[0] * in.quat[0] + in.quat[1] * in.quat[1] + in.quat[2] * in.quat[2] + in.quat[3] * in.quat[3];
-      usable = select(norm2 > splat(1e-30f), usable, zero);
-      if (s.stored) {
-        for (int k = 0; k < 3; ++k) {
-          usable *= finite_mask_of(in.scale[k], splat(kScaleMaxLog));
-          scale[k] = expv(in.scale[k]);
-        }
-        usable *= finite_mask_of(in.opacity, huge);
-        opacity = one / (one + expv(-in.opacity));
-      } else {
-        for (int k = 0; k < 3; ++k) {
-          usable *= finite_mask_of(in.scale[k], splat(1e13f));
-          scale[k] = in.scale[k];
-        }
-        usable *= finite_mask_of(in.opacity, huge);
-        opacity = in.opacity;
-      }
-      log2_opacity = log2_fast(vmax(opacity, splat(1e-30f)));
-      Projection p;
-      p.run(lens, in.mean, in.quat, scale);
-      V16 determinant = p.c00 * p.c11 - p.c01 * p.c01;
-      V16 cutoff = splat(2.0f * kLn2) * (log2_opacity - splat(kLog2AlphaMin));
-      V16 u = splat(lens.fx) * p.slope_x + splat(lens.cx), v = splat(lens.fy) * p.slope_y + splat(lens.cy);
-      V16 extent_x = vsqrt(vmax(cutoff, zero) * p.c00), extent_y = vsqrt(vmax(cutoff, zero) * p.c11);
-      I16 visible = (usable > zero) & (p.z > splat(kNear)) & (determinant > splat(1e-10f)) & (cutoff > zero) &
-                    (extent_x < splat(1e9f)) & (extent_y < splat(1e9f)) & (determinant < huge) & (u + extent_x > zero) &
-                    (u - extent_x < splat(static_cast<float>(s.width))) & (v + extent_y > zero) &
-                    (v - extent_y < splat(static_cast<float>(s.height)));
-      V16 inverse = one / determinant;
-      V16 fields[13];
-      fields[kX] = u, fields[kY] = v;
-      fields[kA] = splat(-0.5f * kLog2E) * p.c11 * inverse;
-      fields[kB] = splat(kLog2E) * p.c01 * inverse;
-      fields[kC] = splat(-0.5f * kLog2E) * p.c00 * inverse;
-      fields[kL] = log2_opacity;
-      fields[kDepth] = p.z, fields[kOpacity] = opacity, fields[kExtentX] = extent_x, fields[kExtentY] = extent_y;
-      alignas(64) float table[13][16], basis_table[16][16];
-      Direction d(in.mean, center);
-      V16 basis[16];
-      sh_basis(s.sh_degree, d.x, d.y, d.z, basis);
-      for (int k = 0; k <= rest; ++k) store(basis_table[k], basis[k]);
-      for (int k = 0; k < 13; ++k)
-        if (k < kRed || k > kBlue) store(table[k], fields[k]);
-      for (int lane = 0; lane < lanes; ++lane) {
-        const int64_t g = first + lane;
-        bool drawn = visible[lane] != 0;
-        float rgb[3];
-        if (drawn) {
-          const float* sh0 = s.sh0 + g * 3;
-          const float* shN = s.shN + g * 3 * s.sh_rest;
-          for (int k = 0; k < 3; ++k) rgb[k] = 0.5f + basis_table[0][lane] * sh0[k];
-          for (int j = 0; j < rest; ++j)
-            for (int k = 0; k < 3; ++k) rgb[k] += basis_table[j + 1][lane] * shN[j * 3 + k];
-          drawn = std::fabs(rgb[0]) < 1e30f && std::fabs(rgb[1]) < 1e30f && std::fabs(rgb[2]) < 1e30f;
-        }
-        out.radii[g] = drawn ? std::max(table[kExtentX][lane], table[kExtentY][lane]) : 0.0f;
-        if (!drawn) continue;
-        float* line = scratch + slot * kLine;
-        for (int k = 0; k < 13; ++k) line[k] = table[k][lane];
-        for (int k = 0; k < 3; ++k) line[kRed + k] = std::max(rgb[k], 0.0f);
-        // Signs of the unclamped colours: the backward pass needs them.
-        line[13] = static_cast<float>((rgb[0] > 0) | (rgb[1] > 0) << 1 | (rgb[2] > 0) << 2);
-        c.id[slot] = static_cast<int32_t>(g);
-        ++slot;
-      }
+      slot = project_sixteen(s, c, lens, first, lanes, slot, out.radii);
     }
     c.chunk_slot[chunk + 1] = static_cast<int32_t>(slot - begin);
   });
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) c.chunk_slot[chunk + 1] += c.chunk_slot[chunk];
-  c.visible = c.chunk_slot[chunks];
-  for (int64_t chunk = 1; chunk < chunks; ++chunk) {  // close the gaps; source and target ascend, so moving forward is safe
-    const int64_t count = c.chunk_slot[chunk + 1] - c.chunk_slot[chunk], from = chunk * kGaussianGrain, to = c.chunk_slot[chunk];
-    if (from == to || count == 0) continue;
-    std::memmove(scratch + to * kLine, scratch + from * kLine, count * kLine * sizeof(float));
-    std::memmove(c.id.data() + to, c.id.data() + from, count * sizeof(int32_t));
-  }
+  close_gaps(c, chunks);
 }
 
 // ------------------------------------------------------------------------------------------------------------------- binning
@@ -860,10 +894,8 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
 
 void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, int stride) {
   const Lens lens(s);
-  float center[3];
-  camera_center(s, center);
   const int64_t chunks = (s.n + kGaussianGrain - 1) / kGaussianGrain;
-  const int rest = (s.sh_degree + 1) * (s.sh_degree + 1) - 1;
+  const int rest = higher_harmonics(s.sh_degree);
   c.pose_partial.assign(g.pose ? chunks * 12 : 0, 0.0);
   parallel_for(chunks, [&](int64_t chunk) {
     const int64_t begin = chunk * kGaussianGrain, end = std::min<int64_t>(s.n, begin + kGaussianGrain);
@@ -957,14 +989,14 @@ void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, 
       const V16 d_opacity = s.stored ? m0 * (one - opacity) : m0 / opacity;
 
       // Colour: clamped at 0, then spherical harmonics of the direction from the camera.
-      const Direction direction(in.mean, center);
+      const Direction direction(in.mean, lens.center);
       V16 basis[16], d_basis[16], d_color[3];
       sh_basis(s.sh_degree, direction.x, direction.y, direction.z, basis);
       alignas(64) float basis_table[16][16], d_basis_table[16][16], color_table[3][16];
       for (int k = 0; k <= rest; ++k) store(basis_table[k], basis[k]);
       for (int k = 0; k < 3; ++k) {
         for (int lane = 0; lane < 16; ++lane)
-          color_table[k][lane] = (static_cast<int>(fields[13][lane]) >> k & 1) ? moments[kRedM + 2 * k][lane] : 0.0f;
+          color_table[k][lane] = (static_cast<int>(fields[kSigns][lane]) >> k & 1) ? moments[kRedM + 2 * k][lane] : 0.0f;
         d_color[k] = load(color_table[k]);
       }
       V16 d_center[3] = {zero, zero, zero};
