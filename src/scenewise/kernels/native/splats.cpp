@@ -614,116 +614,160 @@ SW_INLINE Native exponent(const float* line, Native dx, Native dy) {
   return (splat_native(line[kA]) * dx + splat_native(line[kB]) * dy) * dx +
          (splat_native(line[kC]) * dy * dy + splat_native(line[kL]));
 }
+// α where 2^power is `raw`: capped, and 0 where it is too little to count.
+SW_INLINE Native alpha_of(Native power, Native raw) {
+  return select(power >= splat_native(kLog2AlphaMin), vmin(raw, splat_native(kAlphaMax)), splat_native(0.0f));
+}
 SW_INLINE bool any_part_above(const Native* parts, float bound) {
   bool any = false;
   for (int p = 0; p < kParts; ++p) any |= any_above(parts[p], bound);
   return any;
 }
 
-struct TilePlace {
-  int left, top, columns, rows;  // pixels of the tile inside the picture
-  TilePlace(const SplatScene& s, const Context& c, int64_t tile)
-      : left(static_cast<int>(tile % c.tiles_x) * kTile),
-        top(static_cast<int>(tile / c.tiles_x) * kTile),
+// A tile under work: its place in the picture, and its Gaussians in the scratch of the thread.
+struct Tile {
+  const SplatScene& s;
+  const Context& c;
+  TileScratch& t;
+  const uint32_t begin, count;         // pairs
+  const int left, top, columns, rows;  // pixels inside the picture
+
+  Tile(const SplatScene& scene, const Context& context, int64_t index)
+      : s(scene),
+        c(context),
+        t(scratch()),
+        begin(c.tile_offset[index]),
+        count(c.tile_offset[index + 1] - begin),
+        left(static_cast<int>(index % c.tiles_x) * kTile),
+        top(static_cast<int>(index / c.tiles_x) * kTile),
         columns(std::min(kTile, s.width - left)),
-        rows(std::min(kTile, s.height - top)) {}
+        rows(std::min(kTile, s.height - top)) {
+    t.gather_tile(c, index);
+  }
+  SW_INLINE const float* line(uint32_t j) const { return t.lines + static_cast<size_t>(j) * kLine; }
+  SW_INLINE const float* extra_of(uint32_t j) const {
+    return s.extra + static_cast<int64_t>(c.id[c.pairs[begin + j].slot]) * s.channels;
+  }
   bool covers(int block) const { return (block & 3) * 4 < columns && (block >> 2) * 4 < rows; }
   // 1 for pixels inside the picture: lanes outside start dead and cost nothing more.
-  SW_INLINE Native inside(Native x, Native y) const {
+  SW_INLINE Native inside(int block, int part) const {
+    const Native x = block_x(block, part), y = block_y(block, part);
     const NativeInt mask = (x < splat_native(static_cast<float>(columns))) & (y < splat_native(static_cast<float>(rows)));
     return select(mask, splat_native(1.0f), splat_native(0.0f));
   }
+  // Index in the picture of a block's pixel, −1 outside.
+  SW_INLINE int64_t pixel(int block, int lane) const {
+    const int x = left + (block & 3) * 4 + (lane & 3), y = top + (block >> 2) * 4 + (lane >> 2);
+    return x < s.width && y < s.height ? static_cast<int64_t>(y) * s.width + x : -1;
+  }
 };
 
-template <bool Contributions, bool Extra>
-void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int64_t tile, float* pair_contribution) {
-  TileScratch& t = scratch();
-  t.gather_tile(c, tile);
-  const uint32_t begin = c.tile_offset[tile], count = c.tile_offset[tile + 1] - begin;
-  const TilePlace place(s, c, tile);
-  float* contribution = nullptr;
-  if (Contributions) {
-    contribution = aligned(t.contribution_storage, static_cast<size_t>(count) * 4);
-    std::memset(contribution, 0, static_cast<size_t>(count) * 4 * sizeof(float));
-  }
-  for (int block = 0; block < kBlocks; ++block) {
-    c.reached[tile * kBlocks + block] = 0;
-    if (!place.covers(block)) continue;
+// What the pixels of a block have collected so far, a register for each part of the block.
+struct BlockPixels {
+  Native T[kParts], T_final[kParts];  // transmittance; the second stays where the pixel ended
+  Native red[kParts], green[kParts], blue[kParts], depth[kParts], extra[kParts][kMaxExtra];
+  Native best[kParts];       // largest weight,
+  NativeInt winner[kParts];  // and the place in the tile of whose it is
+
+  template <bool Extra>
+  SW_INLINE void begin(const Tile& tile, int block) {
     const Native zero = splat_native(0.0f);
-    // Results by pixel.
-    Native T[kParts], T_final[kParts], red[kParts], green[kParts], blue[kParts], depth[kParts];
-    Native best[kParts], extra[kParts][kMaxExtra];
-    NativeInt winner[kParts];
     for (int p = 0; p < kParts; ++p) {
-      T[p] = place.inside(block_x(block, p), block_y(block, p)), T_final[p] = splat_native(1.0f);
+      T[p] = tile.inside(block, p), T_final[p] = splat_native(1.0f);
       red[p] = green[p] = blue[p] = depth[p] = best[p] = zero;
       winner[p] = splat_native_int(-1);
       if (Extra)
-        for (int k = 0; k < s.channels; ++k) extra[p][k] = zero;
+        for (int k = 0; k < tile.s.channels; ++k) extra[p][k] = zero;
     }
-    const uint32_t* list = t.list[block];
-    const uint32_t n = t.counts[block];
+  }
+};
+
+// Blends Gaussians start … stop − 1 of a block's list into a part of its pixels.
+template <bool Contributions, bool Extra>
+SW_INLINE void blend(const Tile& tile, int block, int p, uint32_t start, uint32_t stop, BlockPixels& to, float* contribution) {
+  const uint32_t* list = tile.t.list[block];
+  const Native px = block_x(block, p), py = block_y(block, p), zero = splat_native(0.0f);
+  for (uint32_t i = start; i < stop; ++i) {
+    const float* line = tile.line(list[i]);
+    const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
+    const Native power = exponent(line, dx, dy), alpha = alpha_of(power, exp2_raster(power));
+    // T only ever falls, so "still above the stop" needs no memory: one product per Gaussian is the whole dependency.
+    const Native after = to.T[p] * (splat_native(1.0f) - alpha);
+    const NativeInt alive = after > splat_native(kTransmittanceMin);
+    const Native weight = select(alive, alpha * to.T[p], zero);
+    to.T_final[p] = select(alive, after, to.T_final[p]);
+    to.T[p] = after;
+    to.red[p] += weight * splat_native(line[kRed]);
+    to.green[p] += weight * splat_native(line[kGreen]);
+    to.blue[p] += weight * splat_native(line[kBlue]);
+    to.depth[p] += weight * splat_native(line[kDepth]);
+    if (Extra) {
+      const float* values = tile.extra_of(list[i]);
+      for (int k = 0; k < tile.s.channels; ++k) to.extra[p][k] += weight * splat_native(values[k]);
+    }
+    if (Contributions) {
+      float* row = contribution + static_cast<size_t>(list[i]) * 4;
+      float sum = 0, touched = 0;
+      for (int l = 0; l < kNativeLanes; ++l) sum += weight[l], touched += weight[l] > 0;
+      row[0] += sum, row[1] += touched;
+      const NativeInt better = weight > to.best[p];
+      to.best[p] = select(better, weight, to.best[p]);
+      to.winner[p] = select(better, splat_native_int(static_cast<int32_t>(list[i])), to.winner[p]);
+    }
+  }
+}
+
+// Puts the background behind a part of a block and writes its pixels.
+template <bool Extra>
+SW_INLINE void write_part(const Tile& tile, int block, int p, BlockPixels& from, const SplatPicture& out) {
+  const SplatScene& s = tile.s;
+  from.red[p] += from.T_final[p] * splat_native(s.background[0]);
+  from.green[p] += from.T_final[p] * splat_native(s.background[1]);
+  from.blue[p] += from.T_final[p] * splat_native(s.background[2]);
+  for (int l = 0; l < kNativeLanes; ++l) {
+    const int64_t pixel = tile.pixel(block, p * kNativeLanes + l);
+    if (pixel < 0) continue;
+    float* color = out.color + pixel * 3;
+    color[0] = from.red[p][l], color[1] = from.green[p][l], color[2] = from.blue[p][l];
+    out.depth[pixel] = from.depth[p][l];
+    out.alpha[pixel] = 1.0f - from.T_final[p][l];
+    if (Extra)
+      for (int k = 0; k < s.channels; ++k) out.extra[pixel * s.channels + k] = from.extra[p][k][l];
+  }
+}
+
+template <bool Contributions, bool Extra>
+void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int64_t index, float* pair_contribution) {
+  const Tile tile(s, c, index);
+  float* contribution = nullptr;
+  if (Contributions) {
+    contribution = aligned(tile.t.contribution_storage, static_cast<size_t>(tile.count) * 4);
+    std::memset(contribution, 0, static_cast<size_t>(tile.count) * 4 * sizeof(float));
+  }
+  for (int block = 0; block < kBlocks; ++block) {
+    c.reached[index * kBlocks + block] = 0;
+    if (!tile.covers(block)) continue;
+    BlockPixels pixels;
+    pixels.begin<Extra>(tile, block);
+    const uint32_t n = tile.t.counts[block];
     uint32_t i = 0;
-    while (i < n && any_part_above(T, kTransmittanceMin)) {
-      const uint32_t start = i, stop = std::min(n, i + kBatch);
-      for (int p = 0; p < kParts; ++p) {
-        const Native px = block_x(block, p), py = block_y(block, p);
-        for (i = start; i < stop; ++i) {
-          const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
-          const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
-          const Native power = exponent(line, dx, dy);
-          Native alpha = vmin(exp2_raster(power), splat_native(kAlphaMax));
-          alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
-          // T only ever falls, so "still above the stop" needs no memory: one product per Gaussian is the whole dependency.
-          const Native after = T[p] * (splat_native(1.0f) - alpha);
-          const NativeInt alive = after > splat_native(kTransmittanceMin);
-          const Native weight = select(alive, alpha * T[p], zero);
-          T_final[p] = select(alive, after, T_final[p]);
-          T[p] = after;
-          red[p] += weight * splat_native(line[kRed]);
-          green[p] += weight * splat_native(line[kGreen]);
-          blue[p] += weight * splat_native(line[kBlue]);
-          depth[p] += weight * splat_native(line[kDepth]);
-          if (Extra) {
-            const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[i]].slot]) * s.channels;
-            for (int k = 0; k < s.channels; ++k) extra[p][k] += weight * splat_native(values[k]);
-          }
-          if (Contributions) {
-            float* row = contribution + static_cast<size_t>(list[i]) * 4;
-            float sum = 0, touched = 0;
-            for (int l = 0; l < kNativeLanes; ++l) sum += weight[l], touched += weight[l] > 0;
-            row[0] += sum, row[1] += touched;
-            const NativeInt better = weight > best[p];
-            best[p] = select(better, weight, best[p]);
-            winner[p] = select(better, splat_native_int(static_cast<int32_t>(list[i])), winner[p]);
-          }
-        }
-      }
+    while (i < n && any_part_above(pixels.T, kTransmittanceMin)) {
+      const uint32_t start = i;
+      i = std::min(n, start + kBatch);
+      for (int p = 0; p < kParts; ++p) blend<Contributions, Extra>(tile, block, p, start, i, pixels, contribution);
     }
-    c.reached[tile * kBlocks + block] = i;
-    const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
+    c.reached[index * kBlocks + block] = i;
     for (int p = 0; p < kParts; ++p) {
       if (Contributions)
         for (int l = 0; l < kNativeLanes; ++l)
-          if (winner[p][l] >= 0) contribution[static_cast<size_t>(winner[p][l]) * 4 + 2] += 1;
-      red[p] += T_final[p] * splat_native(s.background[0]);
-      green[p] += T_final[p] * splat_native(s.background[1]);
-      blue[p] += T_final[p] * splat_native(s.background[2]);
-      for (int l = 0; l < kNativeLanes; ++l) {
-        const int lane = p * kNativeLanes + l, x = x0 + (lane & 3), y = y0 + (lane >> 2);
-        if (x >= s.width || y >= s.height) continue;
-        const int64_t pixel = static_cast<int64_t>(y) * s.width + x;
-        out.color[pixel * 3] = red[p][l], out.color[pixel * 3 + 1] = green[p][l], out.color[pixel * 3 + 2] = blue[p][l];
-        out.depth[pixel] = depth[p][l];
-        out.alpha[pixel] = 1.0f - T_final[p][l];
-        if (Extra)
-          for (int k = 0; k < s.channels; ++k) out.extra[pixel * s.channels + k] = extra[p][k][l];
-      }
+          if (pixels.winner[p][l] >= 0) contribution[static_cast<size_t>(pixels.winner[p][l]) * 4 + 2] += 1;
+      write_part<Extra>(tile, block, p, pixels, out);
     }
   }
   if (Contributions)
-    for (uint32_t j = 0; j < count; ++j)
-      std::memcpy(pair_contribution + static_cast<int64_t>(c.pairs[begin + j].place) * 4, contribution + static_cast<size_t>(j) * 4, 16);
+    for (uint32_t j = 0; j < tile.count; ++j)
+      std::memcpy(pair_contribution + static_cast<int64_t>(c.pairs[tile.begin + j].place) * 4,
+                  contribution + static_cast<size_t>(j) * 4, 4 * sizeof(float));
 }
 
 void reduce_contributions(const SplatScene& s, const Context& c, const SplatPicture& out, const float* pair_contribution) {
@@ -745,142 +789,151 @@ void reduce_contributions(const SplatScene& s, const Context& c, const SplatPict
 
 // -------------------------------------------------------------------------------------------------------------------- backward
 
-
 // Columns of the moment product.  Even lanes are multiplied by v = α·∂L/∂α, odd lanes by the weight w.
 enum Moment { kOne = 0, kRedM = 1, kMx = 2, kGreenM = 3, kMy = 4, kBlueM = 5, kMxx = 6, kDepthM = 7, kMxy = 8, kMyy = 10, kAbsU = 12, kAbsV = 14 };
 
-template <bool Absolute, bool Extra>
-void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture, const SplatGradients& g, int64_t tile, int stride) {
-  TileScratch& t = scratch();
-  t.gather_tile(c, tile);
-  const uint32_t begin = c.tile_offset[tile], count = c.tile_offset[tile + 1] - begin;
-  const TilePlace place(s, c, tile);
-  t.gradients = aligned(t.gradient_storage, static_cast<size_t>(count) * stride);
-  std::memset(t.gradients, 0, static_cast<size_t>(count) * stride * sizeof(float));
-  alignas(64) float products[kBatch][32];
-  alignas(64) float absolutes[kBatch][32];
-  for (int block = 0; block < kBlocks; ++block) {
-    const uint32_t n = c.reached[tile * kBlocks + block];
-    if (n == 0) continue;
-    alignas(64) float upstream[4][16] = {}, suffix[16] = {}, columns[16][16] = {};
-    alignas(64) float extra_columns[16][16];
-    alignas(64) float extra_upstream[kMaxExtra][16];
+// What the loss wants of a block's pixels.
+struct Upstream {
+  alignas(64) float values[4][16];    // ∂L/∂ red, green, blue, depth
+  alignas(64) float suffix[16];       // Σ w·∂L/∂w, the background included
+  alignas(64) float columns[16][16];  // pixel by pixel: what v and w are multiplied by to give the moments
+  alignas(64) float extra[kMaxExtra][16], extra_columns[16][16];
+
+  template <bool Extra>
+  SW_INLINE void read(const Tile& tile, int block, const SplatPicture& picture, const SplatGradients& g) {
+    const SplatScene& s = tile.s;
+    std::memset(values, 0, sizeof values), std::memset(suffix, 0, sizeof suffix), std::memset(columns, 0, sizeof columns);
     if (Extra) {
       std::memset(extra_columns, 0, sizeof extra_columns);
-      std::memset(extra_upstream, 0, s.channels * sizeof extra_upstream[0]);
+      std::memset(extra, 0, s.channels * sizeof extra[0]);
     }
-    const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
     for (int l = 0; l < 16; ++l) {
-      const int x = x0 + (l & 3), y = y0 + (l >> 2);
       // Moments are taken about the tile's centre and moved to the Gaussian's own at the end.
       const float mx = kPixelX[l] + 4.0f * (block & 3) - 8.0f, my = kPixelY[l] + 4.0f * (block >> 2) - 8.0f;
       columns[l][kOne] = 1, columns[l][kMx] = mx, columns[l][kMy] = my;
       columns[l][kMxx] = mx * mx, columns[l][kMxy] = mx * my, columns[l][kMyy] = my * my;
-      if (x >= s.width || y >= s.height) continue;
-      const int64_t pixel = static_cast<int64_t>(y) * s.width + x;
+      const int64_t pixel = tile.pixel(block, l);
+      if (pixel < 0) continue;
       float sum = 0;
       for (int k = 0; k < 3; ++k) {
-        upstream[k][l] = g.color[pixel * 3 + k];
-        sum += upstream[k][l] * picture.color[pixel * 3 + k];
+        values[k][l] = g.color[pixel * 3 + k];
+        sum += values[k][l] * picture.color[pixel * 3 + k];
       }
       if (g.depth) {
-        upstream[3][l] = g.depth[pixel];
-        sum += upstream[3][l] * picture.depth[pixel];
+        values[3][l] = g.depth[pixel];
+        sum += values[3][l] * picture.depth[pixel];
       }
       if (g.alpha) sum -= g.alpha[pixel] * (1.0f - picture.alpha[pixel]);
       for (int k = 0; Extra && k < s.channels; ++k) {
         const float u = g.extra[pixel * s.channels + k];
-        extra_upstream[k][l] = u;
+        extra[k][l] = u;
         extra_columns[l][k] = u;
         sum += u * picture.extra[pixel * s.channels + k];
       }
       suffix[l] = sum;
-      columns[l][kRedM] = upstream[0][l], columns[l][kGreenM] = upstream[1][l], columns[l][kBlueM] = upstream[2][l];
-      columns[l][kDepthM] = upstream[3][l];
+      columns[l][kRedM] = values[0][l], columns[l][kGreenM] = values[1][l], columns[l][kBlueM] = values[2][l];
+      columns[l][kDepthM] = values[3][l];
     }
-    // S: Σ over what is not yet passed of w·∂L/∂w, the background included.
-    Native T[kParts], S[kParts];
-    for (int p = 0; p < kParts; ++p) {
-      T[p] = place.inside(block_x(block, p), block_y(block, p));
-      S[p] = load_native(suffix + p * kNativeLanes);
+  }
+};
+
+// For each Gaussian of a batch two numbers of every pixel, beside each other: v = α·∂L/∂α and the weight w; and the absolute
+// gradients of the centre's u and v, still without their ln 2.
+struct Products {
+  alignas(64) float moments[kBatch][32];
+  alignas(64) float absolutes[kBatch][32];
+
+  // Gaussians that a batch lacks are summed with the others and must be numbers.
+  template <bool Absolute>
+  SW_INLINE void clear_from(int batch) {
+    for (int k = batch; k < kBatch; ++k) {
+      std::memset(moments[k], 0, sizeof moments[k]);
+      if (Absolute) std::memset(absolutes[k], 0, sizeof absolutes[k]);
     }
-    const uint32_t* list = t.list[block];
-    for (uint32_t base = 0; base < n; base += kBatch) {
-      const int batch = static_cast<int>(std::min<uint32_t>(kBatch, n - base));
-      for (int p = 0; p < kParts; ++p) {
-        const int lane = p * kNativeLanes;
-        const Native px = block_x(block, p), py = block_y(block, p), zero = splat_native(0.0f), one = splat_native(1.0f);
-        const Native up_red = load_native(upstream[0] + lane), up_green = load_native(upstream[1] + lane);
-        const Native up_blue = load_native(upstream[2] + lane), up_depth = load_native(upstream[3] + lane);
-        for (int k = 0; k < batch; ++k) {
-          const float* line = t.lines + static_cast<size_t>(list[base + k]) * kLine;
-          const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
-          const Native power = exponent(line, dx, dy), raw = exp2_raster(power);
-          Native alpha = vmin(raw, splat_native(kAlphaMax));
-          alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
-          const Native passed = one - alpha, after = T[p] * passed;
-          const NativeInt alive = after > splat_native(kTransmittanceMin);
-          const Native weight = select(alive, alpha * T[p], zero);
-          T[p] = after;
-          Native slope = splat_native(line[kRed]) * up_red + splat_native(line[kGreen]) * up_green +
-                         splat_native(line[kBlue]) * up_blue + splat_native(line[kDepth]) * up_depth;  // ∂L/∂w
-          if (Extra) {
-            const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[base + k]].slot]) * s.channels;
-            for (int e = 0; e < s.channels; ++e) slope += splat_native(values[e]) * load_native(extra_upstream[e] + lane);
-          }
-          const Native own = weight * slope;
-          S[p] -= own;
-          Native v = own - S[p] * (alpha * reciprocal(passed));  // α·∂L/∂α
-          v = select(alive & (raw <= splat_native(kAlphaMax)), v, zero);
-          store_interleaved(products[k] + 2 * lane, v, weight);
-          if (Absolute) {
-            const Native du = vabs(v * (splat_native(2 * line[kA]) * dx + splat_native(line[kB]) * dy));
-            const Native dv = vabs(v * (splat_native(line[kB]) * dx + splat_native(2 * line[kC]) * dy));
-            store_interleaved(absolutes[k] + 2 * lane, du, dv);
-          }
-        }
+  }
+};
+
+// Walks a batch of a block's list through a part of its pixels.  T is the transmittance so far, S the sum of w·∂L/∂w over what is
+// not yet passed, the background included.
+template <bool Absolute, bool Extra>
+SW_INLINE void differentiate(
+    const Tile& tile, int block, int p, const uint32_t* list, int batch, const Upstream& up, Native& T, Native& S, Products& products) {
+  const int lane = p * kNativeLanes;
+  const Native px = block_x(block, p), py = block_y(block, p), zero = splat_native(0.0f), one = splat_native(1.0f);
+  const Native up_red = load_native(up.values[0] + lane), up_green = load_native(up.values[1] + lane);
+  const Native up_blue = load_native(up.values[2] + lane), up_depth = load_native(up.values[3] + lane);
+  for (int k = 0; k < batch; ++k) {
+    const float* line = tile.line(list[k]);
+    const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
+    const Native power = exponent(line, dx, dy), raw = exp2_raster(power), alpha = alpha_of(power, raw);
+    const Native passed = one - alpha, after = T * passed;
+    const NativeInt alive = after > splat_native(kTransmittanceMin);
+    const Native weight = select(alive, alpha * T, zero);
+    T = after;
+    Native slope = splat_native(line[kRed]) * up_red + splat_native(line[kGreen]) * up_green +
+                   splat_native(line[kBlue]) * up_blue + splat_native(line[kDepth]) * up_depth;  // ∂L/∂w
+    if (Extra) {
+      const float* values = tile.extra_of(list[k]);
+      for (int e = 0; e < tile.s.channels; ++e) slope += splat_native(values[e]) * load_native(up.extra[e] + lane);
+    }
+    const Native own = weight * slope;
+    S -= own;
+    Native v = own - S * (alpha * reciprocal(passed));  // α·∂L/∂α
+    v = select(alive & (raw <= splat_native(kAlphaMax)), v, zero);
+    store_interleaved(products.moments[k] + 2 * lane, v, weight);
+    if (Absolute) {
+      const Native du = vabs(v * (splat_native(2 * line[kA]) * dx + splat_native(line[kB]) * dy));
+      const Native dv = vabs(v * (splat_native(line[kB]) * dx + splat_native(2 * line[kC]) * dy));
+      store_interleaved(products.absolutes[k] + 2 * lane, du, dv);
+    }
+  }
+}
+
+// Adds a batch's moments over a block to the gradients of its Gaussians.
+template <bool Absolute, bool Extra>
+SW_INLINE void add_moments(
+    const Products& products, const Upstream& up, const uint32_t* list, int batch, float* gradients, int stride) {
+  for (int first = 0; first < batch; first += kTogether) {
+    Native sums[kTogether][kParts];
+    for (int k = 0; k < kTogether; ++k)
+      for (int p = 0; p < kParts; ++p) sums[k][p] = splat_native(0.0f);
+    for (int l = 0; l < 16; ++l) {
+      Native row[kParts];
+      for (int p = 0; p < kParts; ++p) row[p] = load_native(up.columns[l] + p * kNativeLanes);
+      for (int k = 0; k < kTogether; ++k) {
+        const Native two = splat_pair(products.moments[first + k] + 2 * l);
+        for (int p = 0; p < kParts; ++p) sums[k][p] += two * row[p];
       }
-      for (int k = batch; k < kBatch; ++k) {
-        std::memset(products[k], 0, sizeof products[k]);
-        if (Absolute) std::memset(absolutes[k], 0, sizeof absolutes[k]);
+    }
+    for (int k = 0; k < std::min(kTogether, batch - first); ++k) {
+      float* target = gradients + static_cast<size_t>(list[first + k]) * stride;
+      if (Absolute) {
+        float u = 0, v = 0;
+        for (int l = 0; l < 16; ++l) u += products.absolutes[first + k][2 * l], v += products.absolutes[first + k][2 * l + 1];
+        sums[k][kAbsU / kNativeLanes][kAbsU % kNativeLanes] = u, sums[k][kAbsV / kNativeLanes][kAbsV % kNativeLanes] = v;
       }
-      for (int first = 0; first < batch; first += kTogether) {
-        Native sums[kTogether][kParts];
-        for (int k = 0; k < kTogether; ++k)
-          for (int p = 0; p < kParts; ++p) sums[k][p] = splat_native(0.0f);
-        for (int l = 0; l < 16; ++l) {
-          Native row[kParts];
-          for (int p = 0; p < kParts; ++p) row[p] = load_native(columns[l] + p * kNativeLanes);
-          for (int k = 0; k < kTogether; ++k) {
-            const Native two = splat_pair(products[first + k] + 2 * l);
-            for (int p = 0; p < kParts; ++p) sums[k][p] += two * row[p];
-          }
-        }
-        for (int k = 0; k < std::min(kTogether, batch - first); ++k) {
-          float* target = t.gradients + static_cast<size_t>(list[base + first + k]) * stride;
-          if (Absolute) {
-            float u = 0, v = 0;
-            for (int l = 0; l < 16; ++l) u += absolutes[first + k][2 * l], v += absolutes[first + k][2 * l + 1];
-            sums[k][kAbsU / kNativeLanes][kAbsU % kNativeLanes] = u, sums[k][kAbsV / kNativeLanes][kAbsV % kNativeLanes] = v;
-          }
-          for (int p = 0; p < kParts; ++p)
-            store(target + p * kNativeLanes, load_native(target + p * kNativeLanes) + sums[k][p]);
-          if (Extra) {
-            V16 sum = splat(0.0f);
+      for (int p = 0; p < kParts; ++p)
+        store(target + p * kNativeLanes, load_native(target + p * kNativeLanes) + sums[k][p]);
+      if (Extra) {
+        V16 sum = splat(0.0f);
 #pragma GCC unroll 16
-            for (int l = 0; l < 16; ++l) sum += splat(products[first + k][2 * l + 1]) * load(extra_columns[l]);
-            store(target + kLine, load(target + kLine) + sum);
-          }
-        }
+        for (int l = 0; l < 16; ++l) sum += splat(products.moments[first + k][2 * l + 1]) * load(up.extra_columns[l]);
+        store(target + kLine, load(target + kLine) + sum);
       }
     }
   }
-  const auto target = [&](uint32_t j) { return c.pair_gradients + static_cast<int64_t>(c.pairs[begin + j].place) * stride; };
-  for (uint32_t j = 0; j < std::min(count, kAhead); ++j) __builtin_prefetch(target(j), 1);
-  for (uint32_t j = 0; j < count; ++j) {
-    if (j + kAhead < count) __builtin_prefetch(target(j + kAhead), 1);
-    float* from = t.gradients + static_cast<size_t>(j) * stride;
-    const float x = t.lines[static_cast<size_t>(j) * kLine + kX] - 8.0f, y = t.lines[static_cast<size_t>(j) * kLine + kY] - 8.0f;
+}
+
+// Moves a tile's moments from its centre to the Gaussians' own and hands them to their pairs.
+template <bool Extra>
+SW_INLINE void hand_to_pairs(const Tile& tile, int stride) {
+  const Context& c = tile.c;
+  const auto target = [&](uint32_t j) { return c.pair_gradients + static_cast<int64_t>(c.pairs[tile.begin + j].place) * stride; };
+  for (uint32_t j = 0; j < std::min(tile.count, kAhead); ++j) __builtin_prefetch(target(j), 1);
+  for (uint32_t j = 0; j < tile.count; ++j) {
+    if (j + kAhead < tile.count) __builtin_prefetch(target(j + kAhead), 1);
+    float* from = tile.t.gradients + static_cast<size_t>(j) * stride;
+    const float x = tile.line(j)[kX] - 8.0f, y = tile.line(j)[kY] - 8.0f;
     const float m = from[kOne], mx = from[kMx], my = from[kMy];
     from[kMx] = mx - x * m, from[kMy] = my - y * m;
     from[kMxx] += x * (x * m - 2 * mx);
@@ -890,6 +943,35 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
     store(to, load(from));
     if (Extra) store(to + kLine, load(from + kLine));
   }
+}
+
+template <bool Absolute, bool Extra>
+void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture, const SplatGradients& g, int64_t index, int stride) {
+  const Tile tile(s, c, index);
+  TileScratch& t = tile.t;
+  t.gradients = aligned(t.gradient_storage, static_cast<size_t>(tile.count) * stride);
+  std::memset(t.gradients, 0, static_cast<size_t>(tile.count) * stride * sizeof(float));
+  Products products;
+  for (int block = 0; block < kBlocks; ++block) {
+    const uint32_t n = c.reached[index * kBlocks + block];
+    if (n == 0) continue;
+    Upstream up;
+    up.read<Extra>(tile, block, picture, g);
+    Native T[kParts], S[kParts];
+    for (int p = 0; p < kParts; ++p) {
+      T[p] = tile.inside(block, p);
+      S[p] = load_native(up.suffix + p * kNativeLanes);
+    }
+    for (uint32_t base = 0; base < n; base += kBatch) {
+      const uint32_t* list = t.list[block] + base;
+      const int batch = static_cast<int>(std::min<uint32_t>(kBatch, n - base));
+      for (int p = 0; p < kParts; ++p)
+        differentiate<Absolute, Extra>(tile, block, p, list, batch, up, T[p], S[p], products);
+      products.clear_from<Absolute>(batch);
+      add_moments<Absolute, Extra>(products, up, list, batch, t.gradients, stride);
+    }
+  }
+  hand_to_pairs<Extra>(tile, stride);
 }
 
 void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, int stride) {
@@ -1084,41 +1166,36 @@ struct FieldPart {
 };
 
 template <int Groups>
-void gather_field_tile(const SplatScene& s, Context& c, const FieldPart& part, int64_t tile) {
+void gather_field_tile(const SplatScene& s, const Context& c, const FieldPart& part, int64_t index) {
   constexpr int kStride = Groups * kLine;
-  TileScratch& t = scratch();
-  t.gather_tile(c, tile);
-  const uint32_t begin = c.tile_offset[tile], count = c.tile_offset[tile + 1] - begin;
-  const TilePlace place(s, c, tile);
-  t.gradients = aligned(t.gradient_storage, static_cast<size_t>(count) * kStride);
-  std::memset(t.gradients, 0, static_cast<size_t>(count) * kStride * sizeof(float));
+  const Tile tile(s, c, index);
+  TileScratch& t = tile.t;
+  t.gradients = aligned(t.gradient_storage, static_cast<size_t>(tile.count) * kStride);
+  std::memset(t.gradients, 0, static_cast<size_t>(tile.count) * kStride * sizeof(float));
   const int stored = std::max(0, std::min(part.count, part.channels - part.first));  // the rest is the channel of ones
   alignas(64) float columns[16][kStride];
   for (int block = 0; block < kBlocks; ++block) {
-    if (!place.covers(block)) continue;
-    const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
+    if (!tile.covers(block)) continue;
     std::memset(columns, 0, sizeof columns);
     for (int l = 0; l < 16; ++l) {
-      const int x = x0 + (l & 3), y = y0 + (l >> 2);
-      if (x >= s.width || y >= s.height) continue;
-      std::memcpy(columns[l], part.field + (static_cast<int64_t>(y) * s.width + x) * part.channels + part.first, stored * sizeof(float));
+      const int64_t pixel = tile.pixel(block, l);
+      if (pixel < 0) continue;
+      std::memcpy(columns[l], part.field + pixel * part.channels + part.first, stored * sizeof(float));
       for (int k = stored; k < part.count; ++k) columns[l][k] = 1.0f;
     }
     Native T[kParts];
-    for (int p = 0; p < kParts; ++p) T[p] = place.inside(block_x(block, p), block_y(block, p));
+    for (int p = 0; p < kParts; ++p) T[p] = tile.inside(block, p);
     const uint32_t* list = t.list[block];
     const uint32_t n = t.counts[block];
     uint32_t i = 0;
     while (i < n && any_part_above(T, kTransmittanceMin)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
-      const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
+      const float* line = tile.line(list[i]);
       alignas(64) float weight[16];
       for (int p = 0; p < kParts; ++p) {
         const Native dx = block_x(block, p) - splat_native(line[kX]), dy = block_y(block, p) - splat_native(line[kY]);
-        const Native power = exponent(line, dx, dy), zero = splat_native(0.0f);
-        Native alpha = vmin(exp2_raster(power), splat_native(kAlphaMax));
-        alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
+        const Native power = exponent(line, dx, dy), alpha = alpha_of(power, exp2_raster(power));
         const Native after = T[p] * (splat_native(1.0f) - alpha);
-        store(weight + p * kNativeLanes, select(after > splat_native(kTransmittanceMin), alpha * T[p], zero));
+        store(weight + p * kNativeLanes, select(after > splat_native(kTransmittanceMin), alpha * T[p], splat_native(0.0f)));
         T[p] = after;
       }
       float* target = t.gradients + static_cast<size_t>(list[i]) * kStride;
@@ -1131,8 +1208,8 @@ void gather_field_tile(const SplatScene& s, Context& c, const FieldPart& part, i
       for (int g = 0; g < Groups; ++g) store(target + g * kLine, sums[g]);
     }
   }
-  for (uint32_t j = 0; j < count; ++j)
-    std::memcpy(c.pair_gradients + static_cast<int64_t>(c.pairs[begin + j].place) * kStride,
+  for (uint32_t j = 0; j < tile.count; ++j)
+    std::memcpy(c.pair_gradients + static_cast<int64_t>(c.pairs[tile.begin + j].place) * kStride,
                 t.gradients + static_cast<size_t>(j) * kStride, kStride * sizeof(float));
 }
 
@@ -1141,7 +1218,7 @@ void gather_field(const SplatScene& s, Context& c, const FieldPart& part, float*
   constexpr int kStride = Groups * kLine;
   const int64_t tiles = static_cast<int64_t>(c.tiles_x) * c.tiles_y;
   c.pair_gradients = aligned(c.pair_storage, static_cast<size_t>(c.tile_offset[tiles]) * kStride);
-  parallel_for(tiles, [&](int64_t tile) { gather_field_tile<Groups>(s, c, part, tile); });
+  parallel_for(tiles, [&](int64_t index) { gather_field_tile<Groups>(s, c, part, index); });
   const int stored = std::max(0, std::min(part.count, part.channels - part.first));
   parallel_ranges(c.visible, 1024, [&](int64_t begin, int64_t end) {
     for (int64_t slot = begin; slot < end; ++slot) {
