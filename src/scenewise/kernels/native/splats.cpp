@@ -326,7 +326,7 @@ struct Footprint {
 };
 
 // Writes the fields that come as vectors to table[field][lane]; colours are added up lane by lane.
-SW_INLINE void store_fields(const Projection& p, const Footprint& f, V16 opacity, float (*table)[16]) {
+SW_INLINE void store_fields(const Projection& p, const Footprint& f, V16 opacity, float (&table)[kSigns][16]) {
   const V16 inverse = splat(1.0f) / f.determinant;
   store(table[kX], f.u), store(table[kY], f.v);
   store(table[kA], splat(-0.5f * kLog2E) * p.c11 * inverse);
@@ -337,8 +337,10 @@ SW_INLINE void store_fields(const Projection& p, const Footprint& f, V16 opacity
   store(table[kExtentX], f.extent_x), store(table[kExtentY], f.extent_y);
 }
 
-// Colour of one Gaussian before it is clamped at 0, with column `lane` of the basis; false where it is not finite.
-SW_INLINE bool unclamped_color(const SplatScene& s, int64_t gaussian, const float (*basis)[16], int lane, float* rgb) {
+// Colour of one Gaussian before it is clamped at 0, with column `lane` of the basis; false where it is not finite.  The basis is an
+// array and not a pointer because its size lets the compiler unroll the loop over harmonics.
+SW_INLINE bool unclamped_color(
+    const SplatScene& s, int64_t gaussian, const float (&basis)[16][16], int lane, float (&rgb)[3]) {
   const int rest = higher_harmonics(s.sh_degree);
   const float* sh0 = s.sh0 + gaussian * 3;
   const float* shN = s.shN + gaussian * 3 * s.sh_rest;
@@ -974,10 +976,230 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
   hand_to_pairs<Extra>(tile, stride);
 }
 
+// Sixteen drawn Gaussians (the last of them again in lanes that are left over) and what rasterising collected for them.
+struct Collected {
+  int lanes;
+  int32_t rows[16];
+  alignas(64) float moments[16][16], fields[kLine][16];
+
+  // Adds up the pairs of slots first … first + count − 1.  Extra channels need nothing more and are written.
+  SW_INLINE void add_up(const SplatScene& s, const Context& c, const SplatGradients& g, int64_t first, int count, int stride) {
+    lanes = count;
+    std::memset(moments, 0, sizeof moments);
+    for (int lane = 0; lane < 16; ++lane) {
+      const int64_t slot = first + std::min(lane, lanes - 1);
+      rows[lane] = c.id[slot];
+      const float* line = c.lines + slot * kLine;
+      for (int k = 0; k < kLine; ++k) fields[k][lane] = line[k];
+      if (lane >= lanes) continue;
+      const float* pair = c.pair_gradients + static_cast<int64_t>(c.first_pair[slot]) * stride;
+      V16 sum = splat(0.0f), extra_sum = splat(0.0f);
+      for (uint32_t k = 0; k < c.pair_count[slot]; ++k, pair += stride) {
+        sum += load(pair);
+        if (s.channels) extra_sum += load(pair + kLine);
+      }
+      for (int k = 0; k < 16; ++k) moments[k][lane] = sum[k];
+      if (g.extra_in)
+        for (int k = 0; k < s.channels; ++k) g.extra_in[static_cast<int64_t>(rows[lane]) * s.channels + k] = extra_sum[k];
+    }
+  }
+};
+
+// Gradients with respect to the ellipse on the image plane: its centre (u, v) and Σ′.
+struct EllipseGradient {
+  V16 u, v, g00, g01, g11;
+  SW_INLINE EllipseGradient(const Projection& p, const Collected& from) {
+    const V16 inverse = splat(1.0f) / (p.c00 * p.c11 - p.c01 * p.c01);
+    const V16 a = p.c11 * inverse, b = -p.c01 * inverse, cc = p.c00 * inverse;
+    const V16 mx = load(from.moments[kMx]), my = load(from.moments[kMy]);
+    u = a * mx + b * my, v = b * mx + cc * my;
+    // ∂L/∂Σ′ = ½ K M K with K = Σ′⁻¹ and M the second moments: α = o·exp(−½ dᵀKd)
+    const V16 mxx = load(from.moments[kMxx]), mxy = load(from.moments[kMxy]), myy = load(from.moments[kMyy]);
+    const V16 t00 = a * mxx + b * mxy, t01 = a * mxy + b * myy, t10 = b * mxx + cc * mxy, t11 = b * mxy + cc * myy;
+    const V16 half = splat(0.5f);
+    g00 = half * (t00 * a + t01 * b), g01 = half * (t00 * b + t01 * cc), g11 = half * (t10 * b + t11 * cc);
+  }
+};
+
+// From Σ′ back through U = V·H.
+SW_INLINE void shape_gradient(const Projection& p, const EllipseGradient& ellipse, V16* dV, V16* dH) {
+  const V16 two = splat(2.0f);
+  V16 dU[6];
+  for (int k = 0; k < 3; ++k) {
+    dU[k] = two * (ellipse.g00 * p.U[k] + ellipse.g01 * p.U[3 + k]);
+    dU[3 + k] = two * (ellipse.g01 * p.U[k] + ellipse.g11 * p.U[3 + k]);
+  }
+  for (int r = 0; r < 3; ++r)
+    for (int k = 0; k < 3; ++k) dH[3 * r + k] = p.V[r] * dU[k] + p.V[3 + r] * dU[3 + k];
+  for (int r = 0; r < 2; ++r)
+    for (int k = 0; k < 3; ++k)
+      dV[3 * r + k] = dU[3 * r] * p.H[3 * k] + dU[3 * r + 1] * p.H[3 * k + 1] + dU[3 * r + 2] * p.H[3 * k + 2];
+}
+
+// From H = Q·diag(s) back to the scales, or their logarithms where these are stored.
+SW_INLINE void scale_gradient(const SplatScene& s, const Projection& p, const V16* dH, V16* d_scale) {
+  for (int k = 0; k < 3; ++k) {
+    d_scale[k] = dH[k] * p.Q[k] + dH[3 + k] * p.Q[3 + k] + dH[6 + k] * p.Q[6 + k];
+    if (s.stored) d_scale[k] *= p.s[k];
+  }
+}
+
+// From H = Q·diag(s) back through the rotation Q to the quaternion before it was normalised.
+SW_INLINE void quaternion_gradient(const Projection& p, const V16* dH, V16* d_quat) {
+  const V16 two = splat(2.0f);
+  // ∂L/∂Q by row and column; nine names and no array, which the compiler would keep in memory.
+  const V16 q00 = dH[0] * p.s[0], q01 = dH[1] * p.s[1], q02 = dH[2] * p.s[2];
+  const V16 q10 = dH[3] * p.s[0], q11 = dH[4] * p.s[1], q12 = dH[5] * p.s[2];
+  const V16 q20 = dH[6] * p.s[0], q21 = dH[7] * p.s[1], q22 = dH[8] * p.s[2];
+  d_quat[0] = two * (p.qx * (q21 - q12) + p.qy * (q02 - q20) + p.qz * (q10 - q01));
+  d_quat[1] = two * (-two * p.qx * (q11 + q22) + p.qy * (q01 + q10) + p.qz * (q02 + q20) + p.w * (q21 - q12));
+  d_quat[2] = two * (p.qx * (q01 + q10) - two * p.qy * (q00 + q22) + p.qz * (q12 + q21) + p.w * (q02 - q20));
+  d_quat[3] = two * (p.qx * (q02 + q20) + p.qy * (q12 + q21) - two * p.qz * (q00 + q11) + p.w * (q10 - q01));
+  const V16 along = d_quat[0] * p.w + d_quat[1] * p.qx + d_quat[2] * p.qy + d_quat[3] * p.qz;
+  d_quat[0] = (d_quat[0] - along * p.w) * p.inverse_norm, d_quat[1] = (d_quat[1] - along * p.qx) * p.inverse_norm;
+  d_quat[2] = (d_quat[2] - along * p.qy) * p.inverse_norm, d_quat[3] = (d_quat[3] - along * p.qz) * p.inverse_norm;
+}
+
+// From (u, v), depth and V = J·R back to the centre in the camera's frame.
+struct CameraGradient {
+  V16 x, y, z;
+  SW_INLINE CameraGradient(const Lens& lens, const Projection& p, const EllipseGradient& ellipse, const V16* dV, V16 d_depth) {
+    // J = [[fx/z, 0, −fx·x̂/z], [0, fy/z, −fy·ŷ/z]] with x̂, ŷ the clamped slopes
+    const float* R = lens.R;
+    const V16 fx = splat(lens.fx), fy = splat(lens.fy), du = ellipse.u, dv = ellipse.v, zero = splat(0.0f);
+    const V16 dJ00 = dV[0] * splat(R[0]) + dV[1] * splat(R[1]) + dV[2] * splat(R[2]);
+    const V16 dJ02 = dV[0] * splat(R[6]) + dV[1] * splat(R[7]) + dV[2] * splat(R[8]);
+    const V16 dJ11 = dV[3] * splat(R[3]) + dV[4] * splat(R[4]) + dV[5] * splat(R[5]);
+    const V16 dJ12 = dV[3] * splat(R[6]) + dV[4] * splat(R[7]) + dV[5] * splat(R[8]);
+    x = du * fx * p.iz, y = dv * fy * p.iz;
+    z = d_depth - (du * fx * p.slope_x + dv * fy * p.slope_y) * p.iz;
+    z += ((dJ02 * fx * p.clamped_x + dJ12 * fy * p.clamped_y) - (dJ00 * fx + dJ11 * fy)) * p.iz * p.iz;
+    const V16 d_slope_x = select(p.clamped_x == p.slope_x, -dJ02 * fx * p.iz, zero);
+    const V16 d_slope_y = select(p.clamped_y == p.slope_y, -dJ12 * fy * p.iz, zero);
+    x += d_slope_x * p.iz, y += d_slope_y * p.iz;
+    z -= (d_slope_x * p.slope_x + d_slope_y * p.slope_y) * p.iz;
+  }
+};
+
+// Gradients with respect to colours before the clamp at 0, by channel and lane.
+struct ColorGradient {
+  alignas(64) float values[3][16];
+  SW_INLINE explicit ColorGradient(const Collected& from) {
+    for (int k = 0; k < 3; ++k)
+      for (int lane = 0; lane < 16; ++lane)
+        values[k][lane] = (static_cast<int>(from.fields[kSigns][lane]) >> k & 1) ? from.moments[kRedM + 2 * k][lane] : 0.0f;
+  }
+};
+
+// Writes the gradients of the higher harmonics and passes through the basis and the view direction back to the centre: d_mean.
+SW_INLINE void harmonics_gradient(
+    const SplatScene& s, const SplatGradients& g, const Collected& from, const Direction& direction,
+    const float (&basis)[16][16], const ColorGradient& color, V16 (&d_mean)[3]) {
+  const int rest = higher_harmonics(s.sh_degree);
+  alignas(64) float d_basis_table[16][16];
+  for (int lane = 0; lane < from.lanes; ++lane) {
+    const int64_t row = from.rows[lane];
+    const float* shN = s.shN + row * 3 * s.sh_rest;
+    const float r = color.values[0][lane], gr = color.values[1][lane], bl = color.values[2][lane];
+    float* out = g.shN + row * 3 * s.sh_rest;
+    for (int j = 0; j < rest; ++j) {
+      const float y = basis[j + 1][lane];
+      out[3 * j] = y * r, out[3 * j + 1] = y * gr, out[3 * j + 2] = y * bl;
+      d_basis_table[j + 1][lane] = shN[3 * j] * r + shN[3 * j + 1] * gr + shN[3 * j + 2] * bl;
+    }
+  }
+  for (int lane = from.lanes; lane < 16; ++lane)
+    for (int j = 0; j < rest; ++j) d_basis_table[j + 1][lane] = 0;
+  V16 d_basis[16], d_direction[3];
+  for (int j = 1; j <= rest; ++j) d_basis[j] = load(d_basis_table[j]);
+  sh_basis_gradient(s.sh_degree, direction.x, direction.y, direction.z, d_basis, d_direction);
+  const V16 radial =
+      d_direction[0] * direction.x + d_direction[1] * direction.y + d_direction[2] * direction.z;  // normalising removes it
+  d_mean[0] = (d_direction[0] - radial * direction.x) * direction.inverse_length;
+  d_mean[1] = (d_direction[1] - radial * direction.y) * direction.inverse_length;
+  d_mean[2] = (d_direction[2] - radial * direction.z) * direction.inverse_length;
+}
+
+// Adds sixteen Gaussians' part of the pose's gradient.  Points: dL/dR += d_camera ⊗ mean, dL/dt += d_camera; covariance: V = J·R;
+// the camera's centre, by the view direction: −Rᵀt.
+SW_INLINE void add_to_pose(
+    const SplatScene& s, const Lens& lens, const Projection& p, const V16* mean, int lanes, const CameraGradient& camera, const V16* dV,
+    const V16* d_center, double* pose) {
+  const V16 iz = p.iz, jx = splat(lens.fx) * iz, jy = splat(lens.fy) * iz;
+  for (int lane = 0; lane < lanes; ++lane) {
+    const float d_camera[3] = {camera.x[lane], camera.y[lane], camera.z[lane]};
+    const float j00 = jx[lane], j02 = -jx[lane] * p.clamped_x[lane], j11 = jy[lane], j12 = -jy[lane] * p.clamped_y[lane];
+    for (int k = 0; k < 3; ++k) {
+      const float m = mean[k][lane];
+      pose[k] += d_camera[0] * m + j00 * dV[k][lane];
+      pose[3 + k] += d_camera[1] * m + j11 * dV[3 + k][lane];
+      pose[6 + k] += d_camera[2] * m + j02 * dV[k][lane] + j12 * dV[3 + k][lane];
+      pose[9 + k] += d_camera[k];
+      const float dc = d_center[k][lane];
+      for (int r = 0; r < 3; ++r) {
+        pose[3 * r + k] -= s.translation[r] * dc;
+        pose[9 + r] -= s.rotation[3 * r + k] * dc;
+      }
+    }
+  }
+}
+
+// Gradients of the parameters of up to sixteen drawn Gaussians; `pose` (nullable) collects the camera's.
+SW_INLINE void project_sixteen_backward(
+    const SplatScene& s, const SplatGradients& g, const Lens& lens, const Collected& from, double* pose) {
+  Inputs in;
+  in.read(s, from.rows, 16);
+  V16 scale[3];
+  for (int k = 0; k < 3; ++k) scale[k] = s.stored ? expv(in.scale[k]) : in.scale[k];
+  Projection p;
+  p.run(lens, in.mean, in.quat, scale);
+  const EllipseGradient ellipse(p, from);
+  V16 dV[6], dH[9], d_scale[3], d_quat[4];
+  shape_gradient(p, ellipse, dV, dH);
+  scale_gradient(s, p, dH, d_scale);
+  quaternion_gradient(p, dH, d_quat);
+  const CameraGradient camera(lens, p, ellipse, dV, load(from.moments[kDepthM]));
+  V16 d_mean[3];
+  for (int k = 0; k < 3; ++k)
+    d_mean[k] = splat(lens.R[k]) * camera.x + splat(lens.R[3 + k]) * camera.y + splat(lens.R[6 + k]) * camera.z;
+  const V16 opacity = load(from.fields[kOpacity]), m0 = load(from.moments[kOne]);
+  const V16 d_opacity = s.stored ? m0 * (splat(1.0f) - opacity) : m0 / opacity;
+
+  const ColorGradient color(from);
+  const Direction direction(in.mean, lens.center);
+  V16 basis[16];
+  sh_basis(s.sh_degree, direction.x, direction.y, direction.z, basis);
+  alignas(64) float basis_table[16][16];
+  for (int k = 0; k <= higher_harmonics(s.sh_degree); ++k) store(basis_table[k], basis[k]);
+  V16 d_center[3] = {splat(0.0f), splat(0.0f), splat(0.0f)};
+  if (s.sh_degree > 0) {
+    V16 d[3];
+    harmonics_gradient(s, g, from, direction, basis_table, color, d);
+    for (int k = 0; k < 3; ++k) d_mean[k] += d[k], d_center[k] = -d[k];
+  }
+  for (int lane = 0; lane < from.lanes; ++lane) {
+    const int64_t row = from.rows[lane];
+    for (int k = 0; k < 3; ++k) {
+      g.means[row * 3 + k] = d_mean[k][lane];
+      g.scales[row * 3 + k] = d_scale[k][lane];
+      g.sh0[row * 3 + k] = basis_table[0][lane] * color.values[k][lane];
+    }
+    for (int k = 0; k < 4; ++k) g.quats[row * 4 + k] = d_quat[k][lane];
+    g.opacities[row] = d_opacity[lane];
+    if (g.screen) {
+      float* screen = g.screen + row * g.screen_columns;
+      screen[0] = ellipse.u[lane], screen[1] = ellipse.v[lane];
+      if (g.screen_columns == 4) {  // per-pixel absolute gradients carry ln 2 from the base-2 exponent
+        screen[2] = from.moments[kAbsU][lane] * kLn2, screen[3] = from.moments[kAbsV][lane] * kLn2;
+      }
+    }
+  }
+  if (pose) add_to_pose(s, lens, p, in.mean, from.lanes, camera, dV, d_center, pose);
+}
+
 void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, int stride) {
   const Lens lens(s);
   const int64_t chunks = (s.n + kGaussianGrain - 1) / kGaussianGrain;
-  const int rest = higher_harmonics(s.sh_degree);
   c.pose_partial.assign(g.pose ? chunks * 12 : 0, 0.0);
   parallel_for(chunks, [&](int64_t chunk) {
     const int64_t begin = chunk * kGaussianGrain, end = std::min<int64_t>(s.n, begin + kGaussianGrain);
@@ -990,160 +1212,9 @@ void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, 
       for (int64_t next = first + 16; next < std::min<int64_t>(first + 32, c.visible); ++next)
         for (uint32_t k = 0; k < std::min(c.pair_count[next], 4u); ++k)
           __builtin_prefetch(c.pair_gradients + static_cast<int64_t>(c.first_pair[next] + k) * stride);
-      const int lanes = static_cast<int>(std::min<int64_t>(16, c.chunk_slot[chunk + 1] - first));
-      int32_t rows[16];
-      alignas(64) float moments[16][16] = {}, fields[kLine][16];
-      for (int lane = 0; lane < 16; ++lane) {
-        const int64_t slot = first + std::min(lane, lanes - 1);
-        rows[lane] = c.id[slot];
-        const float* line = c.lines + slot * kLine;
-        for (int k = 0; k < kLine; ++k) fields[k][lane] = line[k];
-        if (lane >= lanes) continue;
-        const float* pair = c.pair_gradients + static_cast<int64_t>(c.first_pair[slot]) * stride;
-        V16 sum = splat(0.0f), extra_sum = splat(0.0f);
-        for (uint32_t k = 0; k < c.pair_count[slot]; ++k, pair += stride) {
-          sum += load(pair);
-          if (s.channels) extra_sum += load(pair + kLine);
-        }
-        for (int k = 0; k < 16; ++k) moments[k][lane] = sum[k];
-        if (g.extra_in)
-          for (int k = 0; k < s.channels; ++k) g.extra_in[static_cast<int64_t>(rows[lane]) * s.channels + k] = extra_sum[k];
-      }
-      Inputs in;
-      in.read(s, rows, 16);
-      V16 scale[3];
-      for (int k = 0; k < 3; ++k) scale[k] = s.stored ? expv(in.scale[k]) : in.scale[k];
-      Projection p;
-      p.run(lens, in.mean, in.quat, scale);
-      const V16 one = splat(1.0f), two = splat(2.0f), zero = splat(0.0f);
-      const V16 inverse = one / (p.c00 * p.c11 - p.c01 * p.c01);
-      const V16 a = p.c11 * inverse, b = -p.c01 * inverse, cc = p.c00 * inverse;
-      const V16 m0 = load(moments[kOne]), mx = load(moments[kMx]), my = load(moments[kMy]);
-      const V16 du = a * mx + b * my, dv = b * mx + cc * my;  // ∂L/∂(u, v)
-      // ∂L/∂Σ′ = ½ K M K with K = Σ′⁻¹ and M the second moments: α = o·exp(−½ dᵀKd)
-      const V16 mxx = load(moments[kMxx]), mxy = load(moments[kMxy]), myy = load(moments[kMyy]);
-      const V16 t00 = a * mxx + b * mxy, t01 = a * mxy + b * myy, t10 = b * mxx + cc * mxy, t11 = b * mxy + cc * myy;
-      const V16 half = splat(0.5f);
-      const V16 g00 = half * (t00 * a + t01 * b), g01 = half * (t00 * b + t01 * cc), g11 = half * (t10 * b + t11 * cc);
-      V16 dU[6], dH[9], dV[6];
-      for (int k = 0; k < 3; ++k) {
-        dU[k] = two * (g00 * p.U[k] + g01 * p.U[3 + k]);
-        dU[3 + k] = two * (g01 * p.U[k] + g11 * p.U[3 + k]);
-      }
-      for (int r = 0; r < 3; ++r)
-        for (int k = 0; k < 3; ++k) dH[3 * r + k] = p.V[r] * dU[k] + p.V[3 + r] * dU[3 + k];
-      for (int r = 0; r < 2; ++r)
-        for (int k = 0; k < 3; ++k)
-          dV[3 * r + k] = dU[3 * r] * p.H[3 * k] + dU[3 * r + 1] * p.H[3 * k + 1] + dU[3 * r + 2] * p.H[3 * k + 2];
-      V16 d_scale[3], dQ[9];
-      for (int k = 0; k < 3; ++k) {
-        d_scale[k] = dH[k] * p.Q[k] + dH[3 + k] * p.Q[3 + k] + dH[6 + k] * p.Q[6 + k];
-        if (s.stored) d_scale[k] *= p.s[k];
-      }
-      for (int k = 0; k < 9; ++k) dQ[k] = dH[k] * p.s[k % 3];
-      V16 d_quat[4];
-      d_quat[0] = two * (p.qx * (dQ[7] - dQ[5]) + p.qy * (dQ[2] - dQ[6]) + p.qz * (dQ[3] - dQ[1]));
-      d_quat[1] = two * (-two * p.qx * (dQ[4] + dQ[8]) + p.qy * (dQ[1] + dQ[3]) + p.qz * (dQ[2] + dQ[6]) + p.w * (dQ[7] - dQ[5]));
-      d_quat[2] = two * (p.qx * (dQ[1] + dQ[3]) - two * p.qy * (dQ[0] + dQ[8]) + p.qz * (dQ[5] + dQ[7]) + p.w * (dQ[2] - dQ[6]));
-      d_quat[3] = two * (p.qx * (dQ[2] + dQ[6]) + p.qy * (dQ[5] + dQ[7]) - two * p.qz * (dQ[0] + dQ[4]) + p.w * (dQ[3] - dQ[1]));
-      const V16 along = d_quat[0] * p.w + d_quat[1] * p.qx + d_quat[2] * p.qy + d_quat[3] * p.qz;
-      d_quat[0] = (d_quat[0] - along * p.w) * p.inverse_norm, d_quat[1] = (d_quat[1] - along * p.qx) * p.inverse_norm;
-      d_quat[2] = (d_quat[2] - along * p.qy) * p.inverse_norm, d_quat[3] = (d_quat[3] - along * p.qz) * p.inverse_norm;
-
-      // J = [[fx/z, 0, −fx·x̂/z], [0, fy/z, −fy·ŷ/z]] with x̂, ŷ the clamped slopes
-      const float* R = lens.R;
-      const V16 fx = splat(lens.fx), fy = splat(lens.fy);
-      const V16 dJ00 = dV[0] * splat(R[0]) + dV[1] * splat(R[1]) + dV[2] * splat(R[2]);
-      const V16 dJ02 = dV[0] * splat(R[6]) + dV[1] * splat(R[7]) + dV[2] * splat(R[8]);
-      const V16 dJ11 = dV[3] * splat(R[3]) + dV[4] * splat(R[4]) + dV[5] * splat(R[5]);
-      const V16 dJ12 = dV[3] * splat(R[6]) + dV[4] * splat(R[7]) + dV[5] * splat(R[8]);
-      V16 dx = du * fx * p.iz, dy = dv * fy * p.iz;
-      V16 dz = load(moments[kDepthM]) - (du * fx * p.slope_x + dv * fy * p.slope_y) * p.iz;
-      dz += ((dJ02 * fx * p.clamped_x + dJ12 * fy * p.clamped_y) - (dJ00 * fx + dJ11 * fy)) * p.iz * p.iz;
-      const V16 d_slope_x = select(p.clamped_x == p.slope_x, -dJ02 * fx * p.iz, zero);
-      const V16 d_slope_y = select(p.clamped_y == p.slope_y, -dJ12 * fy * p.iz, zero);
-      dx += d_slope_x * p.iz, dy += d_slope_y * p.iz;
-      dz -= (d_slope_x * p.slope_x + d_slope_y * p.slope_y) * p.iz;
-      V16 d_mean[3];
-      for (int k = 0; k < 3; ++k) d_mean[k] = splat(R[k]) * dx + splat(R[3 + k]) * dy + splat(R[6 + k]) * dz;
-
-      const V16 opacity = load(fields[kOpacity]);
-      const V16 d_opacity = s.stored ? m0 * (one - opacity) : m0 / opacity;
-
-      // Colour: clamped at 0, then spherical harmonics of the direction from the camera.
-      const Direction direction(in.mean, lens.center);
-      V16 basis[16], d_basis[16], d_color[3];
-      sh_basis(s.sh_degree, direction.x, direction.y, direction.z, basis);
-      alignas(64) float basis_table[16][16], d_basis_table[16][16], color_table[3][16];
-      for (int k = 0; k <= rest; ++k) store(basis_table[k], basis[k]);
-      for (int k = 0; k < 3; ++k) {
-        for (int lane = 0; lane < 16; ++lane)
-          color_table[k][lane] = (static_cast<int>(fields[kSigns][lane]) >> k & 1) ? moments[kRedM + 2 * k][lane] : 0.0f;
-        d_color[k] = load(color_table[k]);
-      }
-      V16 d_center[3] = {zero, zero, zero};
-      if (rest > 0) {
-        for (int lane = 0; lane < lanes; ++lane) {
-          const int64_t row = rows[lane];
-          const float* shN = s.shN + row * 3 * s.sh_rest;
-          const float r = color_table[0][lane], gr = color_table[1][lane], bl = color_table[2][lane];
-          float* out = g.shN + row * 3 * s.sh_rest;
-          for (int j = 0; j < rest; ++j) {
-            const float y = basis_table[j + 1][lane];
-            out[3 * j] = y * r, out[3 * j + 1] = y * gr, out[3 * j + 2] = y * bl;
-            d_basis_table[j + 1][lane] = shN[3 * j] * r + shN[3 * j + 1] * gr + shN[3 * j + 2] * bl;
-          }
-        }
-        for (int lane = lanes; lane < 16; ++lane)
-          for (int j = 0; j < rest; ++j) d_basis_table[j + 1][lane] = 0;
-        for (int j = 1; j <= rest; ++j) d_basis[j] = load(d_basis_table[j]);
-        V16 d_direction[3];
-        sh_basis_gradient(s.sh_degree, direction.x, direction.y, direction.z, d_basis, d_direction);
-        const V16 radial =
-            d_direction[0] * direction.x + d_direction[1] * direction.y + d_direction[2] * direction.z;  // normalising removes it
-        const V16 d[3] = {(d_direction[0] - radial * direction.x) * direction.inverse_length,
-                          (d_direction[1] - radial * direction.y) * direction.inverse_length,
-                          (d_direction[2] - radial * direction.z) * direction.inverse_length};
-        for (int k = 0; k < 3; ++k) d_mean[k] += d[k], d_center[k] = -d[k];
-      }
-      for (int lane = 0; lane < lanes; ++lane) {
-        const int64_t row = rows[lane];
-        for (int k = 0; k < 3; ++k) {
-          g.means[row * 3 + k] = d_mean[k][lane];
-          g.scales[row * 3 + k] = d_scale[k][lane];
-          g.sh0[row * 3 + k] = basis_table[0][lane] * color_table[k][lane];
-        }
-        for (int k = 0; k < 4; ++k) g.quats[row * 4 + k] = d_quat[k][lane];
-        g.opacities[row] = d_opacity[lane];
-        if (g.screen) {
-          float* screen = g.screen + row * g.screen_columns;
-          screen[0] = du[lane], screen[1] = dv[lane];
-          if (g.screen_columns == 4) {  // per-pixel absolute gradients carry ln 2 from the base-2 exponent
-            screen[2] = moments[kAbsU][lane] * kLn2, screen[3] = moments[kAbsV][lane] * kLn2;
-          }
-        }
-      }
-      if (g.pose) {
-        // points: dL/dR += d_camera ⊗ mean, dL/dt += d_camera;  covariance: V = J·R;  centre = −Rᵀt
-        double* pose = c.pose_partial.data() + chunk * 12;
-        const V16 iz = p.iz, jx = fx * iz, jy = fy * iz;
-        for (int lane = 0; lane < lanes; ++lane) {
-          const float d_camera[3] = {dx[lane], dy[lane], dz[lane]};
-          const float j00 = jx[lane], j02 = -jx[lane] * p.clamped_x[lane], j11 = jy[lane], j12 = -jy[lane] * p.clamped_y[lane];
-          for (int k = 0; k < 3; ++k) {
-            const float mean = in.mean[k][lane];
-            pose[k] += d_camera[0] * mean + j00 * dV[k][lane];
-            pose[3 + k] += d_camera[1] * mean + j11 * dV[3 + k][lane];
-            pose[6 + k] += d_camera[2] * mean + j02 * dV[k][lane] + j12 * dV[3 + k][lane];
-            pose[9 + k] += d_camera[k];
-            const float dc = d_center[k][lane];
-            for (int r = 0; r < 3; ++r) {
-              pose[3 * r + k] -= s.translation[r] * dc;
-              pose[9 + r] -= s.rotation[3 * r + k] * dc;
-            }
-          }
-        }
-      }
+      Collected sixteen;
+      sixteen.add_up(s, c, g, first, static_cast<int>(std::min<int64_t>(16, c.chunk_slot[chunk + 1] - first)), stride);
+      project_sixteen_backward(s, g, lens, sixteen, g.pose ? c.pose_partial.data() + chunk * 12 : nullptr);
     }
   });
   if (g.pose) {
