@@ -28,7 +28,7 @@ constexpr float kNear = 0.01f;
 constexpr float kFrustumMargin = 0.3f;
 constexpr float kScaleMaxLog = 30.0f;
 constexpr float kMeanMax = 1e15f;
-constexpr float kHuge = 3e38f;  // just below the largest float
+constexpr float kHuge = 3e38f;  // near the largest float
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 constexpr float kLog2AlphaMin = -7.994353436858858f;
@@ -43,8 +43,8 @@ constexpr uint32_t kAhead = 24;    // cache lines asked for before they are need
 constexpr int kBatch = 8;          // Gaussians that a block takes in one go
 constexpr int kTogether = 8 / kParts;  // Gaussians whose moments are summed together: as many as registers hold
 
-// Fields of a projected Gaussian.  α = 2^(A·dx² + B·dx·dy + C·dy² + L) with d = pixel − mean.  kSigns has a bit for each colour that
-// was positive before it was clamped: the backward pass needs them.
+// Fields of a projected Gaussian.  α = 2^(A·dx² + B·dx·dy + C·dy² + L) with d = pixel − mean.  kSigns has a bit for each colour
+// that was positive before it was clamped: the backward pass needs them.
 enum Field { kX, kY, kA, kB, kC, kL, kRed, kGreen, kBlue, kDepth, kOpacity, kExtentX, kExtentY, kSigns };
 
 }  // namespace
@@ -859,7 +859,8 @@ struct Products {
 // not yet passed, the background included.
 template <bool Absolute, bool Extra>
 SW_INLINE void differentiate(
-    const Tile& tile, int block, int p, const uint32_t* list, int batch, const Upstream& up, Native& T, Native& S, Products& products) {
+    const Tile& tile, int block, int p, const uint32_t* list, int batch, const Upstream& up, Native& T, Native& S,
+    Products& products) {
   const int lane = p * kNativeLanes;
   const Native px = block_x(block, p), py = block_y(block, p), zero = splat_native(0.0f), one = splat_native(1.0f);
   const Native up_red = load_native(up.values[0] + lane), up_green = load_native(up.values[1] + lane);
@@ -1123,8 +1124,8 @@ SW_INLINE void harmonics_gradient(
 // Adds sixteen Gaussians' part of the pose's gradient.  Points: dL/dR += d_camera ⊗ mean, dL/dt += d_camera; covariance: V = J·R;
 // the camera's centre, by the view direction: −Rᵀt.
 SW_INLINE void add_to_pose(
-    const SplatScene& s, const Lens& lens, const Projection& p, const V16* mean, int lanes, const CameraGradient& camera, const V16* dV,
-    const V16* d_center, double* pose) {
+    const SplatScene& s, const Lens& lens, const Projection& p, const V16* mean, int lanes, const CameraGradient& camera,
+    const V16* dV, const V16* d_center, double* pose) {
   const V16 iz = p.iz, jx = splat(lens.fx) * iz, jy = splat(lens.fy) * iz;
   for (int lane = 0; lane < lanes; ++lane) {
     const float d_camera[3] = {camera.x[lane], camera.y[lane], camera.z[lane]};
@@ -1317,6 +1318,26 @@ double seconds_now() {
 }  // namespace sw
 
 using namespace sw;
+
+// A constant of kernels/splats/constants.py by its name there, NaN for unknown names.  A test compares the two, and the logarithm
+// that is written out above with the one it stands for.
+SW_EXPORT float sw_splats_constant(const char* name) {
+  static constexpr struct {
+    const char* name;
+    float value;
+  } kConstants[] = {{"ALPHA_MAX", kAlphaMax},
+                    {"ALPHA_MIN", kAlphaMin},
+                    {"TRANSMITTANCE_MIN", kTransmittanceMin},
+                    {"DILATION", kDilation},
+                    {"NEAR", kNear},
+                    {"FRUSTUM_MARGIN", kFrustumMargin},
+                    {"SCALE_MAX_LOG", kScaleMaxLog},
+                    {"MEAN_MAX", kMeanMax},
+                    {"LOG2_ALPHA_MIN", kLog2AlphaMin}};
+  for (const auto& constant : kConstants)
+    if (std::strcmp(constant.name, name) == 0) return constant.value;
+  return NAN;
+}
 
 SW_EXPORT void* sw_splats_new() { return new Context; }
 SW_EXPORT void sw_splats_delete(void* context) { delete static_cast<Context*>(context); }
