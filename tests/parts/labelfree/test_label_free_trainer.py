@@ -7,12 +7,14 @@ import torch
 from tests.support.tiny_training import tiny_recipe, tiny_scans, tiny_text
 
 from scenewise.engine.checkpoints import Checkpointer
+from scenewise.engine.step_back import TrainingDivergedError
 from scenewise.errors import ConventionError
 from scenewise.networks.minkunet import MinkUNet
 from scenewise.networks.sparse_blocks import SparseConv
+from scenewise.parts.labelfree.epochs import EpochOrder
 from scenewise.parts.labelfree.recipes import OptimizerSettings
 from scenewise.parts.labelfree.schedules import Phase
-from scenewise.parts.labelfree.trainer import EpochOrder, LabelFreeTrainer, TrainingDivergedError
+from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 
 _PHASES = (Phase(1, {"points": 1.0}), Phase(3, {"points": 1.0, "spread": 1.0}))
 
@@ -92,7 +94,7 @@ def test_rates_fall_by_half_a_cosine_and_losses_are_averaged():
     assert first.loss == pytest.approx((1.0 * first.terms["points"] + 0.5 * first.terms["spread"]) / 1.5)
     assert first.figures["share/clip/points"] == 1.0 and 1 / 3 <= first.figures["largest_class/labels/points"] <= 1
     assert first.figures["spread/gathered"] in (4.0, 6.0)
-    assert 0 < reports[-1].seconds_preparing < reports[-1].seconds
+    assert 0 < reports[-1].line["seconds_preparing"] < reports[-1].seconds
 
 
 def test_it_learns_from_the_labels():

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,19 +13,21 @@ from tests.support.fabricated_capture import arc_camera, constant, fabricated_ca
 from torch import Tensor
 
 from scenewise.engine.checkpoints import Checkpointer
+from scenewise.engine.step_back import TrainingDivergedError
+from scenewise.engine.training import StepReport
 from scenewise.parts.splats.exposure import ExposureSettings
 from scenewise.parts.splats.fields import ExplicitGaussians, gaussians_from_points, neighbor_spacing, scene_extent
 from scenewise.parts.splats.objectives import InverseDepth, Objective, Photometric
 from scenewise.parts.splats.pose_refinement import PoseRefinementSettings, rigid_motion
 from scenewise.parts.splats.schedules import LearningRates, ResolutionSchedule, ShSchedule
+from scenewise.parts.splats.settings import RunIdentity, TrainerSettings
 from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy, StepContext, Strategy, ViewResult
-from scenewise.parts.splats.trainer import SplatTrainer, StepReport, TrainerSettings, TrainingDivergedError
+from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.parts.splats.views import TrainingViews, ViewData, ViewOrder
 from scenewise.rendering import RenderOutput, render
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
-from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.point_clouds import PointCloud
 
 SHORT = TrainerSettings(steps=60, sh=ShSchedule(highest=1, every=15_000), check_every=10)
@@ -54,8 +55,8 @@ def _trainer(
         settings=settings,
         scene_extent=extent,
         objectives=objectives,
-        seed=seed,
         background=capture.background,
+        identity=RunIdentity(seed),
     )
 
 
@@ -185,36 +186,18 @@ def test_preloading_decodes_what_the_cache_holds_and_no_more() -> None:
 
 
 @dataclass(frozen=True)
-class _Poison:
+class _Poison(Strategy):
     """Makes the gradient of one Gaussian NaN whenever a certain frame is seen."""
 
     frame: str
     row: int = 3
     only_at: tuple[int, ...] = ()
 
-    def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
-        return 0
-
-    def contribution(self, context: StepContext) -> bool:
-        return False
-
-    def start(self, context: StepContext) -> None:
-        pass
-
-    def before_step(self, context: StepContext, gaussians: Gaussians) -> Gaussians:
-        return gaussians
-
     def after_view(self, context: StepContext, view: ViewResult) -> None:
         if view.name == self.frame and (not self.only_at or context.step in self.only_at):
             gradient = context.field.store["means"].grad
             assert gradient is not None
             gradient[self.row] = float("nan")
-
-    def after_backward(self, context: StepContext) -> None:
-        pass
-
-    def after_step(self, context: StepContext) -> None:
-        pass
 
 
 def test_a_nan_gradient_is_named_and_its_image_left_out_once() -> None:
@@ -403,6 +386,6 @@ def test_the_listener_hears_the_truth() -> None:
     trainer = _trainer()
     trainer.run(until=20, listener=reports.append, report_every=5)
     assert [report.step for report in reports] == [5, 10, 15, 20]
-    assert reports[-1].num_gaussians == len(trainer.field.store) and reports[-1].total_steps == 60
+    assert reports[-1].line["num_gaussians"] == len(trainer.field.store) and reports[-1].total_steps == 60
     assert reports[-1].loss == pytest.approx(reports[-1].terms["photometric"])
     assert reports[0].seconds < reports[-1].seconds
