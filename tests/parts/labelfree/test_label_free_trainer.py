@@ -1,6 +1,7 @@
 """The training loop: same seed, same bits; resumed = unbroken; phases leave optimisers alone."""
 
 import math
+import signal
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from tests.support.tiny_training import tiny_recipe, tiny_scans, tiny_text
 
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.step_back import TrainingDivergedError
+from scenewise.engine.training import resume
 from scenewise.errors import ConventionError
 from scenewise.networks.minkunet import MinkUNet
 from scenewise.networks.sparse_blocks import SparseConv
@@ -55,6 +57,25 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(tmp_path, at):
     resumed.restore(found)
     resumed.run()
     assert resumed.steps_done == unbroken.steps_done == 8
+    assert _same(_state(unbroken), _state(resumed)) == []
+
+
+def test_an_interrupted_run_leaves_a_checkpoint_of_a_whole_step_and_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    changes = {"pixels": True, "spread": True, "dropout": 0.3}
+    unbroken, interrupted, resumed = (_trainer(**changes) for _ in range(3))
+    unbroken.run()
+    batch_at = interrupted.batch_at
+
+    def interrupting(step):
+        if step == 4:
+            signal.raise_signal(signal.SIGINT)
+        return batch_at(step)
+
+    monkeypatch.setattr(interrupted, "batch_at", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run(save=Checkpointer(tmp_path).save, save_every=100)
+    assert resume(resumed, Checkpointer(tmp_path)) and resumed.steps_done == 5
+    resumed.run()
     assert _same(_state(unbroken), _state(resumed)) == []
 
 

@@ -1,6 +1,7 @@
 """The training loop: reproducible, resumable, robust against NaN, and it learns."""
 
 import math
+import signal
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -136,6 +137,32 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, strategy: Strategy
     resumed.restore(found)
     resumed.run()
     assert _equal(_rows(unbroken), _rows(resumed))
+    first, second = unbroken.checkpoint(), resumed.checkpoint()
+    for part in ("parameters", "optimizer", "state"):
+        assert _equal(getattr(first, part), getattr(second, part)), part
+
+
+@dataclass(frozen=True)
+class _CtrlC(Strategy):
+    """Somebody interrupts in the middle of a step."""
+
+    step: int
+
+    def after_view(self, context: StepContext, view: ViewResult) -> None:
+        if context.step == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupted_run_leaves_a_checkpoint_of_a_whole_step_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    unbroken, interrupted = _trainer(settings=FULL), _trainer(strategies=[DENSE, _CtrlC(33)], settings=FULL)
+    unbroken.run()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run(save=Checkpointer(tmp_path).save, save_every=1000)
+    found = Checkpointer(tmp_path).latest()
+    assert found is not None and found.step == 34
+    resumed = _trainer(settings=FULL)
+    resumed.restore(found)
+    resumed.run()
     first, second = unbroken.checkpoint(), resumed.checkpoint()
     for part in ("parameters", "optimizer", "state"):
         assert _equal(getattr(first, part), getattr(second, part)), part
