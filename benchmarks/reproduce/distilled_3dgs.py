@@ -38,7 +38,7 @@ from scenewise.kernels.native import library  # noqa: E402
 from scenewise.methods.distilled_3dgs.config import FAST_DISTILLED, StructureSettings, TeacherSpec  # noqa: E402
 from scenewise.metrics.lpips import load_lpips  # noqa: E402
 from scenewise.parts.splats.recipes import FAST_MCMC  # noqa: E402
-from scenewise.show.curves import Line, lines_svg  # noqa: E402
+from scenewise.show.charts import Line, lines_svg  # noqa: E402
 
 ROOT = HERE.parents[1]
 SEEDS = (0, 1, 2)

@@ -174,13 +174,3 @@ class TestIdentity3:
         posterior = eq.correlated_scores(own, attention, others).softmax(dim=1)
         differs = eq.attention_grows(posterior, others, class_ids) != eq.printed_attention_grows(others, class_ids)
         assert 0.15 < float(differs.double().mean()) < 0.3
-
-
-@pytest.fixture(params=["vit", "paper"])
-def transformer(request: pytest.FixtureRequest) -> CorrelationTransformer:
-    torch.manual_seed(0)
-    made = CorrelationTransformer(8, layers=2, heads=2, layer_form=request.param).double()
-    with torch.no_grad():
-        for parameter in made.parameters():  # far from the identity it begins with
-            parameter.add_(0.3 * torch.randn(parameter.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
-    return made

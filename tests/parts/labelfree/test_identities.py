@@ -26,6 +26,16 @@ from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.partitions import Partition
 
 
+@pytest.fixture(params=["vit", "paper"])
+def transformer(request: pytest.FixtureRequest) -> CorrelationTransformer:
+    torch.manual_seed(0)
+    made = CorrelationTransformer(8, layers=2, heads=2, layer_form=request.param).double()
+    with torch.no_grad():
+        for parameter in made.parameters():  # far from the identity it begins with
+            parameter.add_(0.3 * torch.randn(parameter.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    return made
+
+
 class TestIdentity4:
     """Attention within scenes and across them is one module."""
 
