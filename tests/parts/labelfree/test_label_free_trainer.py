@@ -14,8 +14,8 @@ from scenewise.errors import ConventionError
 from scenewise.networks.minkunet import MinkUNet
 from scenewise.networks.sparse_blocks import SparseConv
 from scenewise.parts.labelfree.epochs import EpochOrder
-from scenewise.parts.labelfree.recipes import OptimizerSettings
 from scenewise.parts.labelfree.schedules import Phase
+from scenewise.parts.labelfree.settings import OptimizerSettings
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 
 _PHASES = (Phase(1, {"points": 1.0}), Phase(3, {"points": 1.0, "spread": 1.0}))

@@ -21,6 +21,7 @@ from typing import Any, final
 
 import torch
 
+from scenewise.commands.method_settings import settings_arguments
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.reconstruct.splat_training import train_splats
 from scenewise.commands.shared import PAPER_FROM_STEPS
@@ -197,7 +198,7 @@ def distilled_config(options: ReconstructOptions, recipe: SplatRecipe, *, scene:
         restart_lr=config.restart_lr if wanted.restart_lr is None else wanted.restart_lr == "on",
         structure=structure,
     )
-    return config if wanted.depth_reg is None else with_depth(config, wanted.depth_reg == "on")
+    return options.changed(config if wanted.depth_reg is None else with_depth(config, wanted.depth_reg == "on"))
 
 
 def spec_of(name: str) -> TeacherSpec:
@@ -744,6 +745,8 @@ def command_arguments(options: object) -> list[str]:
         name = f"--{entry.name.replace('_', '-')}"
         if is_dataclass(value):
             arguments += command_arguments(value)
+        elif isinstance(value, dict):
+            arguments += settings_arguments(value)
         elif entry.default is MISSING and entry.name == "capture":
             arguments.insert(0, str(value))
         elif value is None or value is False or value == entry.default:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
+from scenewise.catalogue import SPLAT_METHODS
 from scenewise.commands.evaluate.run import Evaluated, EvaluationSettings, TrainingCost, evaluate_scene
 from scenewise.commands.reconstruct.distill import (
     TEACHERS_FOLDER,
@@ -133,7 +134,7 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
     end_with_parent()
     with Journal(diary) as journal, _journaled_warnings(journal), compute_threads(options.threads) as threads:
         run = _Reconstruction(options, progress, folder, journal, threads)
-        return run.run() if options.method == "gaussian_splatting" else run.run_distilled()
+        return run.run() if SPLAT_METHODS[options.method].group is None else run.run_distilled()
 
 
 @final
@@ -494,4 +495,4 @@ def recipe_from_options(options: ReconstructOptions, *, data_set: str | None, ma
                 "--absgrad", expected="--strategy default", got=f"--strategy {options.strategy}", fix="leave it out"
             )
         config = replace(config, strategy=replace(config.strategy, absgrad=True, grow_gradient=ABSGRAD_THRESHOLD))
-    return with_cap(config, max_gaussians)
+    return options.changed(with_cap(config, max_gaussians))

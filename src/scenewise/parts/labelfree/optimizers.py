@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from scenewise.engine.checkpoints import Checkpoint
 from scenewise.errors import ConventionError
-from scenewise.parts.labelfree.recipes import OptimizerSettings, Recipe
+from scenewise.parts.labelfree.recipes import Recipe
+from scenewise.parts.labelfree.settings import OptimizerSettings
 from scenewise.parts.labelfree.steps import Regulariser
 
 
