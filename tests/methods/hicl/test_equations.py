@@ -15,7 +15,7 @@ from scenewise.methods.hicl import equations as eq
 from scenewise.networks.correlation import CorrelationTransformer
 from scenewise.parts.labelfree.equations import cross_entropy_of_scores, inner_products
 from scenewise.parts.labelfree.label_sources import cross_entropy
-from scenewise.parts.labelfree.regularisers import build_correlation
+from scenewise.parts.labelfree.regularisers import CorrelationSettings, build_correlation
 
 
 class Case:
@@ -55,7 +55,7 @@ class TestIdentity1:
 
     def test_trained_correlation_loss_is_equation_1_of_what_the_transformer_says(self):
         context = made_context()
-        correlation = build_correlation(8, tokens_per_scan=20, layers=2, heads=2)
+        correlation = build_correlation(8, CorrelationSettings(tokens_per_scan=20, layers=2, heads=2))
         term, tokens = correlation(context), correlation.tokens(context)
         torch.testing.assert_close(term.total, eq.cross_entropy_of_inner_products(tokens.after, context.text, tokens.class_ids))
         assert term.rows == len(tokens.points) == 40

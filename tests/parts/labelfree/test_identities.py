@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from scenewise.networks.correlation import CorrelationTransformer
 from scenewise.parts.labelfree.equations import inner_products, posterior_divergence
 from scenewise.parts.labelfree.label_sources import CLIP, CROSS, SELF, Fixed, Switch, cross_entropy
-from scenewise.parts.labelfree.regularisers import Correlation, FeedbackKL, build_correlation
+from scenewise.parts.labelfree.regularisers import Correlation, CorrelationSettings, FeedbackKL, build_correlation
 from scenewise.parts.labelfree.sampling import sample_tokens
-from scenewise.parts.labelfree.steps import StepContext
+from scenewise.parts.labelfree.steps import LossContext
 from scenewise.parts.segments.votes import MajorityVote
 from scenewise.scenes.correspondences import Correspondence
 from scenewise.scenes.label_fields import LabelField
@@ -67,7 +67,7 @@ class TestIdentity4:
 
     def test_the_loss_with_one_scene_is_the_same_at_both_levels(self):
         batch = made_batch(counts=(70,))
-        made = build_correlation(8, levels=("scene",), tokens_per_scan=30, layers=1, heads=2)
+        made = build_correlation(8, CorrelationSettings(levels=("scene",), tokens_per_scan=30, layers=1, heads=2))
         across = Correlation({"batch": made.modules["scene"]}, tokens_per_scan=30)
         torch.testing.assert_close(made(made_context(batch)).total, across(made_context(batch)).total)
 
@@ -91,7 +91,7 @@ class TestIdentity5:
     @pytest.mark.parametrize("direction", ["distil", "literal"])
     def test_the_target_receives_nothing(self, space: str, direction: str):
         context = made_context()
-        correlation = build_correlation(8, tokens_per_scan=20, layers=1, heads=2)
+        correlation = build_correlation(8, CorrelationSettings(tokens_per_scan=20, layers=1, heads=2))
         term = FeedbackKL(correlation, space=space, direction=direction)(context)
         term.total.backward()
         assert float(term.total.detach()) > 0 and term.rows == 40
@@ -102,7 +102,7 @@ class TestIdentity5:
 
     def test_what_is_told_back_is_the_class_posterior_and_the_order_matters(self):
         context = made_context()
-        correlation = build_correlation(8, tokens_per_scan=20, layers=1, heads=2)
+        correlation = build_correlation(8, CorrelationSettings(tokens_per_scan=20, layers=1, heads=2))
         tokens = correlation.tokens(context)
         before, after = (inner_products(each.detach(), context.text) for each in (tokens.before, tokens.after))
         distil = FeedbackKL(correlation)(context).total
@@ -233,13 +233,13 @@ class TestIdentity11:
             outputs = made_outputs(batch)
             points = outputs["points"].latent
             head = outputs["points"]._head
-            correlation = build_correlation(8, tokens_per_scan=16, layers=1, heads=2)
+            correlation = build_correlation(8, CorrelationSettings(tokens_per_scan=16, layers=1, heads=2))
             losses = (correlation, FeedbackKL(correlation))
             parameters = [points, *head.parameters(), *(p for m in correlation.modules.values() for p in m.parameters())]
             optimiser = torch.optim.SGD(parameters, lr=0.1)
             generator = torch.Generator().manual_seed(5)
             for epoch in range(1, 5):
-                context = StepContext(epoch, batch, text, outputs, {}, generator)
+                context = LossContext(epoch, batch, text, outputs, {}, generator)
                 context.supervision = {modality: source(context, modality)[0] for modality in ("points", "pixels")}
                 terms = [cross_entropy(context, "points"), *(loss(context) for loss in losses)]
                 optimiser.zero_grad()

@@ -14,11 +14,11 @@ from scenewise.errors import ConventionError
 from scenewise.networks.minkunet import MinkUNet
 from scenewise.networks.sparse_blocks import SparseConv
 from scenewise.parts.labelfree.epochs import EpochOrder
-from scenewise.parts.labelfree.schedules import Phase
+from scenewise.parts.labelfree.schedules import LossPhase
 from scenewise.parts.labelfree.settings import OptimizerSettings
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 
-_PHASES = (Phase(1, {"points": 1.0}), Phase(3, {"points": 1.0, "spread": 1.0}))
+_PHASES = (LossPhase(1, {"points": 1.0}), LossPhase(3, {"points": 1.0, "spread": 1.0}))
 
 
 def _trainer(seed=0, **changes):
@@ -145,7 +145,7 @@ def test_a_loss_that_explodes_names_its_step():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"phases": (Phase(1, {"pixels": 1.0}),)}, "loss 'pixels' of epoch 1: expected one of points, got pixels"),
+        ({"phases": (LossPhase(1, {"pixels": 1.0}),)}, "loss 'pixels' of epoch 1: expected one of points, got pixels"),
         ({"spread": True, "extra_optimizer": None}, "extra_optimizer of tiny: expected settings, got none"),
         ({"batch_scans": 0}, "training: expected scans, and at least one per step"),
     ],

@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from scenewise.parts.labelfree.label_sources import SOURCES
-from scenewise.parts.labelfree.steps import LossTerm, StepContext
+from scenewise.parts.labelfree.steps import LossContext, LossTerm
 from scenewise.parts.labelfree.supervision import Modality
 
 _LOOKED_AT = 4096  # rows whose predictions the collapse monitor counts
@@ -20,7 +20,7 @@ def shares(modality: Modality, counts: Int64[Tensor, "sources"]) -> dict[str, fl
 
 
 @torch.no_grad()
-def step_figures(context: StepContext, terms: Mapping[str, LossTerm]) -> dict[str, float]:
+def step_figures(context: LossContext, terms: Mapping[str, LossTerm]) -> dict[str, float]:
     """What sources and losses noted, rows trained on, and the largest class's share of labels and predictions.
 
     Args:

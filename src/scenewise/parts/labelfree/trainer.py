@@ -29,7 +29,7 @@ from scenewise.errors import ConventionError
 from scenewise.kernels.matmul import fast_exact_matmul
 from scenewise.networks.batch_norm import reduce_statistics
 from scenewise.networks.sparse_blocks import SparseConv
-from scenewise.parts.labelfree.augmentation import BatchMember, training_batch
+from scenewise.parts.labelfree.augmentation import BatchMember, BatchSettings, training_batch
 from scenewise.parts.labelfree.batches import TrainingBatch
 from scenewise.parts.labelfree.epochs import EpochOrder
 from scenewise.parts.labelfree.figures import shares, step_figures
@@ -37,7 +37,7 @@ from scenewise.parts.labelfree.fixed_labels import LabelsOfScans
 from scenewise.parts.labelfree.label_sources import cross_entropy
 from scenewise.parts.labelfree.optimizers import group_tensors, load_groups, optimizer_groups
 from scenewise.parts.labelfree.recipes import Recipe
-from scenewise.parts.labelfree.steps import LossTerm, StepContext, StudentOutput
+from scenewise.parts.labelfree.steps import LossContext, LossTerm, StudentOutput
 from scenewise.parts.labelfree.students import PixelStudent, PointStudent, latent_channels
 from scenewise.parts.labelfree.supervision import Modality, Supervision
 from scenewise.parts.scans.scans import TrainingScan
@@ -70,7 +70,7 @@ class _LastStep:
     terms: Mapping[str, float]
     rates: Mapping[str, float]
     norms: Mapping[str, float]
-    context: StepContext
+    context: LossContext
     losses: Mapping[str, LossTerm]
 
 
@@ -129,7 +129,14 @@ class LabelFreeTrainer:
             self.regularisers = recipe.build_regularisers(
                 text, latent_channels(self.points), latent_channels(self.pixels), 0 if targets is None else targets.shape[-1]
             )
-        self._with_pictures = self.pixels is not None or targets is not None
+        self._batches = BatchSettings(
+            recipe.augmentation,
+            recipe.voxel,
+            recipe.views_per_step,
+            seed,
+            with_pictures=self.pixels is not None or targets is not None,
+            with_images=self.pixels is not None,
+        )
         self._groups = optimizer_groups(recipe, self.points, self.pixels, self.regularisers, self.device)
         self._require_known_losses()
         _set_precision(self.points, precision, self.device)
@@ -194,17 +201,7 @@ class LabelFreeTrainer:
         for index in self.ranks.share(rows):
             scan = self.scans[index]
             members.append(BatchMember(index, scan, self._labels.of(index, scan)))
-        return training_batch(
-            members,
-            self.recipe.augmentation,
-            voxel=self.recipe.voxel,
-            views_per_step=self.recipe.views_per_step,
-            seed=self.seed,
-            epoch=epoch,
-            with_pictures=self._with_pictures,
-            with_images=self.pixels is not None,
-            device=self.device,
-        )
+        return training_batch(members, self._batches, epoch=epoch, device=self.device)
 
     def step(self) -> None:
         """One step of this rank's part of the batch.
@@ -238,13 +235,13 @@ class LabelFreeTrainer:
         loss = values.pop("loss")
         self._last_step = _LastStep(epoch, loss, values, rates, norms, context, terms)
 
-    def _context(self, epoch: int, step: int, batch: TrainingBatch) -> StepContext:
+    def _context(self, epoch: int, step: int, batch: TrainingBatch) -> LossContext:
         """Outputs of the students and what each is trained on."""
         outputs: dict[Modality, StudentOutput] = {"points": self.points(batch.cloud)}
         if self.pixels is not None and batch.pictures is not None and batch.pictures.images is not None:
             outputs["pixels"] = self.pixels(batch.pictures.images)
         supervision: dict[Modality, Supervision] = {}
-        context = StepContext(
+        context = LossContext(
             epoch=epoch,
             batch=batch,
             text=self.text,
@@ -260,7 +257,7 @@ class LabelFreeTrainer:
                 context.figures |= shares(modality, counts)
         return context
 
-    def _terms(self, context: StepContext) -> dict[str, LossTerm]:
+    def _terms(self, context: LossContext) -> dict[str, LossTerm]:
         """The losses of the phase, in the schedule's order."""
         by_name = {regulariser.name: regulariser for regulariser in self.regularisers}
         terms: dict[str, LossTerm] = {}
@@ -271,7 +268,7 @@ class LabelFreeTrainer:
                 terms[name] = by_name[name](context)
         return terms
 
-    def _combined(self, context: StepContext, terms: Mapping[str, LossTerm]) -> tuple[Tensor, dict[str, float]]:
+    def _combined(self, context: LossContext, terms: Mapping[str, LossTerm]) -> tuple[Tensor, dict[str, float]]:
         """This rank's part of the loss, whose sum over ranks is the loss, and the values over all ranks.
 
         A term is Σ over the rows of all ranks / their number; one without any rows vanishes.
