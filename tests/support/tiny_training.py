@@ -11,8 +11,9 @@ from scenewise.kernels.sparse_conv import mean_in_voxels
 from scenewise.networks.batch_norm import BatchNorm
 from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.labelfree.label_sources import Fixed
-from scenewise.parts.labelfree.recipes import Augmentation, OptimizerSettings, PointLabels, Recipe
+from scenewise.parts.labelfree.recipes import PointLabels, Recipe
 from scenewise.parts.labelfree.schedules import Phase, Schedule
+from scenewise.parts.labelfree.settings import Augmentation, OptimizerSettings
 from scenewise.parts.labelfree.steps import LossTerm, StepContext
 from scenewise.parts.scans.scans import ScanView, TrainingScan
 from scenewise.scenes.correspondences import Correspondence

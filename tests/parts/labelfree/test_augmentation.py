@@ -11,7 +11,8 @@ from scenewise.errors import ConventionError
 from scenewise.parts.labelfree import augmentation
 from scenewise.parts.labelfree.augmentation import BatchMember, Draws, drawn, training_batch
 from scenewise.parts.labelfree.fixed_labels import fixed_labels
-from scenewise.parts.labelfree.recipes import Augmentation, PointLabels
+from scenewise.parts.labelfree.recipes import PointLabels
+from scenewise.parts.labelfree.settings import Augmentation
 
 
 def _member(seed, by="view_vote"):

@@ -10,8 +10,8 @@ from scenewise.engine.checkpoints import Checkpointer
 from scenewise.errors import ConventionError
 from scenewise.networks.minkunet import MinkUNet
 from scenewise.networks.sparse_blocks import SparseConv
-from scenewise.parts.labelfree.recipes import OptimizerSettings
 from scenewise.parts.labelfree.schedules import Phase
+from scenewise.parts.labelfree.settings import OptimizerSettings
 from scenewise.parts.labelfree.trainer import EpochOrder, LabelFreeTrainer, TrainingDivergedError
 
 _PHASES = (Phase(1, {"points": 1.0}), Phase(3, {"points": 1.0, "spread": 1.0}))

@@ -6,7 +6,8 @@ from tests.support.tiny_training import CLASSES, tiny_scan
 
 from scenewise.parts.labelfree.augmentation import BatchMember, thinned, training_batch
 from scenewise.parts.labelfree.fixed_labels import fixed_labels
-from scenewise.parts.labelfree.recipes import Augmentation, PointLabels
+from scenewise.parts.labelfree.recipes import PointLabels
+from scenewise.parts.labelfree.settings import Augmentation
 
 
 @pytest.mark.parametrize("by", ["pairs", "set_vote"])

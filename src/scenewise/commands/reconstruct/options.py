@@ -2,13 +2,26 @@
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from tyro.conf import Positional
 
+from scenewise.catalogue import DEFAULT_SPLAT_METHOD, SPLAT_METHODS, with_changes
+from scenewise.commands.method_settings import LEAVE_OUT, MethodSettings, expert_groups, given, require_only
 from scenewise.commands.shared import Device, OptionalColor, require_color
 from scenewise.engine.option_values import Count, Number, Text, bytes_from_text, require, require_at_least
 from scenewise.methods.distilled_3dgs.options import DistillationOptions
+
+if TYPE_CHECKING:
+    SplatMethodName = str
+else:
+    SplatMethodName = Literal[tuple(SPLAT_METHODS)]  # the choices of --method
+
+_Settings = TypeVar("_Settings")
+_OF_METHODS = expert_groups(
+    {name: method.settings for name, method in SPLAT_METHODS.items()},
+    leave_out={name: method.leaves_out for name, method in SPLAT_METHODS.items()},
+)
 
 
 @dataclass(frozen=True)
@@ -39,11 +52,12 @@ class ReconstructOptions:
         overwrite: replace an existing scene folder.
         strict: refuse captures with missing images or other warnings.
         distillation: of method distilled_3dgs.
+        settings: of the method, for experts, where no other option changes them.
     """
 
     capture: Positional[Path]
     out: Path
-    method: Literal["gaussian_splatting", "distilled_3dgs"] = "gaussian_splatting"
+    method: SplatMethodName = DEFAULT_SPLAT_METHOD
     strategy: Literal["default", "mcmc"] = "default"
     preset: Text = None
     downscale: Count = None
@@ -64,6 +78,7 @@ class ReconstructOptions:
     overwrite: bool = False
     strict: bool = False
     distillation: DistillationOptions = field(default_factory=DistillationOptions)
+    settings: Annotated[MethodSettings, _OF_METHODS] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_at_least("--downscale", self.downscale, 1)
@@ -84,25 +99,27 @@ class ReconstructOptions:
         )
         if self.budget is not None:
             bytes_from_text(self.budget)
+        object.__setattr__(self, "settings", given(self.settings))
         self._check_method()
 
     def _check_method(self) -> None:
         """What belongs to one method is refused with another."""
+        require(self.method in SPLAT_METHODS, "--method", f"one of {', '.join(SPLAT_METHODS)}", repr(self.method))
+        for name, method in SPLAT_METHODS.items():
+            if name == self.method or method.group is None:
+                continue
+            group = getattr(self, method.group)
+            changed = next((entry for entry in fields(group) if getattr(group, entry.name) != entry.default), None)
+            option = "" if changed is None else f"--{changed.name.replace('_', '-')}"
+            require(changed is None, option, f"--method {name}", f"--method {self.method}", f"add it, or {LEAVE_OUT}")
+        require_only(self.settings, self.method, "--method ", f"add it, or {LEAVE_OUT}")
+        for entry in fields(self):
+            if entry.name in SPLAT_METHODS[self.method].refuses:
+                value = getattr(self, entry.name)
+                option = f"--{entry.name.replace('_', '-')}" + ("" if value is True else f" {value}")
+                takers = [f"--method {name}" for name, method in SPLAT_METHODS.items() if entry.name not in method.refuses]
+                require(value == entry.default, option, " or ".join(takers), f"--method {self.method}", LEAVE_OUT)
         distillation = self.distillation
-        if self.method != "distilled_3dgs":
-            given = next((entry for entry in fields(distillation) if getattr(distillation, entry.name) != entry.default), None)
-            option = "" if given is None else f"--{given.name.replace('_', '-')}"
-            require(
-                given is None, option, "--method distilled_3dgs", f"--method {self.method}", "add it, or leave the option out"
-            )
-            return
-        for option, given_here in (
-            ("--strategy mcmc", self.strategy != "default"),
-            ("--absgrad", self.absgrad),
-            ("--pose-refinement", self.pose_refinement),
-            ("--exposure-compensation", self.exposure_compensation),
-        ):
-            require(not given_here, option, "--method gaussian_splatting", f"--method {self.method}", "leave the option out")
         dials = [
             option
             for option, value in (
@@ -113,6 +130,12 @@ class ReconstructOptions:
             if value is not None
         ]
         require(len(dials) <= 1, "size", "one of --max-gaussians, --keep-ratio and --target-size", " and ".join(dials))
+
+    def changed(self, settings: _Settings) -> _Settings:
+        """The method's settings with what experts changed; settings of another kind, such as of its parts, as they are."""
+        if not isinstance(settings, SPLAT_METHODS[self.method].settings.named()):
+            return settings
+        return with_changes(settings, self.settings.get(self.method, {}), self.method)
 
     @property
     def budget_bytes(self) -> int | None:

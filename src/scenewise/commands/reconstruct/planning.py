@@ -117,4 +117,4 @@ def recipe_from_options(options: ReconstructOptions, *, data_set: str | None, ma
                 "--absgrad", expected="--strategy default", got=f"--strategy {options.strategy}", fix="leave it out"
             )
         config = replace(config, strategy=replace(config.strategy, absgrad=True, grow_gradient=ABSGRAD_THRESHOLD))
-    return with_cap(config, max_gaussians)
+    return options.changed(with_cap(config, max_gaussians))

@@ -12,7 +12,7 @@ from typing import Any, final
 from scenewise.commands.evaluate.run import Evaluated, EvaluationSettings, TrainingCost, evaluate_scene
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.reconstruct.planning import most_initial_points, planned, recorded
-from scenewise.commands.reconstruct.splat_methods import SPLAT_STARTS
+from scenewise.commands.reconstruct.splat_methods import started
 from scenewise.commands.reconstruct.summary import ReconstructSummary
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
 from scenewise.engine.data_hash import capture_hash
@@ -49,7 +49,7 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
         TrainingDivergedError: training fails again and again.
     """
     progress = NullProgress() if progress is None else progress
-    method = SPLAT_STARTS[options.method](options)
+    method = started(options)
     # Several machines may make one part each in the same folder, whoever comes first.
     is_shared = method.part is not None and not options.overwrite
     folder = prepare_output(options.out, overwrite=options.overwrite, resume=options.resume or is_shared)

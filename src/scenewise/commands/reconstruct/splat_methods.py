@@ -1,49 +1,27 @@
-"""The ways to reconstruct splats by name, and how each starts from the command's options."""
+"""How a way to reconstruct splats starts from the command's options."""
 
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
-from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
+from scenewise.catalogue import SPLAT_METHODS
+from scenewise.commands.method_settings import settings_arguments
 from scenewise.commands.reconstruct.options import ReconstructOptions
-from scenewise.methods.distilled_3dgs.ensemble import TEACHERS_FOLDER, TeacherCommand
-from scenewise.methods.distilled_3dgs.stages import DistillationStages
-from scenewise.methods.gaussian_splatting.reconstruction import PlainSplatting
-from scenewise.parts.splats.reconstruction import SplatStart
+from scenewise.parts.splats.reconstruction import SplatRequest, SplatStart
 
 
-def _gaussian_splatting(options: ReconstructOptions) -> SplatStart:
-    return SplatStart(PlainSplatting, options.max_gaussians)
+def started(options: ReconstructOptions) -> SplatStart:
+    """The method that the options name, as they want it."""
+    method = SPLAT_METHODS[options.method]
 
+    def again(own: Any, threads: int | None) -> tuple[str, ...]:
+        group = {} if method.group is None else {method.group: own}
+        other = replace(options, threads=threads, resume=True, overwrite=False, **group)
+        return (sys.executable, "-m", "scenewise.cli.main", "reconstruct", *command_arguments(other))
 
-def _distilled_3dgs(options: ReconstructOptions) -> SplatStart:
-    own = options.distillation
-    return SplatStart(
-        lambda run: DistillationStages(run, own, teacher_command(options)),
-        # The dial of a distilled run is the student's; teachers have their own cap.
-        own.teacher_gaussians,
-        keeps_cap=False,
-        part=None if own.only_teacher is None else Path(TEACHERS_FOLDER) / own.only_teacher,
-        spoken="student: ",
-    )
-
-
-SPLAT_STARTS: Mapping[str, Callable[[ReconstructOptions], SplatStart]] = MappingProxyType(
-    {"gaussian_splatting": _gaussian_splatting, "distilled_3dgs": _distilled_3dgs}
-)
-"""By the name of the method's folder."""
-
-
-def teacher_command(options: ReconstructOptions) -> TeacherCommand:
-    """How a process of its own trains one of the teachers of this run."""
-
-    def command(name: str, threads: int | None) -> tuple[str, ...]:
-        alone = replace(options.distillation, jobs=1, ray=None, only_teacher=name, curve=())
-        own = replace(options, threads=threads, resume=True, overwrite=False, distillation=alone)
-        return (sys.executable, "-m", "scenewise.cli.main", "reconstruct", *command_arguments(own))
-
-    return command
+    own = None if method.group is None else getattr(options, method.group)
+    start: SplatStart = method.start(SplatRequest(own, options.max_gaussians, again, options.changed))
+    return start
 
 
 def command_arguments(options: object) -> list[str]:
@@ -60,6 +38,8 @@ def command_arguments(options: object) -> list[str]:
         name = f"--{entry.name.replace('_', '-')}"
         if is_dataclass(value):
             arguments += command_arguments(value)
+        elif isinstance(value, dict):
+            arguments += settings_arguments(value)
         elif entry.default is MISSING and entry.name == "capture":
             arguments.insert(0, str(value))
         elif value is None or value is False or value == entry.default:

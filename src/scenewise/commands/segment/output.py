@@ -157,6 +157,7 @@ def kept_features(means: Means, kind: FieldKind, options: SegmentOptions, teache
         text_from=options.text_from,
         classes=() if kind == "features" else _column_names(sums.shape[1], teacher.vocabulary()),
         key_smoothing=options.key_smoothing,
+        read_out_settings=options.teacher_choice.read_out_settings,
     )
 
 
@@ -178,9 +179,11 @@ def described_scene(
         options: how.
         found: what came out of it, JSON values.
     """
+    changed = options.teacher_choice.read_out_settings
     record = {
         "teacher": teacher.name,
         "read_out": options.read_out,
+        **({"read_out_settings": dict(changed)} if changed else {}),
         "fingerprint": teacher.fingerprint,
         "logit_scale": teacher.logit_scale,
         "key_smoothing": options.key_smoothing,

@@ -55,30 +55,6 @@ _REPORTS_PER_EPOCH = 10
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What a method reads of pictures unless the options say otherwise.
-
-    Attributes:
-        regions: 2D sets of pixels.
-        targets: frozen features.
-        pictures: for a 2D student.
-    """
-
-    regions: str | None = None
-    targets: str | None = None
-    pictures: bool = False
-
-
-NEEDS: Mapping[str, Needs] = {
-    "clip2scene": Needs(targets="teacher"),
-    # The papers take SAM's masks and features; these need no weights.
-    "cns": Needs("slic", "random-convolutions", pictures=True),
-    "hicl": Needs(),
-    "union": Needs("slic", "random-convolutions", pictures=True),
-}
-
-
-@dataclass(frozen=True)
 class TrainSummary:
     """What a training gave.
 
@@ -142,7 +118,6 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
         TrainingDivergedError: the loss became NaN or infinite.
     """
     progress = NullProgress() if progress is None else progress
-    method_named(options.method)
     recipe = method_recipe(options.method, options.preset, overrides_of(options))
     device = rank_device(compute_device(options.device))
     with joined_ranks(device) as ranks, compute_threads(options.threads):
@@ -181,9 +156,9 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
         return run.train(prepare_seconds)
 
 
-def overrides_of(options: TrainOptions) -> Overrides:
-    """What the options change of a method's preset."""
-    return Overrides(
+def overrides_of(options: TrainOptions) -> dict[str, Any]:
+    """What the options change of a method's preset, by the names of its settings."""
+    general = Overrides(
         epochs=options.epochs,
         width=options.width,
         voxel=options.voxel,
@@ -192,11 +167,12 @@ def overrides_of(options: TrainOptions) -> Overrides:
         backbone=options.backbone,
         views_per_step=options.views_per_step,
     )
+    return {**general.given(), **options.settings.get(options.method, {})}
 
 
 def preparation_of(options: TrainOptions) -> PreparationSettings:
     """How the scans are prepared."""
-    needs = NEEDS[options.method]
+    needs = method_named(options.method).needs
     return PreparationSettings(
         picture_width=options.picture_width,
         most_views=options.views,

@@ -22,7 +22,7 @@ from scenewise.io.json_fields import read_json_object
 from scenewise.io.json_values import json_ready
 from scenewise.io.ply import read_points_ply
 from scenewise.io.scene_folder import DISTILLATION_FILE, POINTS_FILE
-from scenewise.methods.distilled_3dgs.config import TeacherSpec, distilled_config, spec_of, with_steps
+from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec, distilled_config, spec_of, with_steps
 from scenewise.methods.distilled_3dgs.distillation import write_pictures
 from scenewise.methods.distilled_3dgs.ensemble import TEACHERS_FOLDER, Ensemble, TeacherCommand, TeacherResult
 from scenewise.methods.distilled_3dgs.figures import DistillationSummary, SplatFigures, measured, measured_mean
@@ -31,7 +31,16 @@ from scenewise.methods.distilled_3dgs.size import SizeDial, file_bytes, fitted, 
 from scenewise.methods.distilled_3dgs.students import Student
 from scenewise.methods.distilled_3dgs.training import build_teacher, pictured_frames
 from scenewise.parts.splats.importance import importance, view_contributions
-from scenewise.parts.splats.reconstruction import FindPoints, FinishedSplats, MadePart, SplatRun, detached, timed
+from scenewise.parts.splats.reconstruction import (
+    FindPoints,
+    FinishedSplats,
+    MadePart,
+    SplatRequest,
+    SplatRun,
+    SplatStart,
+    detached,
+    timed,
+)
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.point_clouds import PointCloud
@@ -48,11 +57,18 @@ class DistillationStages:
         run: what is known before anything is trained.
         options: of the method.
         command: trains one teacher in a process of its own.
+        changed: settings of the method → the same with what experts changed.
     """
 
-    def __init__(self, run: SplatRun, options: DistillationOptions, command: TeacherCommand) -> None:
+    def __init__(
+        self,
+        run: SplatRun,
+        options: DistillationOptions,
+        command: TeacherCommand,
+        changed: Callable[[DistilledConfig], DistilledConfig],
+    ) -> None:
         self._run, self._options, self._command = run, options, command
-        self._config = distilled_config(options, run.recipe, scene=run.name, data_set=run.capture.preset)
+        self._config = changed(distilled_config(options, run.recipe, scene=run.name, data_set=run.capture.preset))
         self._points: PointCloud | None = None
         self._teachers: Sequence[TeacherResult] = ()
         self._student: Student | None = None
@@ -260,3 +276,19 @@ class DistillationStages:
         """Below the scene folder where it is there, so that a moved scene finds it."""
         folder, scene = teacher.folder.resolve(), self._run.folder.resolve()
         return folder.relative_to(scene).as_posix() if folder.is_relative_to(scene) else str(folder)
+
+
+def start(request: SplatRequest) -> SplatStart:
+    """As asked.  The cap of the result is the student's; teachers have their own."""
+    own: DistillationOptions = request.own
+
+    def command(name: str, threads: int | None) -> tuple[str, ...]:
+        return request.again(replace(own, jobs=1, ray=None, only_teacher=name, curve=()), threads)
+
+    return SplatStart(
+        lambda run: DistillationStages(run, own, command, request.changed),
+        own.teacher_gaussians,
+        keeps_cap=False,
+        part=None if own.only_teacher is None else Path(TEACHERS_FOLDER) / own.only_teacher,
+        spoken="student: ",
+    )

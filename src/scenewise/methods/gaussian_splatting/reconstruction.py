@@ -5,7 +5,7 @@ from typing import Any, final
 
 from scenewise.engine.checkpoints import Checkpoint
 from scenewise.parts.splats.building import build_trainer
-from scenewise.parts.splats.reconstruction import FindPoints, FinishedSplats, SplatRun, detached
+from scenewise.parts.splats.reconstruction import FindPoints, FinishedSplats, SplatRequest, SplatRun, SplatStart, detached
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.scenes.point_clouds import PointCloud
 
@@ -50,3 +50,8 @@ class PlainSplatting:
     def finish(self, trainer: SplatTrainer) -> FinishedSplats:
         """What was trained."""
         return FinishedSplats(detached(trainer.field.gaussians()), trainer.seconds)
+
+
+def start(request: SplatRequest) -> SplatStart:
+    """As asked; the recipe holds all of its settings."""
+    return SplatStart(PlainSplatting, request.max_gaussians)

@@ -3,13 +3,14 @@
 from jaxtyping import Float32
 from torch import Tensor
 
-from scenewise.methods.hicl.config import HiclConfig
+from scenewise.methods.hicl.options import HiclConfig
 from scenewise.parts.labelfree.backbone_choice import point_backbone
 from scenewise.parts.labelfree.label_sources import Fixed, Switch
-from scenewise.parts.labelfree.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
+from scenewise.parts.labelfree.recipes import PointLabels, Recipe, settings_as_json
 from scenewise.parts.labelfree.regularisers import FeedbackKL, build_correlation
 from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
 from scenewise.parts.labelfree.steps import LabelSource, Regulariser
+from scenewise.parts.segments.votes import MajorityVote
 
 
 def recipe(config: HiclConfig) -> Recipe:
@@ -37,7 +38,7 @@ def recipe(config: HiclConfig) -> Recipe:
     return Recipe(
         name="hicl",
         point_labels=PointLabels(
-            config.labels, region_vote=config.region_refined, min_region=config.min_region, set_vote=config.vote
+            config.labels, region_vote=config.region_refined, min_region=config.min_region, set_vote=MajorityVote.of(config.vote)
         ),
         build_points=point_backbone(config.backbone, config.width),
         build_regularisers=regularisers,
@@ -46,12 +47,8 @@ def recipe(config: HiclConfig) -> Recipe:
         voxel=config.voxel,
         batch_scans=config.batch_scans,
         epochs=config.epochs,
-        points_optimizer=OptimizerSettings(
-            config.optimizer, config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm
-        ),
-        extra_optimizer=OptimizerSettings(
-            "adamw", config.transformer_learning_rate, weight_decay=config.transformer_weight_decay
-        ),
+        points_optimizer=config.student_optimizer(),
+        extra_optimizer=config.transformer_optimizer(),
         views_per_step=config.views_per_step,
         augmentation=config.augmentation,
         config=settings_as_json(config),

@@ -17,7 +17,7 @@ from scenewise.errors import ConventionError
 from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.labelfree.batches import PictureBatch, PixelLinks, TrainingBatch
 from scenewise.parts.labelfree.fixed_labels import FixedLabels
-from scenewise.parts.labelfree.recipes import Augmentation
+from scenewise.parts.labelfree.settings import Augmentation
 from scenewise.parts.labelfree.supervision import Supervision
 from scenewise.parts.scans.scans import TrainingScan
 

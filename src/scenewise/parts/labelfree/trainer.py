@@ -31,7 +31,8 @@ from scenewise.parts.labelfree.augmentation import BatchMember, training_batch
 from scenewise.parts.labelfree.batches import TrainingBatch
 from scenewise.parts.labelfree.fixed_labels import FixedLabels, fixed_labels
 from scenewise.parts.labelfree.label_sources import SOURCES, cross_entropy
-from scenewise.parts.labelfree.recipes import OptimizerSettings, Recipe
+from scenewise.parts.labelfree.recipes import Recipe
+from scenewise.parts.labelfree.settings import OptimizerSettings
 from scenewise.parts.labelfree.steps import LossTerm, StepContext, StudentOutput
 from scenewise.parts.labelfree.students import PixelStudent, PointStudent, latent_channels
 from scenewise.parts.labelfree.supervision import Modality, Supervision

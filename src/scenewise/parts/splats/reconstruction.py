@@ -114,6 +114,23 @@ class SplatMethod(Protocol):
 
 
 @dataclass(frozen=True)
+class SplatRequest:
+    """What a person asks of a method.
+
+    Attributes:
+        own: options that only this method has, or None where it has none.
+        max_gaussians: cap of the result, or None.
+        again: (own options, threads) → the command line that asks for the same with these.
+        changed: the method's settings → the same with what experts changed.
+    """
+
+    own: Any
+    max_gaussians: int | None
+    again: Callable[[Any, int | None], tuple[str, ...]]
+    changed: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
 class SplatStart:
     """A method and what the flow must know of it before the capture is read.
 
