@@ -12,8 +12,8 @@ from scenewise.catalogue import LABEL_FREE_METHODS
 from scenewise.engine.experiments import Arm, Claim, Results, claims_table, results_json, with_generated_section
 from scenewise.io.atomic import atomic_write_json, atomic_write_text
 from scenewise.kernels.native import library
-from scenewise.methods.clip2scene.config import PRESETS as CLIP2SCENE
-from scenewise.methods.hicl.config import PRESETS as HICL
+from scenewise.methods.clip2scene.options import PRESETS as CLIP2SCENE
+from scenewise.methods.hicl.options import PRESETS as HICL
 from scenewise.parts.labelfree.recipes import PointLabels
 from scenewise.parts.labelfree.schedules import ABSOLUTE_FROM
 from scenewise.worlds.classes import CLASS_NAMES

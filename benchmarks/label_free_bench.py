@@ -26,17 +26,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from scenewise.catalogue import LABEL_FREE_METHODS
-from scenewise.commands.train.run import NEEDS, Needs
+from scenewise.catalogue import LABEL_FREE_METHODS, Needs
 from scenewise.engine.checkpoints import Checkpointer, require_same_run
 from scenewise.engine.experiments import Arm, Outcome, outcome_path, run_arm
 from scenewise.engine.memory import give_back_freed_memory, keep_freed_memory, peak_resident_bytes
 from scenewise.engine.threads import compute_threads
 from scenewise.kernels.native import library
-from scenewise.methods.clip2scene.config import PRESETS as CLIP2SCENE
-from scenewise.methods.cns.config import PRESETS as CNS
-from scenewise.methods.hicl.config import PRESETS as HICL
-from scenewise.methods.union.config import PRESETS as UNION
 from scenewise.metrics.compactness import ClassSums
 from scenewise.metrics.segmentation import ConfusionMatrix
 from scenewise.networks.sparse_inputs import VoxelisedPoints
@@ -216,7 +211,7 @@ class Bench:
 
     def ready(self, methods: Sequence[str]) -> None:
         """Prepares what the arms of some methods need."""
-        for needs in {NEEDS[method] for method in methods}:
+        for needs in {LABEL_FREE_METHODS[method].needs for method in methods}:
             self.prepared("train", needs.targets)
         for split in ("val", "test"):
             self.prepared(split)
@@ -354,7 +349,7 @@ class Bench:
             noise: kind of errors; None = the embedded teacher.
             split: of the rooms it is scored on.
         """
-        needs = NEEDS[recipe.name]
+        needs = LABEL_FREE_METHODS[recipe.name].needs
         about = self.described(
             arm="student", method=recipe.name, recipe=dict(recipe.config), teacher=self.teacher_name(noise, 0),
             needs=asdict(needs), split=split,
@@ -448,7 +443,7 @@ class Bench:
 
     def config(self, method: str, preset: str = "rooms", **changes: Any) -> Any:
         """A method's settings for the bench."""
-        base = {"clip2scene": CLIP2SCENE, "cns": CNS, "hicl": HICL, "union": UNION}[method][preset]
+        base = LABEL_FREE_METHODS[method].presets[preset]
         wanted = {
             key: type(getattr(base, key))(value) for key, value in self.sizes.changes if getattr(base, key, None) is not None
         }

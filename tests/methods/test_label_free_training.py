@@ -12,8 +12,9 @@ import pytest
 
 from scenewise.catalogue import LABEL_FREE_METHODS, Overrides, method_recipe
 from scenewise.engine.experiments import with_generated_section
+from scenewise.engine.training import StepReport
 from scenewise.errors import ConventionError
-from scenewise.parts.labelfree.trainer import LabelFreeTrainer, StepReport
+from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 from scenewise.teachers.small_clip import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +64,7 @@ def test_a_composition_trains_on_two_rooms(method: str, bench_module: ModuleType
     changes = {**dict(bench_module.QUICK.changes), "epochs": epochs}
     bench = bench_module.Bench(replace(bench_module.QUICK, changes=tuple(changes.items())), cache / "quick", 1)
     recipe = bench.recipe(method, learning_rate=0.1)
-    scans = bench.scans("train", bench_module.EMBEDDED, bench_module.NEEDS[method])
+    scans = bench.scans("train", bench_module.EMBEDDED, LABEL_FREE_METHODS[method].needs)
     trainer = LabelFreeTrainer(recipe, scans, bench.text(), seed=0)
     reports: list[StepReport] = []
     trainer.run(listener=reports.append)
