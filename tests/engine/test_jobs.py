@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.ray_stand_in import RayStandIn
 
 from scenewise.engine.jobs import Job, JobFailedError, run_jobs
 from scenewise.engine.progress import Progress, Stage
@@ -75,18 +76,49 @@ def test_a_failed_job_speaks_and_stops_the_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.errors
-@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
-def test_without_ray_the_error_says_how_to_get_it(tmp_path: Path) -> None:
+def test_without_ray_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # importing it fails, installed or not
     with pytest.raises(MissingDependencyError, match="ray"):
         run_jobs([_job(tmp_path, "a", WRITES)], ray="auto")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra 'cluster' (ray)")
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> RayStandIn:
+    """In the place of Ray, installed or not."""
+    module = RayStandIn()
+    monkeypatch.setitem(sys.modules, "ray", module)
+    return module
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_jobs_run_on_a_ray_cluster(tmp_path: Path) -> None:
+def test_jobs_run_on_a_ray_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Ray itself where the extra 'cluster' is installed."""
+    if importlib.util.find_spec("ray") is None:
+        monkeypatch.setitem(sys.modules, "ray", RayStandIn())
     recorder: Progress = _Recorder()
     run_jobs([_job(tmp_path, name, WRITES) for name in ("a", "b")], ray="local", progress=recorder)
     assert isinstance(recorder, _Recorder) and recorder.advanced == 60
+
+
+def test_ray_is_asked_for_the_node_and_started_and_ended_by_who_needs_it(tmp_path: Path, stand_in: RayStandIn) -> None:
+    run_jobs([_job(tmp_path, "a", WRITES)], ray="ray://host:1", gpus=0.5)
+    assert stand_in.asked == [
+        ("init", {"address": "ray://host:1", "log_to_driver": False, "include_dashboard": False}),
+        ("remote", {"num_cpus": 1, "num_gpus": 0.5, "max_retries": 0}),
+        ("shutdown", {}),
+    ]
+    assert not stand_in.is_initialized()
+    stand_in.init()
+    run_jobs([_job(tmp_path, "b", WRITES)], ray="auto")
+    assert stand_in.is_initialized(), "a cluster somebody else started goes on"
+    stand_in.shutdown()
+
+
+@pytest.mark.errors
+def test_a_job_that_fails_on_a_node_speaks(tmp_path: Path, stand_in: RayStandIn) -> None:
+    with pytest.raises(JobFailedError, match="bad ended with code 2: the disk is full"):
+        run_jobs([_job(tmp_path, "bad", FAILS)], ray="local")
+    assert not stand_in.is_initialized()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process group")

@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,20 +28,10 @@ def read_json_object(path: str | Path) -> "JsonFields":
         if size > _MAX_JSON_BYTES:
             raise DataFormatError(path, expected=f"at most {_MAX_JSON_BYTES:,} bytes of JSON", got=f"{size:,}")
         data = file.read(size)  # not a larger number: Python allocates what is asked for
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = dict(pairs)
-        if len(keys) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise DataFormatError(path, expected="each key once", got=f"{twice!r} twice")
-        return keys
-
-    def refuse_constant(word: str) -> NoReturn:
-        raise DataFormatError(path, expected="finite numbers", got=word)
-
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse_constant)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=partial(_unique, path), parse_constant=partial(_refuse_constant, path)
+        )
     except DataFormatError:
         raise
     except json.JSONDecodeError as error:
@@ -54,6 +45,19 @@ def read_json_object(path: str | Path) -> "JsonFields":
     except (ValueError, RecursionError) as error:  # not UTF-8, an integer of thousands of digits, brackets without end
         raise DataFormatError(path, expected="JSON in UTF-8", got=str(error)[:120]) from error
     return JsonFields(path, "", value)
+
+
+def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataFormatError(path, expected="each key once", got=f"{twice!r} twice")
+    return keys
+
+
+def _refuse_constant(path: Path, word: str) -> NoReturn:
+    raise DataFormatError(path, expected="finite numbers", got=word)
 
 
 class JsonFields:

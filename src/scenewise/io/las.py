@@ -186,25 +186,28 @@ def _check_count(path: Path, header: Any, size: int) -> None:
         )
 
 
+def _damaged(path: Path, place: str, expected: str, got: object) -> DataFormatError:
+    return DataFormatError(path, place, expected=expected, got=got, fix="the file is damaged or was cut short")
+
+
 def _check_compression(path: Path, file: BinaryIO, size: int, header: Any) -> None:
     """Sizes inside the compressed points, which the decoder would allocate unseen; it ends the process where memory is short.
 
     Source: the LAZ specification 1.4 (ASPRS): the laszip record, the chunk table's head, and the sizes of a chunk's layers.
     """
 
-    def damaged(place: str, expected: str, got: object) -> DataFormatError:
-        return DataFormatError(path, place, expected=expected, got=got, fix="the file is damaged or was cut short")
-
     record = next((bytes(vlr.record_data) for vlr in header.vlrs if int(vlr.record_id) == _LASZIP_RECORD), b"")
     if len(record) < 34:
-        raise damaged("laszip record", "34 bytes or more", len(record))
+        raise _damaged(path, "laszip record", "34 bytes or more", len(record))
     compressor, _, _, _, _, _, _, _, _, item_count = struct.unpack_from("<HHBBHIIqqH", record)
     if len(record) < 34 + 6 * item_count:
-        raise damaged("laszip record", f"{item_count} items", f"{len(record)} bytes")
+        raise _damaged(path, "laszip record", f"{item_count} items", f"{len(record)} bytes")
     items = [struct.unpack_from("<HHH", record, 34 + 6 * index) for index in range(item_count)]
     row_bytes = sum(item_bytes for _, item_bytes, _ in items)
     if row_bytes != int(header.point_format.size) or not 1 <= compressor <= 3:
-        raise damaged("laszip record", f"points of {header.point_format.size} bytes", f"{row_bytes} (compressor {compressor})")
+        raise _damaged(
+            path, "laszip record", f"points of {header.point_format.size} bytes", f"{row_bytes} (compressor {compressor})"
+        )
     start, count = int(header.offset_to_point_data), int(header.point_count)
     if count == 0:
         return
@@ -215,11 +218,11 @@ def _check_compression(path: Path, file: BinaryIO, size: int, header: Any) -> No
         table = int.from_bytes(file.read(8), "little", signed=True)
     if compressor > 1:
         if not start + 8 <= table <= size - 8:
-            raise damaged("chunk table", f"a place within {size:,} bytes", f"{table:,}")
+            raise _damaged(path, "chunk table", f"a place within {size:,} bytes", f"{table:,}")
         file.seek(table)
         chunks = struct.unpack("<II", file.read(8))[1]
         if chunks * row_bytes > table - start:  # each chunk starts with one point as it is
-            raise damaged("chunk table", f"at most {(table - start) // row_bytes:,} chunks", f"{chunks:,}")
+            raise _damaged(path, "chunk table", f"at most {(table - start) // row_bytes:,} chunks", f"{chunks:,}")
     if compressor == 3:
         layers = sum(_LAYERS_OF_ITEM.get(kind, item_bytes) for kind, item_bytes, _ in items)
         place, points_seen = start + 8, 0
@@ -227,12 +230,12 @@ def _check_compression(path: Path, file: BinaryIO, size: int, header: Any) -> No
             file.seek(place)
             head = file.read(row_bytes + 4 + 4 * layers)
             if len(head) < row_bytes + 4 + 4 * layers:
-                raise damaged(f"point {points_seen:,}", "a chunk of points", "the end of the file")
+                raise _damaged(path, f"point {points_seen:,}", "a chunk of points", "the end of the file")
             in_chunk, *layer_bytes = struct.unpack_from(f"<{1 + layers}I", head, row_bytes)
             place += len(head) + sum(layer_bytes)
             if place > table or in_chunk == 0:
-                raise damaged(
-                    f"point {points_seen:,}", "a chunk inside the file", f"{sum(layer_bytes):,} bytes, {in_chunk:,} points"
+                raise _damaged(
+                    path, f"point {points_seen:,}", "a chunk inside the file", f"{sum(layer_bytes):,} bytes, {in_chunk:,} points"
                 )
             points_seen += in_chunk
     file.seek(start)

@@ -348,14 +348,13 @@ def _tables(path: Path) -> Path:
     return tables
 
 
+def _bad_record(path: Path, number: int, got: object) -> DataFormatError:
+    return DataFormatError(path, f"record {number}", expected="a list of JSON objects", got=str(got)[:120], fix="copy it again")
+
+
 def _records(path: Path, wanted: tuple[str, Collection[str]] | None) -> Iterator[_Record]:
     """Records of a table (all, or those whose key has one of some values), read piece by piece."""
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-
-    def bad(number: int, got: object) -> DataFormatError:
-        return DataFormatError(
-            path, f"record {number}", expected="a list of JSON objects", got=str(got)[:120], fix="copy it again"
-        )
 
     with open_bounded(path) as (file, _):
         text, position, number, at_end, opened = "", 0, 0, False, False
@@ -367,31 +366,31 @@ def _records(path: Path, wanted: tuple[str, Collection[str]] | None) -> Iterator
                     # Tables are ASCII with escapes; a character cut in two would be of a foreign file.
                     text, position = text[position:] + piece.decode("utf-8"), 0
                 except UnicodeDecodeError as error:
-                    raise bad(number, error) from error
+                    raise _bad_record(path, number, error) from error
             position = _skip(text, position)
             if position == len(text) and not at_end:
                 continue
             here = text[position : position + 1]
             if not opened:
                 if here != "[":
-                    raise bad(number, f"a file that begins with {here!r}")
+                    raise _bad_record(path, number, f"a file that begins with {here!r}")
                 opened, position = True, position + 1
             elif here == "]":
                 rest = _skip(text, position + 1)
                 if rest != len(text) or file.read(1):
-                    raise bad(number, "something after the list")
+                    raise _bad_record(path, number, "something after the list")
                 return
             else:
                 if number:
                     if here != ",":
-                        raise bad(number, f"{here!r} between records" if here else "the end of the file")
+                        raise _bad_record(path, number, f"{here!r} between records" if here else "the end of the file")
                     position = _skip(text, position + 1)
                 try:
                     value, position = decoder.raw_decode(text, position)
                 except (ValueError, RecursionError) as error:
-                    raise bad(number, error) from error
+                    raise _bad_record(path, number, error) from error
                 if not isinstance(value, dict):
-                    raise bad(number, type(value).__name__)
+                    raise _bad_record(path, number, type(value).__name__)
                 number += 1
                 key = None if wanted is None else value.get(wanted[0])
                 if wanted is None or (isinstance(key, str) and key in wanted[1]):

@@ -95,10 +95,11 @@ class _Header:
     comments: tuple[str, ...]
 
 
-def _read_header(path: Path, file: BinaryIO) -> _Header:
-    def bad(line_number: int, *, expected: str, got: object, fix: str | None = None) -> DataFormatError:
-        return DataFormatError(path, f"header line {line_number}", expected=expected, got=got, fix=fix)
+def _bad_header(path: Path, line_number: int, *, expected: str, got: object, fix: str | None = None) -> DataFormatError:
+    return DataFormatError(path, f"header line {line_number}", expected=expected, got=got, fix=fix)
 
+
+def _read_header(path: Path, file: BinaryIO) -> _Header:
     form: str | None = None
     elements: list[_Element] = []
     comments: list[str] = []
@@ -108,19 +109,21 @@ def _read_header(path: Path, file: BinaryIO) -> _Header:
         bytes_read += len(raw)
         if bytes_read > _MAX_HEADER_BYTES or not raw.endswith(b"\n"):
             got = f"more than {_MAX_HEADER_BYTES:,} bytes" if bytes_read > _MAX_HEADER_BYTES else "the end of the file"
-            raise bad(line_number, expected="a header that ends with end_header", got=got, fix="is this a PLY file?")
+            raise _bad_header(
+                path, line_number, expected="a header that ends with end_header", got=got, fix="is this a PLY file?"
+            )
         line = raw.decode("latin-1").strip()
         words = line.split()
         if line_number == 1:
             if line != "ply":
-                raise bad(1, expected="ply", got=repr(line[:40]), fix="name a PLY file")
+                raise _bad_header(path, 1, expected="ply", got=repr(line[:40]), fix="name a PLY file")
             continue
         match words:
             case []:
                 continue
             case ["end_header"]:
                 if form is None:
-                    raise bad(line_number, expected="a format line before it", got="none")
+                    raise _bad_header(path, line_number, expected="a format line before it", got="none")
                 return _Header(_BYTE_ORDERS[form], form == "ascii", tuple(elements), tuple(comments))
             case ["comment" | "obj_info", *_]:
                 if words[0] == "comment":
@@ -133,11 +136,11 @@ def _read_header(path: Path, file: BinaryIO) -> _Header:
                 elements[-1] = _with_property(elements[-1], name, "list")
             case ["property", kind, name] if elements and kind in _TYPES:
                 if any(name == other for other, _ in elements[-1].properties):
-                    raise bad(line_number, expected="each property once", got=f"{name} twice")
+                    raise _bad_header(path, line_number, expected="each property once", got=f"{name} twice")
                 elements[-1] = _with_property(elements[-1], name, _TYPES[kind])
             case _:
-                raise bad(line_number, expected="a format, element, property or comment line", got=repr(line[:80]))
-    raise bad(_MAX_HEADER_BYTES, expected="end_header", got="too many lines")
+                raise _bad_header(path, line_number, expected="a format, element, property or comment line", got=repr(line[:80]))
+    raise _bad_header(path, _MAX_HEADER_BYTES, expected="end_header", got="too many lines")
 
 
 def _with_property(element: _Element, name: str, kind: str) -> _Element:

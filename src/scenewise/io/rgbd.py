@@ -334,21 +334,15 @@ def _capture_json(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise DataFormatError(file, expected="a JSON object", got=type(record).__name__)
 
-    def numbers(key: str, count: int) -> None:
+    for key in ("up_in_world", "background"):
         value = record.get(key)
-        fits = isinstance(value, list) and len(value) == count
+        fits = isinstance(value, list) and len(value) == 3
         if value is not None and not (fits and all(isinstance(x, int | float) and math.isfinite(x) for x in value)):
-            raise DataFormatError(file, key, expected=f"{count} finite numbers", got=repr(value)[:80])
-
-    def texts(key: str) -> None:
+            raise DataFormatError(file, key, expected="3 finite numbers", got=repr(value)[:80])
+    for key in ("classes", "test_names"):
         value = record.get(key)
         if value is not None and not (isinstance(value, list) and all(isinstance(x, str) for x in value)):
             raise DataFormatError(file, key, expected="a list of names", got=repr(value)[:80])
-
-    numbers("up_in_world", 3)
-    numbers("background", 3)
-    texts("classes")
-    texts("test_names")
     up = record.get("up_in_world")
     if up is not None and not 1e-6 < math.hypot(*up) < 1e6:
         raise DataFormatError(file, "up_in_world", expected="a direction", got=up)

@@ -206,10 +206,13 @@ def _bounds(piece: Furniture, position: Point, yaw: float) -> tuple[OrientedBoxe
     """The box a piece takes, and that box with the free space in front of it."""
     width, depth, height = piece.size
     back = 0.0 if piece.is_hung else -depth / 2
+    fronts = (back + depth, back + depth + piece.free_front)
+    own, with_free_space = (_box_between(back, front, width, height, position, yaw) for front in fronts)
+    return own, with_free_space
 
-    def between(back: float, front: float) -> OrientedBoxes:
-        middle = (back + front) / 2
-        x, y = position[0] - math.sin(yaw) * middle, position[1] + math.cos(yaw) * middle
-        return np.array([[x, y, position[2] + height / 2, width / 2, (front - back) / 2, height / 2, yaw]])
 
-    return between(back, back + depth), between(back, back + depth + piece.free_front)
+def _box_between(back: float, front: float, width: float, height: float, position: Point, yaw: float) -> OrientedBoxes:
+    """The box from ``back`` to ``front`` along a piece's own y-axis."""
+    middle = (back + front) / 2
+    x, y = position[0] - math.sin(yaw) * middle, position[1] + math.cos(yaw) * middle
+    return np.array([[x, y, position[2] + height / 2, width / 2, (front - back) / 2, height / 2, yaw]])

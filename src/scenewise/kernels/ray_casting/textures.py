@@ -33,17 +33,14 @@ def value_noise(points: Float32[Tensor, "r 3"], seed: Int64[Tensor, "r"]) -> Flo
     weight = fraction * fraction * (3.0 - 2.0 * fraction)
     x, y, z = base.long().unbind(-1)
     wx, wy, wz = weight.unbind(-1)
-
-    def along_x(dy: int, dz: int) -> Tensor:
-        low, high = hash01(x, y + dy, z + dz, seed), hash01(x + 1, y + dy, z + dz, seed)
-        return low + wx * (high - low)
-
-    def along_xy(dz: int) -> Tensor:
-        low, high = along_x(0, dz), along_x(1, dz)
-        return low + wy * (high - low)
-
-    low, high = along_xy(0), along_xy(1)
-    return low + wz * (high - low)
+    faces = []
+    for dz in (0, 1):
+        edges = []
+        for dy in (0, 1):
+            low, high = hash01(x, y + dy, z + dz, seed), hash01(x + 1, y + dy, z + dz, seed)
+            edges.append(low + wx * (high - low))
+        faces.append(edges[0] + wy * (edges[1] - edges[0]))
+    return faces[0] + wz * (faces[1] - faces[0])
 
 
 def surface_coordinates(
