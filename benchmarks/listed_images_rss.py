@@ -70,7 +70,7 @@ def measure(root: Path) -> dict[str, float]:
 
     torch.set_num_threads(1)
     from scenewise.io.captures import open_capture
-    from scenewise.scenes.frames import DecodeCache
+    from scenewise.io.decode_cache import DecodeCache
 
     before = peak_bytes()
     start = time.perf_counter()

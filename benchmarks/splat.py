@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scenewise.io.captures import open_capture
+from scenewise.io.resizing import downscaled_capture
 from scenewise.kernels.adam import adam_step
 from scenewise.kernels.native import library
 from scenewise.kernels.splats import SplatInput, native, reference
@@ -64,7 +65,7 @@ def bench_capture() -> tuple[str, Capture]:
     """The fox at 1/4 size, or the embedded room."""
     fox = Path(os.environ.get("SCENEWISE_DATA", "data")) / "fox"
     if fox.is_dir():
-        return "fox", open_capture(fox).downscaled(4)
+        return "fox", downscaled_capture(open_capture(fox), 4)
     return "room", room_capture(seed=BENCHMARK_SEEDS[0], frames=24, width=270, height=480)
 
 

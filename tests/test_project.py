@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from scenewise.io.decode_cache import DecodeCache
 from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.frames import DecodeCache, Frame
+from scenewise.scenes.frames import Frame
 from scenewise.scenes.gaussians import Gaussians
 
 ROOT = Path(__file__).resolve().parent.parent

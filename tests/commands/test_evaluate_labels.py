@@ -36,9 +36,9 @@ def test_names_and_phrases_are_matched_and_the_rest_is_left_out() -> None:
 def test_true_labels_score_high_and_swapped_ones_do_not(tmp_path: Path) -> None:
     write_demo_capture(tmp_path / "room", frames=3, width=64, height=48)
     capture = open_capture(tmp_path / "room")
-    frames = [(frame.name, frame) for frame in capture.frames]
+    frames = capture.frames
     means, classes = [], []
-    for _, frame in frames:
+    for frame in frames:
         assert frame.load_depth is not None
         depth, ids = frame.load_depth().astype(np.float64), read_class_ids(frame)
         assert ids is not None
@@ -68,7 +68,7 @@ def test_true_labels_score_high_and_swapped_ones_do_not(tmp_path: Path) -> None:
     right = scores_of(truth)
     assert right is not None and right.all_accuracy > 0.9 and right.miou > 0.7
     lamp = class_id("lamp")  # not asked for, so its pixels do not count
-    maps = [read_class_ids(frame) for _, frame in frames]
+    maps = [read_class_ids(frame) for frame in frames]
     assert right.count == sum(int(((ids >= 0) & (ids != lamp)).sum()) for ids in maps if ids is not None)
     swapped = truth.copy()
     swapped[truth == class_id("wall")], swapped[truth == class_id("floor")] = class_id("floor"), class_id("wall")

@@ -20,7 +20,7 @@ from scenewise.io.ply import read_points_ply, read_points_ply_with_extra, write_
 from scenewise.io.run_folder import read_run_config
 from scenewise.io.scene_folder import read_scene, read_scene_labels
 from scenewise.io.vocabularies import read_vocabulary
-from scenewise.parts.sources.room_scans import write_room_data_set
+from scenewise.parts.sources.room_scans import RoomScanSettings, write_room_data_set
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.worlds.seeds import LEARNING_SEEDS, VALIDATION_SEEDS
 
@@ -30,7 +30,9 @@ _SMALL = {"preset": "rooms", "voxel": 0.15, "batch": 2, "picture_width": 80, "th
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rooms")
-    write_room_data_set(folder, LEARNING_SEEDS[:2], VALIDATION_SEEDS[:1], frames=4, width=80, height=60, spacing=0.06)
+    write_room_data_set(
+        folder, LEARNING_SEEDS[:2], VALIDATION_SEEDS[:1], settings=RoomScanSettings(frames=4, width=80, height=60, spacing=0.06)
+    )
     return folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scenewise.io.captures import open_capture
-from scenewise.scenes.frames import DecodeCache
+from scenewise.io.decode_cache import DecodeCache
 
 _SCRIPT = Path(__file__).parents[2] / "benchmarks/listed_images_rss.py"
 

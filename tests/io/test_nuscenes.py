@@ -21,7 +21,7 @@ from scenewise.io.nuscenes import (
     list_nuscenes_keyframes,
     read_nuscenes,
 )
-from scenewise.parts.lifting import ZBuffer, visible_pixels
+from scenewise.parts.lifting import VisibilityTest, ZBuffer, visible_pixels
 
 WIDTH, HEIGHT = 64, 36
 CATEGORIES = ["noise", "animal", "human.pedestrian.adult", "vehicle.car", "flat.other", "flat.driveable_surface"]
@@ -265,8 +265,8 @@ class TestRealKeyframe:
             local = (points - box.center_in_world) @ box.world_from_box
             half = np.array([box.size[1], box.size[0], box.size[2]]) / 2 + 0.1
             assert (np.abs(local) < half).all(1).any() or np.linalg.norm(box.center_in_world) > 10
-        free = visible_pixels(points, capture.frames, minimum_depth=1.0, border=1, z_buffer=None)
-        tested = visible_pixels(points, capture.frames, minimum_depth=1.0, border=1, z_buffer=ZBuffer())
+        free = visible_pixels(points, capture.frames, VisibilityTest(minimum_depth=1.0, border=1, z_buffer=None))
+        tested = visible_pixels(points, capture.frames, VisibilityTest(minimum_depth=1.0, border=1, z_buffer=ZBuffer()))
         seen, kept = len(np.unique(free.element)), len(np.unique(tested.element))
         with capsys.disabled():
             print(f"\nnuScenes keyframe: {seen:,} of 34,688 points project into a camera, {kept:,} after the z-buffer")

@@ -24,9 +24,11 @@ from tests.support.file_mutations import assert_reader_survives
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.captures import estimated_up, open_capture, usable_frames
 from scenewise.io.datasets import DATASET_PRESETS, limited_to_width
+from scenewise.io.decode_cache import DecodeCache
 from scenewise.io.georeference import fit_georeference, read_gps_csv, read_gps_exif, utm_epsg
+from scenewise.io.resizing import downscaled
 from scenewise.scenes.captures import Capture
-from scenewise.scenes.frames import DecodeCache, Frame
+from scenewise.scenes.frames import Frame
 
 
 def make_folder(kind: str, root: Path) -> Path:
@@ -375,7 +377,7 @@ def test_fox(data_root: Path):
     assert (len(capture.train_frames), len(capture.test_frames)) == (43, 7)
     frame = capture.frames_with_image[0]
     assert frame.load_image().shape == (frame.camera.height, frame.camera.width, 3)
-    small = frame.downscaled(4)
+    small = downscaled(frame, 4)
     assert (small.camera.width, small.camera.height) == (269, 480)
     # instant-ngp turned the mean of the cameras' own up to +Z; their x axes put the vertical 5° from it.
     assert 0.99 < capture.up_in_world[2] < 0.999

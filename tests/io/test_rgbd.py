@@ -10,6 +10,7 @@ from tests.support.fabricated_folders import HEIGHT, WIDTH, K, asymmetric_world,
 from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, ShapeError
+from scenewise.io.resizing import downscaled_capture
 from scenewise.io.rgbd import (
     RgbdFrame,
     find_rgbd_layout,
@@ -82,7 +83,7 @@ def test_depth_and_ids_come_back(tmp_path: Path):
     assert read_class_names(tmp_path / "c") == ["a", "b", "c", "d"]
     np.testing.assert_allclose(capture.up_in_world, [0, -1, 0])
     assert capture.licence == "CC0"
-    small = capture.downscaled(2).frames[0]
+    small = downscaled_capture(capture, 2).frames[0]
     assert read_class_ids(small).shape == small.load_image().shape[:2] == (HEIGHT // 2, WIDTH // 2)
 
 

@@ -2,20 +2,24 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.support.seen_page import SeenPage
 
 from scenewise.engine.journal import Journal
 from scenewise.errors import DataFormatError
 from scenewise.io.images import image_u8_from_color
 from scenewise.io.scene_folder import write_scene
-from scenewise.rendering import render
+from scenewise.rendering import RenderOutput, render
+from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
+from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.scenes import EvaluationCard, Scene
-from scenewise.show.report.report import write_report
+from scenewise.show.report.report import shown_views, write_report
 
 
 def photographs(scene: Scene) -> Capture:
@@ -72,6 +76,44 @@ def test_everything_known_about_a_run_is_in_its_report(scene_folder: Path, ring_
         assert expected in page, expected
     assert page.count("<svg") == 3 and page.count("data:image/jpeg") == 2 * 3
     assert "PSNR 29.50" in page and "LPIPS" not in page.split("Evaluation card")[0]
+    seen = SeenPage(page)
+    assert list(seen.sections) == [
+        "Warnings",
+        "Held-out views",
+        "Training",
+        "Every measured image",
+        "Where the time went",
+        "Evaluation card",
+        "Provenance",
+    ]
+    assert [picture.meaning for picture in seen.sections["Held-out views"].pictures] == [
+        f"{what} of images/{number}.jpg"
+        for number in (1, 3)
+        for what in ("photograph", "render", "absolute error, white = 0.25 or more")
+    ]
+    assert seen.sections["Training"].charts == ["Loss", "PSNR of held-out views, dB", "Gaussians"]
+    assert seen.sections["Where the time went"].rows == [["initial points", "9.5 s", ""]]
+
+
+def test_what_the_evaluation_rendered_is_not_rendered_again(scene_folder: Path, ring_scene: Scene, monkeypatch):
+    """Of two views one was rendered before, and nothing is read that is given."""
+    rows = [{"image": entry.name, "psnr": 30.0} for entry in ring_scene.cameras_of("test")]
+    card = EvaluationCard(split="test", num_views=2, psnr=30.0, ssim=None, lpips=None, num_gaussians=2, more={"images": rows})
+    scene = replace(ring_scene, evaluation=card)
+    first, second = shown_views(scene)
+    before = np.full((first.camera.height, first.camera.width, 3), 200, dtype=np.uint8)
+    rendered: list[Cameras] = []
+
+    def counting(gaussians: Gaussians, camera: Cameras, **more: Any) -> RenderOutput:
+        rendered.append(camera)
+        return render(gaussians, camera, **more)
+
+    monkeypatch.setattr("scenewise.show.report.held_out.render", counting)
+    (scene_folder / "scene.json").unlink()
+    path = write_report(scene_folder, scene=scene, capture=photographs(scene), renders={first.name: before})
+    assert rendered == [second.camera]
+    pictures = SeenPage(path.read_text(encoding="utf-8")).sections["Held-out views"].pictures
+    assert np.abs(pictures[1].pixels.astype(int) - 200).max() <= 2 and pictures[4].pixels.mean() < 150
 
 
 def test_views_nobody_measured_get_a_figure_of_their_own(scene_folder: Path, ring_scene: Scene):

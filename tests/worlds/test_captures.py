@@ -6,10 +6,11 @@ import torch
 
 from scenewise.errors import ConventionError
 from scenewise.geometry.transforms import transform_points
+from scenewise.io.decode_cache import DecodeCache
+from scenewise.io.resizing import downscaled
 from scenewise.kernels import ray_casting
 from scenewise.kernels.ray_casting import reference
 from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.frames import DecodeCache
 from scenewise.worlds import captures
 from scenewise.worlds.cameras import looking_at, pinhole
 from scenewise.worlds.captures import photograph, room_cameras, room_capture, truth
@@ -136,7 +137,7 @@ class TestCapture:
         frame = capture.train_frames[0]
         depth = cache.depth(frame)
         assert cache.image(frame).shape == (24, 32, 3) and depth is not None and depth.dtype == np.float32
-        half = frame.downscaled(2)
+        half = downscaled(frame, 2)
         assert half.load_image is not None and half.load_image().shape == (12, 16, 3)
 
     def test_nothing_is_rendered_before_it_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:

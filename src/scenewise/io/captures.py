@@ -15,6 +15,7 @@ from scenewise.io.datasets import DATASET_PRESETS
 from scenewise.io.georeference import georeference_capture
 from scenewise.io.images import IMAGE_SUFFIXES, Background
 from scenewise.io.nuscenes import find_nuscenes_tables, read_nuscenes_capture
+from scenewise.io.resizing import downscaled_capture
 from scenewise.io.rgbd import find_rgbd_layout, read_rgbd
 from scenewise.io.scannet import find_scannet_layout, read_scannet
 from scenewise.io.transforms_json import TRANSFORMS_NAMES, read_transforms
@@ -77,17 +78,17 @@ def open_capture(
 def _detected(path: Path, factor: int | None, background: Background | None, images: str | Path | None) -> Capture:
     if find_scannet_layout(path) is not None:  # also a .sens file
         capture = read_scannet(path, background=background).capture
-        return capture if factor is None else capture.downscaled(factor)
+        return capture if factor is None else downscaled_capture(capture, factor)
     if path.is_file():
         if path.suffix.lower() != ".json":
             raise DataFormatError(path, expected="a folder or a transforms.json", got="another file", fix="pass the folder")
         return read_transforms(path, factor=factor, background=background)
     if find_rgbd_layout(path) is not None:
         capture = read_rgbd(path, background=background)
-        return capture if factor is None else capture.downscaled(factor)
+        return capture if factor is None else downscaled_capture(capture, factor)
     if find_nuscenes_tables(path) is not None:
         capture = read_nuscenes_capture(path, background=background)
-        return capture if factor is None else capture.downscaled(factor)
+        return capture if factor is None else downscaled_capture(capture, factor)
     model = find_colmap_model(path)
     has_transforms = any(is_file(path / name) for name in TRANSFORMS_NAMES)
     # nerfstudio keeps COLMAP's run under colmap/, in another frame than its transforms.json; elsewhere the model is the original.

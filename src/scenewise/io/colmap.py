@@ -20,6 +20,7 @@ from scenewise.errors import DataFormatError
 from scenewise.geometry.distortion import LENS_MODELS, MODEL_NAMES, LensCamera
 from scenewise.geometry.rotations import rotation_from_quat
 from scenewise.io.images import Background, lens_camera_or_error
+from scenewise.io.resizing import downscaled
 from scenewise.io.views import MAX_IMAGE_SIDE, ListedView, check_text, frames_of_views, is_file, safe_name
 from scenewise.scenes.captures import Capture, every_nth_name
 from scenewise.scenes.point_clouds import PointCloud
@@ -111,7 +112,7 @@ def read_colmap(
         views.append(ListedView(name, folder / name, lens_camera, f"image {image.image_id}"))
     frames, background_in_effect = frames_of_views(listing, views, _poses(listing, listed), background)
     if downscale is not None:
-        frames = tuple(frame.downscaled(downscale) for frame in frames)
+        frames = tuple(downscaled(frame, downscale) for frame in frames)
     points_path = next(
         (model / name for name in (f"points3D{suffix}", "points3D.bin", "points3D.txt") if is_file(model / name)), None
     )

@@ -14,6 +14,7 @@ from typing import Literal
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.colmap import read_colmap
 from scenewise.io.images import Background
+from scenewise.io.resizing import resized
 from scenewise.io.transforms_json import read_transforms
 from scenewise.scenes.captures import Capture, every_nth_name
 
@@ -103,7 +104,7 @@ def limited_to_width(capture: Capture, width: int) -> Capture:
     return replace(
         capture,
         frames=tuple(
-            frame.resized(width, max(1, int(frame.camera.height * width / frame.camera.width)))
+            resized(frame, width, max(1, int(frame.camera.height * width / frame.camera.width)))
             if frame.camera.width > width
             else frame
             for frame in capture.frames

@@ -146,8 +146,18 @@ class ScannetScene:
 
 def scannet20_of_nyu40(nyu40_ids: Int64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
     """Benchmark class (0 … 19) of NYU40 ids; −1 for everything that is not scored, unlabelled included."""
+    return classes_of_nyu40(nyu40_ids, SCANNET20_NYU40)
+
+
+def classes_of_nyu40(nyu40_ids: Int64[np.ndarray, "*shape"], nyu40_of_class: Sequence[int]) -> Int64[np.ndarray, "*shape"]:
+    """Position in a list of NYU40 ids; −1 for everything that is not in it.
+
+    Args:
+        nyu40_ids: as label files have them, 0 = unlabelled.
+        nyu40_of_class: the id of each class.
+    """
     table = np.full(len(NYU40_NAMES) + 2, -1, dtype=np.int64)
-    table[list(SCANNET20_NYU40)] = np.arange(len(SCANNET20_NYU40))
+    table[list(nyu40_of_class)] = np.arange(len(nyu40_of_class))
     known = (nyu40_ids >= 0) & (nyu40_ids <= len(NYU40_NAMES))
     classes: np.ndarray = table[np.where(known, nyu40_ids, len(NYU40_NAMES) + 1)]
     return classes

@@ -35,6 +35,11 @@ POINTS_FILE = "points.ply"
 CLASS_SPLATS_FILE = "splats_classes.ply"
 MARKER_FILE = ".scenewise.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+JOURNAL_FILE = "log.jsonl"
+REPORT_FILE = "report.html"
+DISTILLATION_FILE = "distillation.json"
+QUERY_FOLDER = "query"
+ANSWER_FILE = "result.json"  # in a folder per question
 
 _FORMAT = "scenewise-scene"
 _VERSION = 1
@@ -50,9 +55,9 @@ _DERIVED = (
     CLASS_SPLATS_FILE,
     "classes.json",
     "graph.json",
-    "report.html",
-    "log.jsonl",
-    "distillation.json",
+    REPORT_FILE,
+    JOURNAL_FILE,
+    DISTILLATION_FILE,
 )
 # What else a run keeps while it works, and deletes with the scene: teachers and students of other sizes.
 _DERIVED_FOLDERS = ("teachers", "students")

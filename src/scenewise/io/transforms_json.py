@@ -21,6 +21,7 @@ from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.distortion import LensCamera
 from scenewise.geometry.transforms import OPENCV_FROM_OPENGL, transform_points
 from scenewise.io.images import IMAGE_SUFFIXES, Background, lens_camera_or_error, read_image_header
+from scenewise.io.resizing import downscaled
 from scenewise.io.views import MAX_IMAGE_SIDE, ListedView, check_text, frames_of_views, is_file, rigid_inverse, safe_name
 from scenewise.scenes.captures import Capture, every_nth_name
 from scenewise.scenes.frames import Frame
@@ -208,7 +209,7 @@ def _frames(
     camera_from_world = rigid_inverse(torch.from_numpy(poses @ OPENCV_FROM_OPENGL))
     frames, in_effect = frames_of_views(meta.path, views, camera_from_world, background)
     if left is not None:
-        frames = tuple(frame.downscaled(left) for frame in frames)
+        frames = tuple(downscaled(frame, left) for frame in frames)
     return frames, in_effect
 
 

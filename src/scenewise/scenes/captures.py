@@ -1,6 +1,6 @@
 """A capture: the frames, points and frame of reference that a reader found in a folder."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -74,10 +74,6 @@ class Capture:
     def test_frames(self) -> tuple[Frame, ...]:
         """Held-out frames with an image."""
         return tuple(frame for frame in self.frames_with_image if frame.name in self.test_names)
-
-    def downscaled(self, factor: int) -> "Capture":
-        """The capture with every frame at 1/``factor`` of its size."""
-        return replace(self, frames=tuple(frame.downscaled(factor) for frame in self.frames))
 
 
 def every_nth_name(frames: tuple[Frame, ...], n: int) -> frozenset[str]:

@@ -3,9 +3,10 @@
 import colorsys
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int32, UInt8
 
 from scenewise.geometry.spherical_harmonics import Y00
+from scenewise.scenes.vocabularies import Color
 
 RGB = Float32[np.ndarray, "n 3"]
 RGBu8 = UInt8[np.ndarray, "n 3"]
@@ -31,25 +32,25 @@ _HEAT_STOPS = np.array(
 _CONFIDENCE_STOPS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], dtype=np.float32)
 _GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
-UNKNOWN_COLOR = (120, 120, 128)
+UNKNOWN_COLOR: Color = (120, 120, 128)
 NEUTRAL_HEAT = 0.5
 _LEAST_HOT = 0.7
 
 
 def heat_colors(heat: Float32[np.ndarray, "n"]) -> RGB:
     """Colours in [0, 1] of numbers in [0, 1], dark blue over cyan, green and yellow to red."""
-    return _mapped(heat, _HEAT_STOPS)
+    return (along_stops(heat, _HEAT_STOPS) / 255.0).astype(np.float32)
 
 
 def confidence_colors(confidence: Float32[np.ndarray, "n"]) -> RGB:
     """Colours in [0, 1] of numbers in [0, 1], dark violet over green to yellow."""
-    return _mapped(confidence, _CONFIDENCE_STOPS)
+    return (along_stops(confidence, _CONFIDENCE_STOPS) / 255.0).astype(np.float32)
 
 
-def _mapped(values: Float32[np.ndarray, "n"], stops: Float32[np.ndarray, "stops 3"]) -> RGB:
+def along_stops(values: Float[np.ndarray, "*grid"], stops: Float[np.ndarray, "stops 3"]) -> Float64[np.ndarray, "*grid 3"]:
+    """Numbers in [0, 1] on a scale of evenly spaced colours, in the unit of the stops."""
     positions = np.linspace(0.0, 1.0, len(stops))
-    columns = [np.interp(values, positions, stops[:, channel]) for channel in range(3)]
-    return (np.stack(columns, axis=1) / 255.0).astype(np.float32)
+    return np.stack([np.interp(values, positions, stops[:, channel]) for channel in range(3)], axis=-1)
 
 
 def colors_from_sh0(sh0: Float32[np.ndarray, "n 3"]) -> RGB:
@@ -57,9 +58,14 @@ def colors_from_sh0(sh0: Float32[np.ndarray, "n 3"]) -> RGB:
     return np.clip(0.5 + Y00 * sh0, 0.0, 1.0).astype(np.float32)
 
 
+def luma(colors: Float32[np.ndarray, "*grid 3"]) -> Float32[np.ndarray, "*grid"]:
+    """Lightness of colours, in their unit."""
+    return colors @ _GREY_WEIGHTS
+
+
 def grey(colors: RGB) -> RGB:
     """Luma of colours, in three equal channels."""
-    return np.repeat((colors @ _GREY_WEIGHTS)[:, None], 3, axis=1)
+    return np.repeat(luma(colors)[:, None], 3, axis=1)
 
 
 def class_colors(colors: RGB, class_id: Int32[np.ndarray, "n"], palette: Palette) -> RGB:

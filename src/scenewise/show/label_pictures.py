@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.vocabularies import Color
-from scenewise.show.pictures import ImageU8
+from scenewise.show.colors import UNKNOWN_COLOR, luma
 
-UNKNOWN_COLOR: Color = (120, 120, 128)
 _OVERLAY = 0.55  # of the class colour; the rest is the photograph
 _ROW = 18
 _MARGIN = 6
@@ -70,7 +70,7 @@ def heat_picture(
     """
     if under_u8 is None:
         return heat_colors_u8
-    grey = (under_u8.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., None]
+    grey = luma(under_u8.astype(np.float32))[..., None]
     share = (visible * np.clip(heat, 0.0, 1.0))[..., None]
     return np.clip((1 - share) * (0.9 * grey) + share * heat_colors_u8 + 0.5, 0, 255).astype(np.uint8)
 

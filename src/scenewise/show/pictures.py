@@ -8,8 +8,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from scenewise.io.images import encoded_picture
-
-ImageU8 = UInt8[np.ndarray, "height width 3"]
+from scenewise.scenes.frames import ImageU8
+from scenewise.show.colors import along_stops
 
 # Colour stops from dark to light, so that a map read in grey keeps its order.
 _ERROR_STOPS = np.array([[8, 8, 20], [70, 20, 110], [180, 45, 90], [245, 125, 45], [255, 245, 180]], dtype=np.float64)
@@ -45,10 +45,7 @@ def depth_picture(
 
 
 def _mapped(values: Float[np.ndarray, "height width"], stops: Float[np.ndarray, "stops 3"]) -> ImageU8:
-    positions = np.linspace(0.0, 1.0, len(stops))
-    values = np.clip(values, 0.0, 1.0)
-    channels = [np.interp(values, positions, stops[:, channel]) for channel in range(3)]
-    return (np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
+    return (along_stops(np.clip(values, 0.0, 1.0), stops) + 0.5).astype(np.uint8)
 
 
 def thumbnail(image_u8: ImageU8, longest: int) -> UInt8[np.ndarray, "smaller_height smaller_width 3"]:

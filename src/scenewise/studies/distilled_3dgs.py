@@ -18,7 +18,7 @@ from scenewise.io.atomic import atomic_write_text
 from scenewise.methods.distilled_3dgs.config import FAST_DISTILLED, StructureSettings, TeacherSpec
 from scenewise.metrics.lpips import load_lpips
 from scenewise.parts.splats.recipes import FAST_MCMC
-from scenewise.show.curves import Line, lines_svg
+from scenewise.show.charts import Line, lines_svg
 from scenewise.studies.arms import Arm, Outcome, measured
 from scenewise.studies.bench import (
     Bench,

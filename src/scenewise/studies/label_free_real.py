@@ -43,9 +43,9 @@ from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.labelfree.backbone_choice import BackboneName, point_backbone
 from scenewise.parts.labelfree.students import PointStudent
 from scenewise.parts.points.settings import spread_evenly
-from scenewise.parts.scans.data_sets import open_training_data
-from scenewise.parts.scans.preparation import bare_scan
+from scenewise.parts.scans.bare_scans import bare_scan
 from scenewise.parts.scans.scans import TrainingScan
+from scenewise.parts.sources.opening import open_scans
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import Frame
 from scenewise.show.label_pictures import class_palette
@@ -256,7 +256,7 @@ def nuscenes(capture_folder: Path, out: Path, sizes: Sizes, report: Report) -> F
 def sweep(folder: Path, out: Path, sizes: Sizes, report: Report) -> Figures:
     """Full networks on one sweep, and the names a network of another LiDAR gives it."""
     path = folder / "000000.bin"
-    source = open_training_data(path)[0]
+    source = open_scans(path)[0]
     scan = bare_scan(source.open())
     found: Figures = {"points": len(scan), "networks": []}
     with torch.random.fork_rng(), compute_threads(1):

@@ -19,7 +19,6 @@ from PIL import Image
 from tyro.conf import Positional
 
 from scenewise.commands.demo.capture import write_demo_capture
-from scenewise.commands.evaluate.run import capture_of_scene
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.reconstruct.run import reconstruct
 from scenewise.engine.progress import NullProgress, console_progress
@@ -27,6 +26,7 @@ from scenewise.errors import ConventionError
 from scenewise.io.images import image_u8_from_color
 from scenewise.io.scene_folder import read_scene
 from scenewise.methods.gaussian_splatting.config import PRESETS
+from scenewise.parts.sources.scene_photographs import reopen_photographs
 from scenewise.rendering import render
 from scenewise.show.pictures import depth_picture, error_picture, thumbnail
 from scenewise.studies.arms import Arm, Outcome
@@ -77,7 +77,7 @@ def is_available(arm: QualityArm) -> bool:
 def write_picture(scene_folder: Path, capture_folder: Path, target: Path, view: int | None = None) -> None:
     """Photograph | render | error | depth of one held-out view (default: the middle one), as one small JPEG."""
     scene = read_scene(scene_folder)
-    capture = capture_of_scene(scene, capture_folder)
+    capture = reopen_photographs(scene, capture_folder).opened
     frame = capture.test_frames[len(capture.test_frames) // 2 if view is None else view]
     assert frame.load_image is not None
     truth = frame.load_image()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scenewise.errors import ConventionError, ResourceError
 from scenewise.scenes.class_colors import class_colors
 from scenewise.scenes.vocabularies import Vocabulary
+from scenewise.teachers.choice import TeacherChoice
 from scenewise.teachers.protocol import Teacher
 from scenewise.teachers.read_outs.settings import ReadOutSettings, ScClipSettings, read_out_named
 
@@ -75,6 +76,27 @@ def open_teacher(
         raise ConventionError("text_from", expected="only with files:DIR; a CLIP has its own text tower", got=repr(text_from))
     chosen = read_out_named(read_out) if isinstance(read_out, str) else read_out
     return _open_clip(name, chosen, settings, key_smoothing, chosen_device(device), local_files_only)
+
+
+def open_choice(choice: TeacherChoice) -> Teacher:
+    """The teacher of a choice; see :func:`open_teacher`, which raises the same."""
+    return open_teacher(
+        choice.teacher,
+        read_out=choice.read_out,
+        text_from=choice.text_from,
+        key_smoothing=choice.key_smoothing,
+        device=choice.device,
+    )
+
+
+def with_absolute_folders(choice: TeacherChoice) -> TeacherChoice:
+    """The same choice with the whole path of a folder, so that a later question finds it from anywhere."""
+    name = choice.teacher
+    if name.startswith(FILES_PREFIX):
+        return replace(choice, teacher=FILES_PREFIX + str(Path(name.removeprefix(FILES_PREFIX)).expanduser().resolve()))
+    folder = Path(name).expanduser()
+    is_model = folder.is_dir() and (folder / "config.json").exists()
+    return replace(choice, teacher=str(folder.resolve())) if is_model else choice
 
 
 def chosen_device(device: str | None) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from scenewise.errors import ShapeError
+from scenewise.scenes.synonyms import SYNONYMS
 from scenewise.worlds.classes import CLASS_NAMES, STUFF_NAMES, class_id
 from scenewise.worlds.materials import NAMED_COLORS, pick
 from scenewise.worlds.rooms import Room
@@ -20,25 +21,6 @@ NO_COLOR = 255
 NO_SUBJECT = -1
 COLOR_NAMES = tuple(NAMED_COLORS)
 LEAST_SHARE = 0.005  # of the picture, to count as visible: lamps and monitors seldom cover more than one per cent
-
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "wall": ("wall",),
-    "floor": ("floor", "ground"),
-    "ceiling": ("ceiling",),
-    "bed": ("bed",),
-    "chair": ("chair",),
-    "sofa": ("sofa", "couch"),
-    "table": ("table", "desk"),
-    "cabinet": ("cabinet", "cupboard", "wardrobe"),
-    "bookshelf": ("bookshelf", "bookcase"),
-    "door": ("door",),
-    "window": ("window",),
-    "picture": ("picture", "painting"),
-    "lamp": ("lamp", "light"),
-    "plant": ("plant",),
-    "monitor": ("monitor", "screen"),
-}
-"""What each class may be called; the first is its name."""
 
 _PLURALS = {"bookshelf": "bookshelves", "couch": "couches"}
 

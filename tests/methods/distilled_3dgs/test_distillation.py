@@ -11,6 +11,7 @@ from tests.support.fabricated_capture import fabricated_capture, true_gaussians
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.images import read_image
+from scenewise.io.resizing import downscaled
 from scenewise.kernels.ssim import l1_dssim
 from scenewise.methods.distilled_3dgs.config import FAST_DISTILLED, StructureSettings, TeacherSpec
 from scenewise.methods.distilled_3dgs.distillation import (
@@ -74,7 +75,7 @@ def test_pictures_are_made_once_and_again_for_other_teachers(tmp_path: Path) -> 
 @pytest.mark.errors
 def test_a_picture_of_another_size_and_no_teachers_are_refused(tmp_path: Path) -> None:
     frames = fabricated_capture().train_frames
-    small = tuple(frame.downscaled(2) for frame in frames)
+    small = tuple(downscaled(frame, 2) for frame in frames)
     write_pictures(tmp_path, _loaders([]), small, fingerprint="a")
     with pytest.raises(DataFormatError, match=r"000000\.png.*40×30.*20×15.*delete the folder"):
         TrainingViews(picture_frames(tmp_path, frames)).load(0)

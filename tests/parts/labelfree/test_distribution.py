@@ -14,16 +14,17 @@ from scenewise.engine.distribution import ALONE, Ranks, joined_ranks
 from scenewise.errors import ConventionError
 from scenewise.parts.labelfree.trainer import EpochOrder
 
-_SCRIPT = Path(__file__).parents[2] / "support" / "rank_of_training.py"
+_ROOT = Path(__file__).parents[3]
 _STEPS = 5
 
 
 def test_two_processes_equal_one_at_the_same_global_batch(tmp_path):
     """Batch statistics, attention over scans of other ranks, clipping and both students take part.  Sums over rows are added in
     another order, so float32 results differ in the last digits: 1e-5 relative after five steps."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*launcher, str(_SCRIPT), str(tmp_path / "two.safetensors"), str(_STEPS)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module"]
+    paths = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    command = [*launcher, "tests.support.rank_of_training", str(tmp_path / "two.safetensors"), str(_STEPS)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr[:2000] + done.stderr[-2000:]
     main(tmp_path / "one.safetensors", _STEPS)

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from scenewise.errors import ConventionError, ShapeError
 from scenewise.parts.lifting import (
     VoteSums,
-    aggregation,
     mean_features,
     pair_histogram,
     pair_labels,
     sample_field,
     vote_histogram,
+    votes,
 )
 from scenewise.scenes.correspondences import Correspondence
 from scenewise.scenes.dense_fields import DenseField
@@ -111,12 +111,12 @@ class TestHistogram:
         rng = np.random.default_rng(seed)
         links = random_table(rng, 30, 5, 4, 4)
         maps = rng.integers(-1, 6, (5, 4, 4))
-        before = aggregation._PENDING
-        aggregation._PENDING = pending
+        before = votes._PENDING
+        votes._PENDING = pending
         try:
             found = vote_histogram(links, lambda v: maps[v], 6)
         finally:
-            aggregation._PENDING = before
+            votes._PENDING = before
         expected = np.zeros((30, 6))
         said = maps[links.view, links.row, links.column]
         np.add.at(expected, (links.element[said >= 0], said[said >= 0]), 1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, ShapeError
 from scenewise.kernels import ray_casting
-from scenewise.parts.lifting import ZBuffer, median_view_depth, stream_visible_pixels, visible_pixels
+from scenewise.parts.lifting import VisibilityTest, ZBuffer, median_view_depth, stream_visible_pixels, visible_pixels
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.correspondences import Correspondence
 from scenewise.scenes.frames import Frame
@@ -58,7 +58,7 @@ class TestConventions:
     def test_rounding_down_equals_rounding_to_nearest_with_centres_at_integers(self):
         rng = np.random.default_rng(0)
         points = rng.uniform([-0.7, -0.5, 1.0], [0.7, 0.5, 3.0], (500, 3))
-        table = visible_pixels(points, [frame(camera())], z_buffer=None)
+        table = visible_pixels(points, [frame(camera())], VisibilityTest(z_buffer=None))
         seen = points[table.element]
         u_at_integers = 50 * seen[:, 0] / seen[:, 2] + 19.5
         assert len(table) > 200
@@ -75,14 +75,18 @@ class TestConventions:
         points = np.array([[-0.8, 0, 2], [0.7999, 0, 2], [0.8001, 0, 2], [-0.8001, 0, 2], [0, -0.6, 2], [0, 0.6001, 2]])
         table = visible_pixels(points, [frame(camera(), flat(2.0))])
         assert pixels(table) == [(0, 0, 15, 0), (1, 0, 15, 39), (4, 0, 0, 20)]
-        kept = visible_pixels(np.array([[-0.6, 0, 2], [-0.6001, 0, 2], [0.5999, 0, 2], [0.6, 0, 2]]), [frame(camera())], border=5)
+        kept = visible_pixels(
+            np.array([[-0.6, 0, 2], [-0.6001, 0, 2], [0.5999, 0, 2], [0.6, 0, 2]]), [frame(camera())], VisibilityTest(border=5)
+        )
         assert pixels(kept) == [(0, 0, 15, 5), (2, 0, 15, 34)]
 
     def test_tolerances(self):
         """|D − z| ≤ 0.05 + 0.1·D with D = 2: from 1.75 to 2.25; the relative part is of the measured depth, not of z."""
         z = np.array([1.74, 1.76, 2.24, 2.26])
         points = np.stack([np.zeros(4), np.zeros(4), z], axis=1)
-        table = visible_pixels(points, [frame(camera(), flat(2.0))], absolute_tolerance=0.05, relative_tolerance=0.1)
+        table = visible_pixels(
+            points, [frame(camera(), flat(2.0))], VisibilityTest(absolute_tolerance=0.05, relative_tolerance=0.1)
+        )
         assert table.element.tolist() == [1, 2]
         default = visible_pixels(points, [frame(camera(), flat(1.8))])
         assert default.element.tolist() == [1]
@@ -92,7 +96,7 @@ class TestConventions:
         depth[15, 20], depth[15, 21], mask[15, 22] = 0.0, np.nan, False
         points = np.array([[0.01, 0.01, 2.0], [0.05, 0.01, 2.0], [0.09, 0.01, 2.0], [0.13, 0.01, 2.0]])
         assert visible_pixels(points, [frame(camera(), depth, mask)]).element.tolist() == [3]
-        assert visible_pixels(points, [frame(camera(), depth, mask)], use_masks=False).element.tolist() == [2, 3]
+        assert visible_pixels(points, [frame(camera(), depth, mask)], VisibilityTest(use_masks=False)).element.tolist() == [2, 3]
         at_the_lens = np.array([[0.0, 0.0, 0.03]])  # within the tolerance of a depth of 0, which is no depth
         assert len(visible_pixels(at_the_lens, [frame(camera(), flat(0.0))])) == 0
 
@@ -100,15 +104,15 @@ class TestConventions:
         points = np.array([[0, 0, -2.0], [0, 0, 0.0], [np.nan, 0, 2], [0, np.inf, 2], [0, 0, 2.0]])
         table = visible_pixels(points, [frame(camera())])
         assert table.element.tolist() == [4] and table.num_elements == 5
-        assert len(visible_pixels(points, [frame(camera())], minimum_depth=2.5)) == 0
+        assert len(visible_pixels(points, [frame(camera())], VisibilityTest(minimum_depth=2.5))) == 0
 
     def test_georeferenced_coordinates_lose_nothing(self):
         """UTM magnitudes: the same pixels as about the origin."""
         rng = np.random.default_rng(1)
         points = rng.uniform([-0.8, -0.6, 1.0], [0.8, 0.6, 3.0], (2000, 3))
         offset = np.array([448_000.0, 5_411_000.0, 120.0])
-        near = visible_pixels(points, [frame(camera())], z_buffer=None)
-        far = visible_pixels(points + offset, [frame(camera(position=tuple(offset)))], z_buffer=None)
+        near = visible_pixels(points, [frame(camera())], VisibilityTest(z_buffer=None))
+        far = visible_pixels(points + offset, [frame(camera(position=tuple(offset)))], VisibilityTest(z_buffer=None))
         assert len(near) > 800
         assert np.mean(np.isin(near.element, far.element)) > 0.999
         same = np.intersect1d(near.element, far.element)
@@ -149,7 +153,7 @@ class TestViews:
         with pytest.raises(ShapeError, match="depth of frame a"):
             visible_pixels(point, [frame(camera(), np.ones((40, 30), np.float32))])
         with pytest.raises(ConventionError, match="absolute_tolerance"):
-            visible_pixels(point, [frame(camera())], absolute_tolerance=-1.0)
+            visible_pixels(point, [frame(camera())], VisibilityTest(absolute_tolerance=-1.0))
         with pytest.raises(ConventionError, match="cell"):
             ZBuffer(cell=0)
 
@@ -167,9 +171,9 @@ class TestZBuffer:
         u = np.array([20.0, 22.0, 23.0, 30.0, 30.5, 31.0])
         points = np.stack([(u - 20) / 50 * z, np.full(6, 0.01) * z, z], axis=1)
         assert visible_pixels(points, [frame(camera())]).element.tolist() == [0, 1, 3, 4]
-        beside = visible_pixels(points, [frame(camera())], z_buffer=ZBuffer(cell=1)).element.tolist()
+        beside = visible_pixels(points, [frame(camera())], VisibilityTest(z_buffer=ZBuffer(cell=1))).element.tolist()
         assert beside == [0, 1, 2, 3, 4, 5][: len(beside)] and 2 in beside
-        assert len(visible_pixels(points, [frame(camera())], z_buffer=None)) == 6
+        assert len(visible_pixels(points, [frame(camera())], VisibilityTest(z_buffer=None))) == 6
 
     def test_without_metres_tolerances_follow_the_median_depth(self):
         """A scene and its copy at 1/200 of the size show the same points."""
@@ -178,8 +182,8 @@ class TestZBuffer:
         points = np.concatenate([front, rng.uniform([-2.0, -1.5, 7.0], [2.0, 1.5, 7.5], (1000, 3))])
         median = median_view_depth(points, [camera()])
         assert 3.9 < median < 4.2
-        large = visible_pixels(points, [frame(camera())], scale="arbitrary", z_buffer=ZBuffer(cell=4))
-        small = visible_pixels(points / 200, [frame(camera())], scale="arbitrary", z_buffer=ZBuffer(cell=4))
+        large = visible_pixels(points, [frame(camera())], VisibilityTest(z_buffer=ZBuffer(cell=4)), scale="arbitrary")
+        small = visible_pixels(points / 200, [frame(camera())], VisibilityTest(z_buffer=ZBuffer(cell=4)), scale="arbitrary")
         np.testing.assert_array_equal(large.element, small.element)
         hidden = np.setdiff1d(np.arange(2000, 3000), large.element)
         assert len(hidden) > 100

@@ -13,20 +13,16 @@ from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.ply import write_points_ply
 from scenewise.io.scene_folder import no_gaussians, write_scene_description
 from scenewise.networks.sparse_inputs import VoxelisedPoints
-from scenewise.parts.scans.data_sets import (
-    class_embeddings,
-    frame_truths,
-    instruments_of,
-    open_training_data,
-    prepare_data,
-    truth_of_scan,
-    vocabulary_of_sources,
-)
-from scenewise.parts.scans.preparation import PreparationSettings, bare_scan, prepare_scan, scan_axes
-from scenewise.parts.scans.raw_scans import RawScan, ScanSource
+from scenewise.parts.scans.bare_scans import bare_scan, scan_axes
+from scenewise.parts.scans.data_sets import class_embeddings, instruments_of, prepare_data
+from scenewise.parts.scans.preparation import prepare_scan
 from scenewise.parts.scans.scan_files import ScanSet, read_scan, scan_bytes, write_scan
+from scenewise.parts.scans.settings import PreparationSettings
 from scenewise.parts.segments.oversegmentation import mesh_segments
-from scenewise.parts.sources.room_scans import write_room_data_set
+from scenewise.parts.sources.opening import open_scans
+from scenewise.parts.sources.raw_scans import RawScan, ScanSource
+from scenewise.parts.sources.room_scans import RoomScanSettings, write_room_data_set
+from scenewise.parts.sources.truths import frame_truths, truth_of_scan, vocabulary_of_sources
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.point_clouds import PointCloud
@@ -76,13 +72,15 @@ class ColorTeacher:
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rooms")
     seeds = LEARNING_SEEDS[:2], BENCHMARK_SEEDS[:1]
-    write_room_data_set(folder, *seeds, frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
+    write_room_data_set(
+        folder, *seeds, settings=RoomScanSettings(frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def sources(rooms: Path) -> Sequence[ScanSource]:
-    return open_training_data(rooms, "train")
+    return open_scans(rooms, "train")
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +153,15 @@ def test_targets_and_answers_from_files_are_those_of_the_scan(sources: Sequence[
     assert len({name.partition("/")[2] for name, _ in frames}) == 3 and len(frames) == 6
     export_teacher_files(tmp_path / "files", ColorTeacher(), frames, phrases=COLORS.queries)  # type: ignore[arg-type]
     settings = replace(SMALL, targets=f"files:{tmp_path / 'files'}")
-    from_files = prepare_data(sources, FilesTeacher(tmp_path / "files"), COLORS, settings, tmp_path / "one")
-    asked = prepare_data(sources, ColorTeacher(), COLORS, replace(SMALL, targets="teacher"), tmp_path / "two")
+    from_files = prepare_data(
+        sources, instruments_of(FilesTeacher(tmp_path / "files"), COLORS, settings), settings, tmp_path / "one"
+    )
+    asked = prepare_data(
+        sources,
+        instruments_of(ColorTeacher(), COLORS, replace(SMALL, targets="teacher")),
+        replace(SMALL, targets="teacher"),
+        tmp_path / "two",
+    )
     for one, two in zip(from_files, asked, strict=True):
         for mine, other in zip(one.views, two.views, strict=True):
             assert mine.targets is not None and other.targets is not None
@@ -279,12 +284,12 @@ def test_damaged_files_are_refused(sources: Sequence[ScanSource], tmp_path: Path
 
 
 def test_a_stopped_preparation_goes_on_where_it_was(sources: Sequence[ScanSource], tmp_path: Path) -> None:
-    whole = prepare_data(sources, ColorTeacher(), COLORS, SMALL, tmp_path / "whole")
+    whole = prepare_data(sources, instruments_of(ColorTeacher(), COLORS, SMALL), SMALL, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        prepare_data(sources, ColorTeacher(stop_after=4), COLORS, SMALL, tmp_path / "stopped")
+        prepare_data(sources, instruments_of(ColorTeacher(stop_after=4), COLORS, SMALL), SMALL, tmp_path / "stopped")
     assert len(list((tmp_path / "stopped").iterdir())) == 1
     second = ColorTeacher()
-    resumed = prepare_data(sources, second, COLORS, SMALL, tmp_path / "stopped")
+    resumed = prepare_data(sources, instruments_of(second, COLORS, SMALL), SMALL, tmp_path / "stopped")
     assert second.asked == [f"{sources[1].name}/color/{number}.jpg" for number in range(3)]
     assert resumed.fingerprint == whole.fingerprint and resumed.names == whole.names
     for one, two in zip(*(sorted((tmp_path / name).iterdir()) for name in ("whole", "stopped")), strict=True):
@@ -292,20 +297,27 @@ def test_a_stopped_preparation_goes_on_where_it_was(sources: Sequence[ScanSource
 
 
 def test_a_damaged_scan_is_made_anew_and_other_settings_are_kept_apart(sources: Sequence[ScanSource], tmp_path: Path) -> None:
-    first = prepare_data(sources[:1], ColorTeacher(), COLORS, SMALL, tmp_path)
+    first = prepare_data(sources[:1], instruments_of(ColorTeacher(), COLORS, SMALL), SMALL, tmp_path)
     path = next(tmp_path.iterdir())
     path.write_bytes(path.read_bytes()[:1000])
     teacher = ColorTeacher()
-    again = prepare_data(sources[:1], teacher, COLORS, SMALL, tmp_path)
+    again = prepare_data(sources[:1], instruments_of(teacher, COLORS, SMALL), SMALL, tmp_path)
     assert len(teacher.asked) == 3 and again.fingerprint == first.fingerprint and len(again[0]) == len(read_scan(path).scan)
-    other = prepare_data(sources[:1], ColorTeacher(), COLORS, replace(SMALL, segment_min_size=50), tmp_path)
+    other = prepare_data(
+        sources[:1],
+        instruments_of(ColorTeacher(), COLORS, replace(SMALL, segment_min_size=50)),
+        replace(SMALL, segment_min_size=50),
+        tmp_path,
+    )
     assert other.fingerprint != first.fingerprint and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_set_reads_lazily_within_its_memory_and_reports(sources: Sequence[ScanSource], tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
-        found = prepare_data(sources, ColorTeacher(["0/color/1.jpg"]), COLORS, SMALL, tmp_path, max_bytes=1)
+        found = prepare_data(
+            sources, instruments_of(ColorTeacher(["0/color/1.jpg"]), COLORS, SMALL), SMALL, tmp_path, max_bytes=1
+        )
     assert len(found) == 2 and [scan.name for scan in found] == list(found.names)
     first = found[0]
     assert found[0] is first and scan_bytes(first) > 100_000
@@ -336,25 +348,27 @@ def test_classes_without_text_get_codes_or_the_words_of_another(sources: Sequenc
 def test_rooms_are_written_once(rooms: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (rooms / "scans").iterdir()}
     seeds = LEARNING_SEEDS[:2], BENCHMARK_SEEDS[:1]
-    write_room_data_set(rooms, *seeds, frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
+    write_room_data_set(
+        rooms, *seeds, settings=RoomScanSettings(frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
+    )
     assert {path: path.stat().st_mtime_ns for path in (rooms / "scans").iterdir()} == before
-    assert [source.name for source in open_training_data(rooms, "test")] == [f"room{BENCHMARK_SEEDS[0]}"]
-    assert len(open_training_data(rooms)) == 3
+    assert [source.name for source in open_scans(rooms, "test")] == [f"room{BENCHMARK_SEEDS[0]}"]
+    assert len(open_scans(rooms)) == 3
     with pytest.raises(DataFormatError, match=r"expected rooms made with .*'frames': 2"):
-        write_room_data_set(rooms, *seeds, frames=2, width=64, height=48, spacing=0.06)
+        write_room_data_set(rooms, *seeds, settings=RoomScanSettings(frames=2, width=64, height=48, spacing=0.06))
     with pytest.raises(ConventionError, match=r"seeds of rooms: expected each in one split, got 5 twice"):
         write_room_data_set(tmp_path / "x", [5, 6], [5])
 
 
 def test_paths_that_hold_no_scans(rooms: Path, tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match=r"a folder of scans .*, a capture, a scene folder, or a cloud"):
-        open_training_data(tmp_path)
+        open_scans(tmp_path)
     with pytest.raises(DataFormatError, match=r"expected a folder or a file, got nothing"):
-        open_training_data(tmp_path / "none")
+        open_scans(tmp_path / "none")
     scan = rooms / "scans" / f"room{LEARNING_SEEDS[0]}"
     with pytest.raises(DataFormatError, match=r"leave the split out"):
-        open_training_data(scan, "train")
-    alone = open_training_data(scan)[0]
+        open_scans(scan, "train")
+    alone = open_scans(scan)[0]
     assert alone.name == scan.name and alone.class_names == CLASS_NAMES  # of the data set it lies in, not ScanNet's
     truth = alone.truth()
     assert truth is not None and set(np.unique(truth)) >= {0, 1, 2}
@@ -375,7 +389,7 @@ def test_a_scene_folder_is_seen_as_it_refined_its_poses(sources: Sequence[ScanSo
     photo = {f"photo_{name}": raw.cloud.colors_u8[:, channel].copy() for channel, name in enumerate(("red", "green", "blue"))}
     painted = replace(raw.cloud, colors_u8=np.zeros_like(raw.cloud.colors_u8))
     write_points_ply(tmp_path / "points.ply", painted, extra=photo)
-    (source,) = open_training_data(tmp_path)
+    (source,) = open_scans(tmp_path)
     found = source.open()
     # Colours of classes would tell the answer.
     assert (found.cloud.colors_u8 == raw.cloud.colors_u8).all() and found.capture is not None
@@ -385,7 +399,7 @@ def test_a_scene_folder_is_seen_as_it_refined_its_poses(sources: Sequence[ScanSo
 
 @pytest.mark.data
 def test_a_real_kitchen_becomes_a_scan(data_root: Path) -> None:
-    (source,) = open_training_data(data_root / "redkitchen_rgbd", max_points=20_000)
+    (source,) = open_scans(data_root / "redkitchen_rgbd", max_points=20_000)
     settings = replace(SMALL, picture_width=160, most_views=6)
     scan = prepare_scan(source.open(), instruments_of(ColorTeacher(), COLORS, settings), settings).scan
     assert 10_000 < len(scan) <= 20_000 and len(scan.views) == 6 and len(scan.pixels) > 5_000
@@ -399,7 +413,7 @@ def test_a_real_kitchen_becomes_a_scan(data_root: Path) -> None:
 def test_a_real_sweep_is_voxelised(data_root: Path) -> None:
     import torch
 
-    (source,) = open_training_data(data_root / "semantickitti_scan" / "000000.bin")
+    (source,) = open_scans(data_root / "semantickitti_scan" / "000000.bin")
     scan = bare_scan(source.open())
     truth = source.truth()
     assert truth is not None and len(truth) == len(scan) and scan.inputs.shape == (len(scan), 1)
@@ -410,7 +424,7 @@ def test_a_real_sweep_is_voxelised(data_root: Path) -> None:
 
 @pytest.mark.data
 def test_a_real_keyframe_of_nuscenes_becomes_a_scan(data_root: Path) -> None:
-    (source,) = open_training_data(data_root / "nuscenes_mini")
+    (source,) = open_scans(data_root / "nuscenes_mini")
     settings = replace(SMALL, picture_width=200, pictures=False)
     prepared = prepare_scan(source.open(), instruments_of(ColorTeacher(), COLORS, settings), settings)
     assert prepared.summary.inputs == "intensity" and len(prepared.scan.views) == 6

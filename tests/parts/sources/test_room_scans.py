@@ -8,7 +8,7 @@ from scenewise.io.scannet import NYU40_NAMES, read_scannet, read_scannet_frame_l
 from scenewise.parts.lifting import visible_pixels, vote_histogram
 from scenewise.parts.segments.oversegmentation import mesh_segments
 from scenewise.parts.segments.votes import MajorityVote
-from scenewise.parts.sources.room_scans import nyu40_of_class_ids, write_room_scan
+from scenewise.parts.sources.room_scans import RoomScanSettings, nyu40_of_class_ids, write_room_scan
 from scenewise.worlds.captures import truth
 from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.rooms import furnished_room
@@ -22,7 +22,9 @@ def test_every_class_has_an_nyu40_name():
 
 def test_a_room_comes_back_from_its_files(tmp_path: Path):
     path = tmp_path / "scene9000_00"
-    write_room_scan(DEFAULT_DEMO_SEED, path, frames=6, width=160, height=120, spacing=0.05, segment=mesh_segments)
+    write_room_scan(
+        DEFAULT_DEMO_SEED, path, RoomScanSettings(frames=6, width=160, height=120, spacing=0.05, segment=mesh_segments)
+    )
     scene = read_scannet(path)
     capture, room = scene.capture, furnished_room(DEFAULT_DEMO_SEED)
     assert scene.name == "scene9000_00" and len(capture.frames) == 6 and capture.points is not None

@@ -13,6 +13,7 @@ from scenewise.errors import ConventionError, ShapeError
 from scenewise.parts.words import pixel_classes
 from scenewise.parts.words.pixel_classes import (
     ClassQuestion,
+    PixelRules,
     ask_for_classes,
     classify_pixels,
     pixels_of_grid,
@@ -96,9 +97,9 @@ def test_strips_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch):
     field = DenseField(np.random.default_rng(0).normal(size=(5, 4, 4)).astype(np.float32), height=37, width=23)
     for options in ({}, {"probability_threshold": 0.6, "background": 0}, {"area_threshold": 0.4, "background": 0}):
         monkeypatch.setattr(pixel_classes, "_STRIP_NUMBERS", 1 << 24)
-        whole = classify_pixels(field, question, 5.0, **options)
+        whole = classify_pixels(field, question, 5.0, PixelRules(**options))
         monkeypatch.setattr(pixel_classes, "_STRIP_NUMBERS", 300)
-        for one, other in zip(whole, classify_pixels(field, question, 5.0, **options)):
+        for one, other in zip(whole, classify_pixels(field, question, 5.0, PixelRules(**options))):
             np.testing.assert_array_equal(one, other)
 
 
@@ -158,22 +159,22 @@ def test_a_class_that_no_cell_finds_probable_is_left_out():
     table = without_improbable_classes(question.scores(field), question, 2.0, 0.4)
     expected = np.array([[0.9, 0.0, -100, 0.0], [0.0, 0.1, -100, 0.7]], dtype=np.float32)  # the floor stays with the wall
     np.testing.assert_array_equal(table[0], expected)
-    classes, confidence = classify_pixels(field, question, 2.0, denoising_threshold=0.4)
+    classes, confidence = classify_pixels(field, question, 2.0, PixelRules(denoising_threshold=0.4))
     assert classes.tolist() == [[0, 2]]
     assert confidence[0, 0] == pytest.approx(np.exp(1.8) / (np.exp(1.8) + 2), abs=1e-6)  # more than before, without the screen
-    classes, _ = classify_pixels(field, question, 2.0, denoising_threshold=0.45)
+    classes, _ = classify_pixels(field, question, 2.0, PixelRules(denoising_threshold=0.45))
     assert classes.tolist() == [[0, 0]]  # the chair is gone too
-    assert classify_pixels(field, question, 2.0, denoising_threshold=0.99)[0].tolist() == [[-1, -1]]
-    assert classify_pixels(field, question, 2.0, denoising_threshold=0.99, background=0)[0].tolist() == [[0, 0]]
+    assert classify_pixels(field, question, 2.0, PixelRules(denoising_threshold=0.99))[0].tolist() == [[-1, -1]]
+    assert classify_pixels(field, question, 2.0, PixelRules(denoising_threshold=0.99, background=0))[0].tolist() == [[0, 0]]
 
 
 def test_improbable_columns_of_probabilities_are_emptied():
     question = ask_for_classes(Listed(own_list("floor", "screen", "chair")), ROOM, "probabilities")
     values = np.array([[[0.1, 0.6, 0.3], [0.2, 0.1, 0.4]]], dtype=np.float32)
     field = DenseField(values, 1, 2, "probabilities")
-    assert classify_pixels(field, question, 1.0, denoising_threshold=0.5)[0].tolist() == [[1, 1]]
-    assert classify_pixels(field, question, 1.0, denoising_threshold=0.7)[0].tolist() == [[-1, -1]]
-    assert classify_pixels(field, question, 1.0, denoising_threshold=0.7, background=0)[0].tolist() == [[0, 0]]
+    assert classify_pixels(field, question, 1.0, PixelRules(denoising_threshold=0.5))[0].tolist() == [[1, 1]]
+    assert classify_pixels(field, question, 1.0, PixelRules(denoising_threshold=0.7))[0].tolist() == [[-1, -1]]
+    assert classify_pixels(field, question, 1.0, PixelRules(denoising_threshold=0.7, background=0))[0].tolist() == [[0, 0]]
 
 
 def two_halves(height: int, width: int, edge: int) -> np.ndarray:
@@ -191,14 +192,14 @@ def test_refinement_moves_classes_to_the_edges_of_the_image(monkeypatch: pytest.
     image.flags.writeable = False  # as images come from files
     truth = np.repeat([0, 1], [26, 34])
     plain, _ = classify_pixels(field, question, 10.0, image=image)
-    refined, _ = classify_pixels(field, question, 10.0, image=image, pamr_steps=5)
+    refined, _ = classify_pixels(field, question, 10.0, PixelRules(pamr_steps=5), image)
     assert (plain[20] != truth).sum() == 6 and (refined[20] != truth).sum() < 6
-    whole = classify_pixels(field, question, 10.0, image=image, pamr_steps=1)
+    whole = classify_pixels(field, question, 10.0, PixelRules(pamr_steps=1), image)
     monkeypatch.setattr(pixel_classes, "_STRIP_NUMBERS", 1)
     monkeypatch.setattr(pixel_classes, "PAMR_DILATIONS", (2, 4))
-    strips = classify_pixels(field, question, 10.0, image=image, pamr_steps=1)
+    strips = classify_pixels(field, question, 10.0, PixelRules(pamr_steps=1), image)
     monkeypatch.setattr(pixel_classes, "_STRIP_NUMBERS", 1 << 24)
-    for one, other in zip(strips, classify_pixels(field, question, 10.0, image=image, pamr_steps=1)):
+    for one, other in zip(strips, classify_pixels(field, question, 10.0, PixelRules(pamr_steps=1), image)):
         np.testing.assert_array_equal(one, other)
     assert (strips[1] != whole[1]).any()  # it depends on the dilations
 
@@ -207,4 +208,4 @@ def test_refinement_moves_classes_to_the_edges_of_the_image(monkeypatch: pytest.
 def test_refinement_needs_the_image(image):
     field = DenseField(np.zeros((1, 1, 4), dtype=np.float32), 4, 6)
     with pytest.raises(ShapeError, match="image: expected the field's, 6×4 pixels"):
-        classify_pixels(field, ask_for_classes(Listed(None), ROOM), 1.0, pamr_steps=1, image=image)
+        classify_pixels(field, ask_for_classes(Listed(None), ROOM), 1.0, PixelRules(pamr_steps=1), image)

@@ -71,12 +71,13 @@ def test_the_teacher_is_opened_as_it_was_when_it_made_the_features(tmp_path: Pat
     from scenewise.teachers import choose
 
     asked = []
-    monkeypatch.setattr(choose, "open_teacher", lambda name, **options: asked.append((name, options)) or Nouns())
+    monkeypatch.setattr(choose, "open_choice", lambda choice: asked.append(vars(choice)) or Nouns())
     for smoothing in (False, True):
         save(tmp_path, EMBEDDINGS[:5], read_out="maskclip", key_smoothing=smoothing)
         assert b"key_smoothing" not in features_path(tmp_path, "points").read_bytes() or smoothing
         SceneSearcher(tmp_path)
-    assert asked == [("nouns", {"read_out": "maskclip", "text_from": None, "key_smoothing": each}) for each in (False, True)]
+    as_made = {"teacher": "nouns", "read_out": "maskclip", "text_from": None, "device": None}
+    assert asked == [as_made | {"key_smoothing": each} for each in (False, True)]
 
 
 def test_what_answers_the_question_is_not_what_it_is_compared_with(tmp_path: Path):

@@ -6,7 +6,9 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,13 +25,14 @@ from scenewise.errors import ConventionError, DataFormatError, MissingDependency
 from scenewise.io.scene_folder import write_scene_labels
 from scenewise.scenes.heats import Heat
 from scenewise.scenes.labels import ElementLabels
-from scenewise.show.viewer.server import SceneViewer, is_loopback
+from scenewise.show.viewer.server import SceneViewer
+from scenewise.show.viewer.serving import is_loopback
 
 CLASSES = room_parts()[1]
 
 
 def alphas(viewer: SceneViewer) -> np.ndarray:
-    return np.array(viewer._nodes["splats"].opacities)[:, 0]
+    return np.array(viewer._placed.nodes["splats"].opacities)[:, 0]
 
 
 def test_it_serves_this_machine_only(room_folder: Path, capsys):
@@ -60,13 +63,13 @@ def test_modes_change_what_is_sent(room_folder: Path):
         viewer.set_mode("classes")
         classes = viewer.sent_colors()
         assert (classes[CLASSES == SOFA] == classes[250]).all() and (classes[250] != own[250]).any()
-        assert viewer._mode.value == "classes"
+        assert viewer._panel.mode.value == "classes"
         viewer.set_mode("confidence")
         confidence = viewer.sent_colors()
         assert (confidence[CLASSES == LAMP][0] != confidence[CLASSES == SOFA][0]).any()
         viewer.set_min_confidence(0.5)
         assert np.ptp(viewer.sent_colors()[CLASSES == LAMP][0].astype(int)) < 10  # grey
-        assert viewer._class_buttons[LAMP].label == "● lamp · 0 · 0 %"
+        assert viewer._panel.class_buttons[LAMP].label == "● lamp · 0 · 0 %"
         viewer.set_mode("color")
         assert (viewer.sent_colors() == own).all()
 
@@ -77,7 +80,7 @@ def test_what_is_hidden_is_sent_without_opacity(room_folder: Path):
         assert everything.min() > 200
         viewer.toggle_class(SOFA)
         assert (alphas(viewer) == 0).tolist() == (CLASSES == SOFA).tolist()
-        assert viewer._class_buttons[SOFA].label.startswith("○")
+        assert viewer._panel.class_buttons[SOFA].label.startswith("○")
         viewer.show_all_classes(False)
         assert alphas(viewer).max() == 0
         viewer.show_all_classes()
@@ -89,14 +92,14 @@ def test_what_is_hidden_is_sent_without_opacity(room_folder: Path):
         assert (alphas(viewer) == everything).all() and len(viewer.sent_colors("points")) == 128
         viewer.set_visible("splats", False)
         viewer.set_visible("cameras", True)
-        assert not viewer._nodes["splats"].visible and viewer._nodes["cameras"].visible
+        assert not viewer._placed.nodes["splats"].visible and viewer._placed.nodes["cameras"].visible
         with pytest.raises(ConventionError, match="what: expected splats or points or cameras"):
             viewer.set_visible("walls", True)
 
 
 def test_sent_shapes_keep_their_size_in_half_precision(room_folder: Path):
     with SceneViewer(room_folder) as viewer:
-        node, shapes = viewer._nodes["splats"], viewer.contents.shapes
+        node, shapes = viewer._placed.nodes["splats"], viewer.contents.shapes
         sent = np.asarray(node.covariances, dtype=np.float64) * node.scale**2
         assert sent == pytest.approx(shapes.covariances, rel=2e-3, abs=1e-6)
         assert np.asarray(node.centers) * node.scale == pytest.approx(viewer.contents.splats.positions, abs=1e-5)
@@ -111,10 +114,10 @@ def test_an_answer_lights_up_and_goes_away(room_folder: Path):
         hot = viewer.sent_colors().astype(int)
         redness = hot[:, 0] - hot[:, 1:].mean(axis=1)
         assert redness[CLASSES == SOFA].min() > 100 and redness[CLASSES != SOFA].max() < 60
-        assert viewer.look.mode == "heat" and viewer._question.value == "sofa"
-        assert "1 place answers <b>sofa</b>" in viewer._answer.content
+        assert viewer.look.mode == "heat" and viewer._panel.question.value == "sofa"
+        assert "1 place answers <b>sofa</b>" in viewer._panel.answer.content
         assert viewer.sent_colors("points")[0].tolist() == hot[200].tolist()
-        assert viewer.ask("nonsense") == () and "Nothing here answers" in viewer._answer.content
+        assert viewer.ask("nonsense") == () and "Nothing here answers" in viewer._panel.answer.content
         viewer.clear_question()
         assert (viewer.sent_colors() == own).all() and viewer.look.mode == "color"
 
@@ -141,7 +144,23 @@ def test_objects_that_touch_get_a_box_each_where_they_are(room_folder: Path, mon
             ends = edges.reshape(-1, 3) + viewer.contents.origin
             assert ends.min(axis=0) == pytest.approx(segment.box.corners_in_world.min(axis=0), abs=1e-5)
         size = " × ".join(f"{side:.2g}" for side in of_class[SOFA].box.size)
-        assert "3 places answer <b>all</b>" in viewer._answer.content and f"95 % · {size}" in viewer._answer.content
+        assert "3 places answer <b>all</b>" in viewer._panel.answer.content and f"95 % · {size}" in viewer._panel.answer.content
+
+
+def test_one_browser_is_moved_and_the_others_stay(room_folder: Path):
+    class Browser:
+        def __init__(self) -> None:
+            self.camera = SimpleNamespace()
+            self.atomic = nullcontext
+
+    first, second = Browser(), Browser()
+    with SceneViewer(room_folder) as viewer:
+        camera = viewer.contents.cameras[1]
+        viewer.look_from(camera.name, first)
+        expected = camera.camera.centers_in_world.numpy() - viewer.contents.origin
+        assert first.camera.position == pytest.approx(expected) and not vars(second.camera)
+        viewer.look_from(None, second)
+        assert not np.allclose(second.camera.position, first.camera.position)
 
 
 def test_what_fits_no_better_than_the_rest_is_no_answer_and_haze_neither(room_folder: Path):
@@ -168,7 +187,7 @@ def test_questions_that_cannot_be_answered(room_folder: Path):
     with SceneViewer(room_folder, Deaf()) as viewer:
         with pytest.raises(ConventionError, match="a known word"):
             viewer.ask("qwerty")
-        assert "a known word, got &lt;none&gt;" in viewer._answer.content and viewer.look.mode == "color"
+        assert "a known word, got &lt;none&gt;" in viewer._panel.answer.content and viewer.look.mode == "color"
     with SceneViewer(room_folder, Foreign()) as viewer, pytest.raises(ShapeError, match="328 numbers, got 7"):
         viewer.ask("sofa")
 
@@ -183,15 +202,15 @@ def test_warnings_of_the_searcher_are_shown(room_folder: Path):
 
     with SceneViewer(room_folder, Doubting()) as viewer:
         viewer.ask("lamp")
-        assert "unknown word &lt;x&gt;" in viewer._answer.content
+        assert "unknown word &lt;x&gt;" in viewer._panel.answer.content
 
 
 def test_without_features_the_box_says_why(room_folder: Path):
     searcher, reason = open_searcher(room_folder)
     assert searcher is None and f"run scenewise segment {room_folder} first" in reason
     with SceneViewer(room_folder, no_searcher_reason=reason) as viewer:
-        assert viewer._question.disabled and "run scenewise segment" in viewer._answer.content
-        assert "answer (heat)" not in viewer._mode.options
+        assert viewer._panel.question.disabled and "run scenewise segment" in viewer._panel.answer.content
+        assert "answer (heat)" not in viewer._panel.mode.options
         with pytest.raises(ConventionError, match="run scenewise segment first"):
             viewer.ask("sofa")
 
@@ -200,7 +219,7 @@ def test_a_scene_without_labels_offers_no_class_modes(room_folder: Path):
     (room_folder / "labels_splats.safetensors").unlink()
     (room_folder / "points.ply").unlink()
     with SceneViewer(room_folder) as viewer:
-        assert tuple(viewer._mode.options) == ("own colours",) and not viewer._class_buttons
+        assert tuple(viewer._panel.mode.options) == ("own colours",) and not viewer._panel.class_buttons
 
 
 def test_a_port_in_use_is_one_clear_error(room_folder: Path, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scenewise.commands.demo.capture import DEMO_FRAMES, DEMO_HEIGHT, DEMO_WIDTH, write_demo_capture
 from scenewise.commands.demo.options import DemoOptions
-from scenewise.commands.evaluate.run import evaluate_scene
+from scenewise.commands.evaluate.run import EvaluationSettings, evaluate_scene
 from scenewise.commands.query.options import QueryOptions
 from scenewise.commands.query.run import Answer, query
 from scenewise.commands.reconstruct.options import ReconstructOptions
@@ -22,8 +22,9 @@ from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.io.atomic import atomic_write_json
 from scenewise.io.json_fields import read_json_object
+from scenewise.io.scene_folder import read_scene
 from scenewise.scenes.scenes import EvaluationCard
-from scenewise.show.report.report import write_report
+from scenewise.show.report.report import shown_views, write_report
 from scenewise.worlds.seeds import DEFAULT_DEMO_SEED, DEMO_SEEDS
 
 CAPTURE_FOLDER, SCENE_FOLDER, MARKER_FILE = "room", "scene", "demo.json"
@@ -164,13 +165,15 @@ def run_demo(options: DemoOptions | None = None, progress: Progress | None = Non
     started = time.monotonic()
     render_scene(RenderOptions(scene=scene, threads=options.threads, overwrite=True), progress)
     with compute_threads(options.threads):
-        card = evaluate_scene(scene, progress=progress)
-        write_report(scene, progress=progress)
+        described = read_scene(scene)
+        shown = frozenset(entry.name for entry in shown_views(described))
+        evaluated = evaluate_scene(scene, EvaluationSettings(keep=shown), scene=described, progress=progress)
+        write_report(scene, scene=evaluated.scene, renders=evaluated.renders, progress=progress)
     timed("pictures", started)
     seconds["in all"] = time.monotonic() - began
     answers = {summary.text_asked: summary.answers for summary in answered}
     pictures = tuple(path for summary in answered for path in sorted(summary.files) if path.suffix == ".png")
-    return DemoSummary(capture, scene, card, answers, pictures, made.num_gaussians, seconds, peak_resident_bytes())
+    return DemoSummary(capture, scene, evaluated.card, answers, pictures, made.num_gaussians, seconds, peak_resident_bytes())
 
 
 def _prepare(out: Path) -> None:

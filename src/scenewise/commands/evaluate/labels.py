@@ -22,7 +22,7 @@ _SEEN = 0.5  # share of a pixel that labelled splats must cover before the pixel
 
 
 def evaluate_labels(
-    folder: Path, capture: Capture, frames: Sequence[tuple[str, Frame]], gaussians: Gaussians, progress: Progress
+    folder: Path, capture: Capture, frames: Sequence[Frame], gaussians: Gaussians, progress: Progress
 ) -> SegmentationScores | None:
     """Classes of splats, rendered into views, against the views' class maps; None where there are no labels or no maps.
 
@@ -46,7 +46,7 @@ def evaluate_labels(
     one_hot[np.flatnonzero(known), labels.class_id[known]] = 1.0
     matrix = ConfusionMatrix(vocabulary.names)
     with progress.stage("compare labels", len(frames)) as stage:
-        for _, frame in frames:
+        for frame in frames:
             ids = read_class_ids(frame)
             if ids is not None:
                 shares = render_scores(gaussians, frame.camera, one_hot, normalize=False)

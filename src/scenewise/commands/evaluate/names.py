@@ -22,8 +22,9 @@ from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.metrics.segmentation import ConfusionMatrix, SegmentationScores
 from scenewise.parts.labelfree.prediction import MAX_VOXELS
 from scenewise.parts.labelfree.trained_run import TrainedRun, load_run
-from scenewise.parts.scans.data_sets import open_training_data, truth_of_scan
-from scenewise.parts.scans.raw_scans import ScanSource
+from scenewise.parts.sources.opening import open_scans
+from scenewise.parts.sources.raw_scans import ScanSource
+from scenewise.parts.sources.truths import truth_of_scan
 from scenewise.scenes.vocabularies import Vocabulary
 
 
@@ -95,7 +96,7 @@ def evaluate_names(options: EvalOptions, progress: Progress | None = None) -> Na
     is_run = is_run_folder(options.scene)
     if not is_run:  # a scene is one scan, whichever split it belongs to
         split = None
-    sources = open_training_data(options.data, split)
+    sources = open_scans(options.data, split)
     if not is_run:
         _require_one(sources)
     with compute_threads(options.threads):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +16,7 @@ from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.engine.devices import compute_device
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
-from scenewise.errors import ConventionError
 from scenewise.io.atomic import atomic_write_bytes
-from scenewise.io.captures import open_capture
 from scenewise.io.images import image_u8_from_color, png_bytes
 from scenewise.io.run_folder import is_run_folder
 from scenewise.io.scene_folder import read_scene, write_scene_description
@@ -27,10 +25,12 @@ from scenewise.metrics.depth import depth_error
 from scenewise.metrics.lpips import Lpips, load_lpips
 from scenewise.metrics.psnr import psnr
 from scenewise.metrics.ssim import ssim
+from scenewise.parts.sources.scene_photographs import ScenePhotographs, reopen_photographs
 from scenewise.rendering import RenderOutput, render
 from scenewise.scenes.captures import Capture
-from scenewise.scenes.frames import Frame
-from scenewise.scenes.scenes import EvaluationCard, Scene
+from scenewise.scenes.frames import Frame, ImageU8
+from scenewise.scenes.gaussians import Gaussians
+from scenewise.scenes.scenes import EvaluationCard, Scene, Split
 from scenewise.show.pictures import file_stem
 
 _SOLID = 0.5  # a pixel at least this opaque has a depth worth comparing
@@ -55,7 +55,7 @@ class EvalSummary:
     """
 
     scene: Path
-    split: Literal["train", "test"]
+    split: Split
     num_views: int
     psnr: float | None
     ssim: float | None
@@ -98,31 +98,73 @@ def evaluate_command(options: EvalOptions, progress: Progress | None = None) -> 
         return evaluate_names(options, progress)
     assert options.split != "val", "the options refuse it"
     device = compute_device(options.device)
+    settings = EvaluationSettings(options.split, options.lpips_weights, device, options.save_images)
     with compute_threads(options.threads):
-        card = evaluate_scene(
+        evaluated = evaluate_scene(
             options.scene,
-            capture=None if options.capture is None else capture_of_scene(read_scene(options.scene), options.capture),
-            split=options.split,
-            lpips_weights=options.lpips_weights,
-            device=device,
-            save_images=options.save_images,
+            settings,
+            capture=None if options.capture is None else reopen_photographs(read_scene(options.scene), options.capture).opened,
             progress=progress,
         )
-    return EvalSummary(scene=options.scene, **vars(card))
+    return EvalSummary(scene=options.scene, **vars(evaluated.card))
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How a scene is measured.
+
+    Attributes:
+        split: which views.
+        lpips_weights: backbone and heads; None leaves LPIPS null.
+        device: where to render.
+        save_images: also write the rendered views to ``renders/<split>``.
+        keep: frames whose rendered pictures are handed on.
+    """
+
+    split: Split = "test"
+    lpips_weights: Path | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    save_images: bool = False
+    keep: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """What a scene cost; None = unknown.
+
+    Attributes:
+        seconds: training time.
+        peak_memory_bytes: of the training process.
+    """
+
+    seconds: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A scene with what was measured on it.
+
+    Attributes:
+        scene: its evaluation card included.
+        card: the same card.
+        renders: the views asked for as they were rendered, by frame.
+    """
+
+    scene: Scene
+    card: EvaluationCard
+    renders: Mapping[str, ImageU8]
 
 
 def evaluate_scene(
     folder: Path,
+    settings: EvaluationSettings | None = None,
     *,
+    scene: Scene | None = None,
     capture: Capture | None = None,
-    split: Literal["train", "test"] = "test",
-    lpips_weights: Path | None = None,
-    device: torch.device | None = None,
-    save_images: bool = False,
-    seconds: float | None = None,
-    peak_memory_bytes: int | None = None,
+    cost: TrainingCost | None = None,
     progress: Progress | None = None,
-) -> EvaluationCard:
+) -> Evaluated:
     """Renders a split's views, compares them with the photographs, and writes the evaluation card into ``scene.json``.
 
     Protocol: PSNR, SSIM (11×11, σ = 1.5, zero-padded) and LPIPS per image on values in [0, 1], then the mean over images; each
@@ -131,38 +173,82 @@ def evaluate_scene(
 
     Args:
         folder: scene folder.
+        settings: how to measure.
+        scene: what the folder holds; read when None.
         capture: the photographs; read from where the scene says they were when None.
-        split: which views.
-        lpips_weights: backbone and heads; None leaves LPIPS null.
-        device: where to render.
-        save_images: also write the rendered views to ``renders/<split>``.
-        seconds: training time to enter; None keeps what an earlier card says.
-        peak_memory_bytes: likewise.
+        cost: what to enter into the card; what is unknown stays as an earlier card has it.
         progress: told about every view.
     """
     progress = NullProgress() if progress is None else progress
-    device = torch.device("cpu") if device is None else device
-    scene = read_scene(folder)
-    capture = capture_of_scene(scene, Path(scene.provenance.capture)) if capture is None else capture
-    frames = _frames_of(scene, capture, split)
+    settings = EvaluationSettings() if settings is None else settings
+    cost = TrainingCost() if cost is None else cost
+    scene = read_scene(folder) if scene is None else scene
+    if capture is None:
+        photographs = reopen_photographs(scene, Path(scene.provenance.capture))
+    else:
+        photographs = ScenePhotographs(scene, capture)
+    frames = photographs.frames_of(settings.split)
+    gaussians = scene.gaussians.to(settings.device)
+    rows, renders, seconds = _measured(folder, scene, gaussians, frames, settings, progress)
+    more = {"images": rows, "render_ms": 1000.0 * seconds / len(rows)} | _further_means(rows)
+    labels = evaluate_labels(folder, photographs.opened, frames, gaussians, progress)
+    if labels is not None:
+        per_class = {name: iou for name, iou in zip(labels.names, labels.iou.tolist()) if not math.isnan(iou)}
+        more["labels"] = {"accuracy": labels.all_accuracy, "coverage": labels.coverage, "iou": per_class}
     older = scene.evaluation
-    gaussians = scene.gaussians.to(device)
-    background = torch.tensor(scene.background or (0.0, 0.0, 0.0), device=device)
+    peak = cost.peak_memory_bytes
+    card = EvaluationCard(
+        split=settings.split,
+        num_views=len(rows),
+        psnr=_mean(rows, "psnr"),
+        ssim=_mean(rows, "ssim"),
+        lpips=_mean(rows, "lpips") if "lpips" in rows[0] else None,
+        num_gaussians=len(gaussians),
+        seconds=cost.seconds if cost.seconds is not None or older is None else older.seconds,
+        peak_memory_bytes=peak if peak is not None or older is None else older.peak_memory_bytes,
+        miou=None if labels is None else labels.miou,
+        more=more,
+    )
+    scene = replace(scene, evaluation=card)
+    write_scene_description(folder, scene)
+    return Evaluated(scene, card, renders)
+
+
+def _measured(
+    folder: Path,
+    scene: Scene,
+    gaussians: Gaussians,
+    frames: Sequence[Frame],
+    settings: EvaluationSettings,
+    progress: Progress,
+) -> tuple[list[dict[str, Any]], dict[str, ImageU8], float]:
+    """Figures of every view, the pictures to keep, and the seconds that rendering took."""
+    background = torch.tensor(scene.background or (0.0, 0.0, 0.0), device=settings.device)
+    lpips = None if settings.lpips_weights is None else load_lpips(settings.lpips_weights).to(settings.device)
     rows: list[dict[str, Any]] = []
-    lpips = None if lpips_weights is None else load_lpips(lpips_weights).to(device)
+    renders: dict[str, ImageU8] = {}
     render_seconds = 0.0
     with progress.stage("evaluate", len(frames)) as stage, torch.no_grad():
-        for name, frame in frames:
+        for frame in frames:
             began = time.monotonic()
             output = render(gaussians, frame.camera, background=background)
             render_seconds += time.monotonic() - began
             row = _measure(frame, output, lpips)
-            rows.append({"image": name} | {key: value if math.isfinite(value) else None for key, value in row.items()})
-            if save_images:
+            rows.append({"image": frame.name} | {key: value if math.isfinite(value) else None for key, value in row.items()})
+            if settings.save_images or frame.name in settings.keep:
                 picture_u8 = image_u8_from_color(output.color.cpu().numpy())
-                atomic_write_bytes(folder / "renders" / split / f"{file_stem(name)}.png", png_bytes(picture_u8))
+                if settings.save_images:
+                    place = folder / "renders" / settings.split / f"{file_stem(frame.name)}.png"
+                    atomic_write_bytes(place, png_bytes(picture_u8))
+                if frame.name in settings.keep:
+                    renders[frame.name] = picture_u8
             stage.advance(psnr=row["psnr"])
-    more: dict[str, Any] = {"images": rows, "render_ms": 1000.0 * render_seconds / len(rows)}
+    return rows, renders, render_seconds
+
+
+def _further_means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means after colour correction, and of depth where it was measured."""
+    more: dict[str, Any] = {}
     corrected = {name.removesuffix("_corrected"): _mean(rows, name) for name in rows[0] if name.endswith("_corrected")}
     if corrected:
         more["color_corrected"] = corrected
@@ -173,59 +259,7 @@ def evaluate_scene(
     }
     if depth:
         more["depth"] = depth
-    labels = evaluate_labels(folder, capture, frames, gaussians, progress)
-    if labels is not None:
-        per_class = {name: iou for name, iou in zip(labels.names, labels.iou.tolist()) if not math.isnan(iou)}
-        more["labels"] = {"accuracy": labels.all_accuracy, "coverage": labels.coverage, "iou": per_class}
-    card = EvaluationCard(
-        split=split,
-        num_views=len(rows),
-        psnr=_mean(rows, "psnr"),
-        ssim=_mean(rows, "ssim"),
-        lpips=_mean(rows, "lpips") if "lpips" in rows[0] else None,
-        num_gaussians=len(gaussians),
-        seconds=seconds if seconds is not None or older is None else older.seconds,
-        peak_memory_bytes=peak_memory_bytes if peak_memory_bytes is not None or older is None else older.peak_memory_bytes,
-        miou=None if labels is None else labels.miou,
-        more=more,
-    )
-    write_scene_description(folder, replace(scene, evaluation=card))
-    return card
-
-
-def capture_of_scene(scene: Scene, path: Path) -> Capture:
-    """The photographs in ``path`` at the size and with the background that the scene was made from."""
-    factor = scene.provenance.config.get("downscale")
-    return open_capture(
-        path,
-        preset=scene.provenance.preset,
-        factor=factor if isinstance(factor, int) else None,
-        background=scene.background,
-    )
-
-
-def _frames_of(scene: Scene, capture: Capture, split: Literal["train", "test"]) -> list[tuple[str, Frame]]:
-    """The split's frames with the cameras of the scene (training poses may have been refined)."""
-    frames = {frame.name: frame for frame in capture.frames_with_image}
-    found = []
-    for entry in scene.cameras_of(split):
-        if entry.name not in frames:
-            raise ConventionError(
-                f"photograph {entry.name}",
-                expected=f"an image in {capture.root}",
-                got="none",
-                fix="name the capture with --capture",
-            )
-        frame = frames[entry.name].resized(entry.camera.width, entry.camera.height)
-        found.append((entry.name, replace(frame, camera=entry.camera)))
-    if not found:
-        raise ConventionError(
-            f"{split} views of the scene",
-            expected="at least one",
-            got="none",
-            fix=f"try --split {'train' if split == 'test' else 'test'}",
-        )
-    return found
+    return more
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:

@@ -7,6 +7,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from scenewise.commands.shared import Count, Device, Number, OptionalPath, Text, require, require_at_least, require_refinement
+from scenewise.teachers.choice import TeacherChoice
 
 SegmentationBenchmark = Literal["voc21", "voc20", "context60", "context59", "coco_object", "coco_stuff", "cityscapes", "ade20k"]
 
@@ -54,3 +55,9 @@ class Evaluate2dOptions:
         require_refinement(self.prompt_denoising, self.pamr)
         require(self.logit_scale is None or 0.0 < self.logit_scale < float("inf"), "--logit-scale", "above 0", self.logit_scale)
         require(self.text_from is None or self.teacher.startswith("files:"), "--text-from", "--teacher files:DIR", self.teacher)
+
+    @property
+    def teacher_choice(self) -> TeacherChoice:
+        """Which teacher to open."""
+        device = None if self.device == "auto" else self.device
+        return TeacherChoice(self.teacher, self.read_out, self.text_from, self.key_smoothing, device)

@@ -31,7 +31,7 @@ from scenewise.io.atomic import atomic_write_bytes, atomic_write_json, disk_erro
 from scenewise.io.json_fields import read_json_object
 from scenewise.io.segmentation_datasets import SEGMENTATION_DATASETS, LabelledImages, SegmentationDataset
 from scenewise.metrics.segmentation import ConfusionMatrix, SegmentationScores
-from scenewise.parts.words.pixel_classes import ClassQuestion, ask_for_classes, classify_pixels
+from scenewise.parts.words.pixel_classes import ClassQuestion, PixelRules, ask_for_classes, classify_pixels
 from scenewise.scenes.dense_fields import FieldKind
 from scenewise.teachers.protocol import Teacher
 
@@ -155,18 +155,11 @@ def evaluate_2d(options: Evaluate2dOptions, progress: Progress | None = None, *,
 
 def _opened_teacher(options: Evaluate2dOptions, dataset: SegmentationDataset) -> tuple[Teacher, str | None, dict[str, Any]]:
     """The teacher the options name, its read-out, and its settings as JSON values."""
-    from scenewise.teachers.choose import open_teacher
+    from scenewise.teachers.choose import open_choice
     from scenewise.teachers.clip_teacher import ClipTeacher
     from scenewise.teachers.read_outs import name_of
 
-    device = None if options.device == "auto" else options.device
-    teacher = open_teacher(
-        options.teacher,
-        read_out=options.read_out,
-        text_from=options.text_from,
-        key_smoothing=options.key_smoothing,
-        device=device,
-    )
+    teacher = open_choice(options.teacher_choice)
     if not isinstance(teacher, ClipTeacher):
         return teacher, None, {}
     usual = 336  # what a teacher's own size stands for; Cityscapes is shown larger
@@ -307,12 +300,14 @@ def _one(
             field,
             question,
             rules["logit_scale"],
-            probability_threshold=rules["probability_threshold"],
-            area_threshold=rules["area_threshold"],
-            background=rules["background"],
-            denoising_threshold=rules.get("prompt_denoising"),
-            pamr_steps=rules.get("pamr", 0),
-            image=image,
+            PixelRules(
+                rules["probability_threshold"],
+                rules["area_threshold"],
+                rules["background"],
+                rules.get("prompt_denoising"),
+                rules.get("pamr", 0),
+            ),
+            image,
         )
     matrix = ConfusionMatrix(images.vocabulary.names)
     matrix.update(prediction, truth)

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from scenewise.commands.predict.options import PredictOptions
-from scenewise.commands.segment.named_points import write_named_points
 from scenewise.engine.devices import compute_device
 from scenewise.engine.memory import peak_resident_bytes, text_from_bytes
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.provenance import git_commit, versions
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.ply import read_points_ply_with_extra
+from scenewise.io.named_points import read_named_points, write_named_points
 from scenewise.io.scene_folder import (
     POINTS_FILE,
     SCENE_FILE,
@@ -27,12 +26,13 @@ from scenewise.io.scene_folder import (
 )
 from scenewise.io.vocabularies import VOCABULARY_FILE, write_vocabulary
 from scenewise.parts.labelfree.trained_run import TrainedRun, load_run
-from scenewise.parts.scans.data_sets import CloudScan, open_training_data
-from scenewise.parts.scans.raw_scans import RawScan
-from scenewise.parts.sources.targets import with_own_colors
+from scenewise.parts.sources.clouds import CloudScan
+from scenewise.parts.sources.opening import open_scans
+from scenewise.parts.sources.raw_scans import RawScan
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.scenes import Provenance, Scene
+from scenewise.show.label_pictures import class_palette
 
 METHOD = "predict"
 
@@ -114,24 +114,23 @@ def _target(path: Path) -> RawScan:
             raise DataFormatError(
                 path, expected=POINTS_FILE, got="a scene without points", fix="scenewise export SCENE --format points"
             )
-        cloud, extra = read_points_ply_with_extra(points)
-        return RawScan(path.resolve().name, with_own_colors(cloud, extra), f"points of {POINTS_FILE}")
-    sources = open_training_data(path)
+        return RawScan(path.resolve().name, read_named_points(points), f"points of {POINTS_FILE}")
+    sources = open_scans(path)
     if len(sources) != 1:
         raise ConventionError("target", expected="one scan", got=f"{len(sources)} of {path}", fix="name the folder of one scan")
     source = sources[0]
-    if isinstance(source, CloudScan) and path.suffix.lower() == ".ply":
-        cloud, extra = read_points_ply_with_extra(path)
-        return RawScan(source.name, with_own_colors(cloud, extra), path.name)
+    if isinstance(source, CloudScan) and path.suffix.lower() == ".ply":  # its triangles are not asked for
+        return RawScan(source.name, read_named_points(path), path.name)
     return source.open()
 
 
 def _write(folder: Path, options: PredictOptions, run: TrainedRun, raw: RawScan, labels: LabelField) -> None:
-    none = np.full(len(labels.class_ids), -1, dtype=np.int32)
+    named = ElementLabels(labels.class_ids, np.full(len(labels.class_ids), -1, dtype=np.int32), labels.confidence)
+    painted = class_palette(run.vocabulary.colors_u8)[labels.class_ids]
     write_vocabulary(folder / VOCABULARY_FILE, run.vocabulary, teacher=run.config.teacher)
-    write_named_points(folder / POINTS_FILE, raw.cloud, labels, none, run.vocabulary.colors_u8)
+    write_named_points(folder / POINTS_FILE, raw.cloud, named, painted)
     write_scene_description(folder, _described(options, run, raw))
-    write_scene_labels(folder, "points", ElementLabels(labels.class_ids, none, labels.confidence))
+    write_scene_labels(folder, "points", named)
 
 
 def _described(options: PredictOptions, run: TrainedRun, raw: RawScan) -> Scene:

@@ -33,7 +33,7 @@ from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.json_fields import read_json_object
 from scenewise.io.ply import gaussians_ply_bytes, read_gaussians_ply, read_points_ply, write_gaussians_ply
-from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, COMPACT_FILE, POINTS_FILE, SPLATS_FILE
+from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, COMPACT_FILE, DISTILLATION_FILE, POINTS_FILE, SPLATS_FILE
 from scenewise.io.spz import write_spz
 from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec, preset, student_recipe, with_depth
 from scenewise.methods.distilled_3dgs.distillation import mean_picture, write_pictures
@@ -58,7 +58,6 @@ PICTURES_FOLDER = "pictures"
 PLAN_FILE = "plan.json"
 TEACHER_FILE = "teacher.json"
 STUDENT_FILE = "student.json"
-DISTILLATION_FILE = "distillation.json"
 _DENSE_FOLDER = "dense"
 _LOG_FILE = "log.jsonl"
 
@@ -734,7 +733,7 @@ def _fingerprint(record: Mapping[str, Any], data_hash: str) -> str:
 def command_arguments(options: object) -> list[str]:
     """The command line that gives these options again.
 
-    >>> from scenewise.commands.options import CheckOptions
+    >>> from scenewise.commands.check.options import CheckOptions
     >>> command_arguments(CheckOptions(Path("a b"), downscale=2, strict=True, background=(0.0, 0.5, 1.0)))
     ['a b', '--downscale', '2', '--background', '0.0', '0.5', '1.0', '--strict']
     """

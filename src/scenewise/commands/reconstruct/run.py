@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
-from scenewise.commands.evaluate.run import evaluate_scene
+from scenewise.commands.evaluate.run import Evaluated, EvaluationSettings, TrainingCost, evaluate_scene
 from scenewise.commands.reconstruct.distill import (
     TEACHERS_FOLDER,
     DistillationStages,
@@ -49,7 +49,7 @@ from scenewise.scenes.frames import Frame
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import EvaluationCard, Provenance, Scene, SceneCamera
-from scenewise.show.report.report import write_report
+from scenewise.show.report.report import shown_views, write_report
 
 LOG_FILE = "log.jsonl"
 FEWEST_GAUSSIANS = 2_000
@@ -187,8 +187,8 @@ class _Reconstruction:
         self._train(trainer)
         moved = self._refinement(trainer)
         gaussians = detached(trainer.field.gaussians())
-        evaluation = self._write(capture, trainer, gaussians, data_hash)
-        peak = self._end(trainer, capture)
+        written, evaluated = self._write(capture, trainer, gaussians, data_hash)
+        peak = self._end(trainer, capture, written, evaluated)
         return ReconstructSummary(
             self.folder,
             len(gaussians),
@@ -197,7 +197,7 @@ class _Reconstruction:
             setup_seconds,
             provenance,
             peak,
-            evaluation,
+            None if evaluated is None else evaluated.card,
             moved,
         )
 
@@ -244,8 +244,8 @@ class _Reconstruction:
         curve = stages.train_curve(points, pictures, vanilla)
         gaussians = stages.fitted(detached(trainer.field.gaussians()))
         summary = stages.summary(teachers, gaussians, student_seconds=trainer.seconds, curve=curve)
-        evaluation = self._write(capture, trainer, gaussians, data_hash, seconds=summary.seconds)
-        peak = self._end(trainer, capture)
+        written, evaluated = self._write(capture, trainer, gaussians, data_hash, seconds=summary.seconds)
+        peak = self._end(trainer, capture, written, evaluated)
         return ReconstructSummary(
             self.folder,
             len(gaussians),
@@ -254,7 +254,7 @@ class _Reconstruction:
             setup_seconds,
             provenance,
             peak,
-            evaluation,
+            None if evaluated is None else evaluated.card,
             None,
             summary,
         )
@@ -278,11 +278,17 @@ class _Reconstruction:
             None,
         )
 
-    def _end(self, trainer: SplatTrainer, capture: Capture) -> int:
+    def _end(self, trainer: SplatTrainer, capture: Capture, scene: Scene, evaluated: Evaluated | None) -> int:
         peak = peak_resident_bytes()
         self.journal.write("end", seconds=trainer.seconds, peak_memory_bytes=peak)
         with self._timed("report"):
-            write_report(self.folder, capture=capture, progress=self.progress)
+            write_report(
+                self.folder,
+                scene=scene,
+                capture=capture,
+                renders=None if evaluated is None else evaluated.renders,
+                progress=self.progress,
+            )
         return peak
 
     # ------------------------------------------------------------------------------------------------------------------ planning
@@ -383,7 +389,8 @@ class _Reconstruction:
         data_hash: str,
         *,
         seconds: float | None = None,
-    ) -> EvaluationCard | None:
+    ) -> tuple[Scene, Evaluated | None]:
+        """Writes the scene and measures it on the held-out views, where there are any."""
         with self._stage("write the scene"):
             scene = Scene(
                 load_gaussians=lambda: gaussians,
@@ -412,18 +419,20 @@ class _Reconstruction:
             )
             write_scene(self.folder, scene)
         if not capture.test_frames:
-            return None
+            return scene, None
+        shown = frozenset(entry.name for entry in shown_views(scene))  # the report shows these
         with self._timed("evaluate"):
-            card = evaluate_scene(
+            evaluated = evaluate_scene(
                 self.folder,
+                EvaluationSettings(device=self.device, keep=shown),
+                scene=scene,
                 capture=capture,
-                device=self.device,
-                seconds=trainer.seconds if seconds is None else seconds,
-                peak_memory_bytes=peak_resident_bytes(),
+                cost=TrainingCost(trainer.seconds if seconds is None else seconds, peak_resident_bytes()),
                 progress=self.progress,
             )
+        card = evaluated.card
         self.journal.write("evaluation", step=trainer.steps_done, psnr=card.psnr, ssim=card.ssim)
-        return card
+        return evaluated.scene, evaluated
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -21,9 +21,10 @@ from scenewise.io.images import image_u8_from_color, png_bytes
 from scenewise.io.scene_folder import read_scene
 from scenewise.rendering import render
 from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.scenes import Scene
-from scenewise.show.pictures import ImageU8, depth_picture, file_stem
+from scenewise.show.pictures import depth_picture, file_stem
 
 Channel = Literal["color", "depth", "alpha"]
 _SOLID = 0.5  # a pixel at least this opaque has a depth worth showing

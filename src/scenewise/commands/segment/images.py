@@ -16,7 +16,7 @@ from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.images import png_bytes, read_image
 from scenewise.io.vocabularies import VOCABULARY_FILE, write_vocabulary
 from scenewise.parts.sources.targets import ImageTarget
-from scenewise.parts.words.pixel_classes import ClassQuestion, classify_pixels
+from scenewise.parts.words.pixel_classes import ClassQuestion, PixelRules, classify_pixels
 from scenewise.show.label_pictures import label_codes, overlay_picture, with_legend
 from scenewise.show.pictures import file_stem
 from scenewise.teachers.cached import CachedTeacher
@@ -97,6 +97,7 @@ def segment_images(
     cached = CachedTeacher(teacher, out / CACHE_FOLDER, room)
     vocabulary = question.vocabulary
     write_vocabulary(out / VOCABULARY_FILE, vocabulary, teacher=teacher.name)
+    rules = PixelRules(options.min_confidence, denoising_threshold=options.prompt_denoising, pamr_steps=options.pamr)
     shares, known, sure, files, lacking = np.zeros(len(vocabulary)), 0.0, 0.0, [], []
     with progress.stage("images", len(stems)) as stage:
         for path, name, stem in zip(target.paths, target.names, stems):
@@ -109,10 +110,8 @@ def segment_images(
                     field,
                     question,
                     teacher.logit_scale,
-                    probability_threshold=options.min_confidence,
-                    denoising_threshold=options.prompt_denoising,
-                    pamr_steps=options.pamr,
-                    image=image,
+                    rules,
+                    image,
                 )
                 own = np.bincount(class_ids[class_ids >= 0], minlength=len(vocabulary)) / class_ids.size
                 shares, known = shares + own, known + float(own.sum())

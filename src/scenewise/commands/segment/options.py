@@ -16,6 +16,7 @@ from scenewise.commands.shared import (
     require_at_least,
     require_refinement,
 )
+from scenewise.teachers.choice import TeacherChoice
 
 
 @dataclass(frozen=True)
@@ -103,3 +104,8 @@ class SegmentOptions:
     def cache_bytes(self) -> int:
         """Disk space for the teacher's answers in bytes; 0 for none."""
         return 0 if self.no_cache else bytes_from_text(self.cache_limit)
+
+    @property
+    def teacher_choice(self) -> TeacherChoice:
+        """Which teacher to open."""
+        return TeacherChoice(self.teacher, self.read_out, self.text_from, self.key_smoothing)

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32
+from jaxtyping import Bool
 
 from scenewise.engine.memory import text_from_bytes
 from scenewise.engine.progress import duration_text
-from scenewise.geometry.boxes import axis_aligned_box
+from scenewise.parts.segments.instances import objects_of_labels
+from scenewise.scenes.elements import Elements
 from scenewise.scenes.label_fields import LabelField
+from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.vocabularies import Vocabulary
 
 
@@ -147,27 +149,22 @@ def mean_confidence(*fields: LabelField | None) -> float:
     return float(values.mean(dtype=np.float64)) if len(values) else 0.0
 
 
-def found_objects(
-    where: Float64[np.ndarray, "n 3"],
-    class_ids: Int32[np.ndarray, "n"],
-    point_objects: Int32[np.ndarray, "points"],
-    splat_objects: Int32[np.ndarray, "splats"],
-    names: Sequence[str],
-) -> tuple[FoundObject, ...]:
-    """The objects in joint labels of points and splats; boxes are around points where an object has any."""
-    objects = np.concatenate([point_objects, splat_objects])
-    order = np.argsort(objects, kind="stable")
-    bounds = np.searchsorted(objects[order], np.arange(int(objects.max(initial=-1)) + 2))
+def found_objects(sets: Sequence[tuple[Elements, ElementLabels]], names: Sequence[str]) -> tuple[FoundObject, ...]:
+    """The objects in the joint labels of sets of elements; boxes are around points where an object has any."""
+    where = np.concatenate([elements.positions_in_world for elements, _ in sets])
+    is_point = np.concatenate([np.full(len(elements), elements.kind == "points") for elements, _ in sets])
+    joint = ElementLabels(
+        *(np.concatenate([getattr(labels, name) for _, labels in sets]) for name in ("class_id", "instance_id", "confidence"))
+    )
     found = []
-    for number in range(len(bounds) - 1):
-        members = order[bounds[number] : bounds[number + 1]]
-        points = int((members < len(point_objects)).sum())
-        measured = members[members < len(point_objects)] if points else members
-        low, high = axis_aligned_box(where[measured])
-        middle = where[measured].mean(axis=0)
-        center, lowest, highest = ((float(place[0]), float(place[1]), float(place[2])) for place in (middle, low, high))
-        name = names[int(class_ids[members[0]])]
-        found.append(FoundObject(number, name, points, len(members) - points, center, lowest, highest))
+    for thing in objects_of_labels(where, joint, names, measured=is_point):
+        points = int(is_point[thing.elements].sum())
+        center, low, high = (
+            (float(place[0]), float(place[1]), float(place[2]))
+            for place in (thing.center_in_world, thing.low_in_world, thing.high_in_world)
+        )
+        assert thing.instance_id is not None and thing.name is not None
+        found.append(FoundObject(thing.instance_id, thing.name, points, len(thing.elements) - points, center, low, high))
     return tuple(found)
 
 

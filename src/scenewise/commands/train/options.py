@@ -7,6 +7,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from scenewise.commands.shared import Count, Device, Number, OptionalPath, Text, require, require_at_least
+from scenewise.teachers.choice import TeacherChoice
 
 
 @dataclass(frozen=True)
@@ -97,3 +98,8 @@ class TrainOptions:
         for option, number in (("--width", self.width), ("--voxel", self.voxel), ("--learning-rate", self.learning_rate)):
             require(number is None or 0.0 < number < float("inf"), option, "a number above 0", number)
         require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
+
+    @property
+    def teacher_choice(self) -> TeacherChoice:
+        """Which teacher to open."""
+        return TeacherChoice(self.teacher, self.read_out, self.text_from)

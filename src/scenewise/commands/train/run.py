@@ -11,10 +11,9 @@ from typing import Any, final
 import torch
 
 from scenewise.catalogue import Overrides, method_named, method_recipe
-from scenewise.commands.segment.options import SegmentOptions
-from scenewise.commands.segment.run import teacher_of, vocabulary_of
 from scenewise.commands.train.model_card import Training, model_card
 from scenewise.commands.train.options import TrainOptions
+from scenewise.commands.vocabularies import vocabulary_asked_for
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer, require_same_run
 from scenewise.engine.devices import compute_device
 from scenewise.engine.distribution import Ranks, joined_ranks, rank_device
@@ -39,12 +38,14 @@ from scenewise.io.vocabularies import write_vocabulary
 from scenewise.parts.labelfree.recipes import Recipe
 from scenewise.parts.labelfree.students import parameter_count
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer, StepReport
-from scenewise.parts.scans.data_sets import open_training_data, prepare_data, vocabulary_of_sources
-from scenewise.parts.scans.preparation import PreparationSettings
-from scenewise.parts.scans.raw_scans import ScanSource
+from scenewise.parts.scans.data_sets import instruments_of, prepare_data
 from scenewise.parts.scans.scan_files import ScanSet
+from scenewise.parts.scans.settings import PreparationSettings
+from scenewise.parts.sources.opening import open_scans
+from scenewise.parts.sources.raw_scans import ScanSource
+from scenewise.parts.sources.truths import vocabulary_of_sources
 from scenewise.scenes.vocabularies import Vocabulary
-from scenewise.teachers.choose import SMALL_CLIP
+from scenewise.teachers.choose import SMALL_CLIP, open_choice, with_absolute_folders
 from scenewise.teachers.from_files import FilesTeacher
 from scenewise.teachers.protocol import Teacher
 from scenewise.worlds.captures import LICENCE as GENERATED_LICENCE
@@ -151,20 +152,19 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
             prepare_run_folder(options.out, overwrite=options.overwrite, resume=options.resume)
         keep_freed_memory()
         began = time.monotonic()
-        sources = open_training_data(options.data, options.split if _has_splits(options.data) else None)
-        asked = teacher_of(_teacher_options(options)) if teacher is None else teacher
+        sources = open_scans(options.data, options.split if _has_splits(options.data) else None)
+        asked = open_choice(with_absolute_folders(options.teacher_choice)) if teacher is None else teacher
         vocabulary = _vocabulary(options, sources, asked)
         if not ranks.is_first:
             ranks.wait()  # the first prepares, the others find it prepared
+        preparation = preparation_of(options)
         scans = prepare_data(
             sources,
-            asked,
-            vocabulary,
-            preparation_of(options),
+            instruments_of(asked, vocabulary, preparation, device=str(device)),
+            preparation,
             options.cache or options.out / _CACHE,
             progress,
             words=asked.words if isinstance(asked, FilesTeacher) else None,
-            device=str(device),
         )
         if ranks.is_first:
             ranks.wait()
@@ -248,21 +248,11 @@ def _data_licence(path: Path, first: ScanSource) -> dict[str, str | None]:
     return {path.name or str(path): licence}
 
 
-def _teacher_options(options: TrainOptions) -> SegmentOptions:
-    return SegmentOptions(
-        target=(options.data,),
-        classes=options.classes,
-        teacher=options.teacher,
-        read_out=options.read_out,
-        text_from=options.text_from,
-    )
-
-
 def _vocabulary(options: TrainOptions, sources: Sequence[ScanSource], teacher: Teacher) -> Vocabulary:
     """Asked for, else the data set's names, else the teacher's."""
     if options.classes is None and sources[0].class_names:
         return vocabulary_of_sources(sources, teacher.default_templates())
-    return vocabulary_of(_teacher_options(options), teacher)
+    return vocabulary_asked_for(options.classes, teacher)
 
 
 @final

@@ -15,7 +15,8 @@ from scenewise.io.images import png_bytes
 from scenewise.io.scene_folder import read_scene
 from scenewise.show.viewer.browser import HeadlessBrowser
 from scenewise.show.viewer.searcher import Searcher
-from scenewise.show.viewer.server import DEFAULT_PORT, SceneViewer, require_free_port
+from scenewise.show.viewer.server import DEFAULT_PORT, SceneViewer
+from scenewise.show.viewer.serving import require_free_port
 
 _CONNECT_SECONDS = 60.0
 

@@ -25,6 +25,7 @@ from scenewise.methods.small_clip.config import Phase, PictureSettings, SmallCli
 from scenewise.methods.small_clip.objective import VisibilityScale, losses_of
 from scenewise.methods.small_clip.pictures import Pictures, pictures_of_room, read_shards, write_shard
 from scenewise.networks.small_clip import SmallClip, normalised
+from scenewise.scenes.synonyms import SYNONYMS
 from scenewise.teachers.small_clip import Language, SmallClipModel, save_small_clip
 from scenewise.worlds import captions
 from scenewise.worlds.classes import CLASS_NAMES
@@ -39,7 +40,7 @@ _MAX_GRADIENT_NORM = 1.0
 def training_language() -> Language:
     """The words of the procedural world's captions."""
     meaningful = [*captions.COLOR_NAMES]
-    for names in captions.SYNONYMS.values():
+    for names in SYNONYMS.values():
         meaningful += [*names, *map(captions.plural, names)]
     for affordance in captions.AFFORDANCES:
         meaningful += [*affordance.phrases, *affordance.questions]
@@ -47,8 +48,8 @@ def training_language() -> Language:
     glue |= set(captions.words_of("where can i what how does is are the this here to of for from in on at up down come comes it"))
     glue |= {"something", "somewhere", "place", "that"}
     content = {word for text in meaningful for word in captions.words_of(text)} - glue
-    content |= {noun for names in captions.SYNONYMS.values() for noun in names}
-    return Language(captions.known_words(), captions.SYNONYMS, frozenset(content), captions.SUBJECT_TEMPLATES)
+    content |= {noun for names in SYNONYMS.values() for noun in names}
+    return Language(captions.known_words(), SYNONYMS, frozenset(content), captions.SUBJECT_TEMPLATES)
 
 
 def render_pictures(folder: Path, settings: PictureSettings, processes: int = 1, progress: Progress | None = None) -> None:

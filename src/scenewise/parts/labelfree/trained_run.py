@@ -16,8 +16,8 @@ from scenewise.io.vocabularies import read_vocabulary
 from scenewise.parts.labelfree.backbone_choice import BackboneName, point_backbone
 from scenewise.parts.labelfree.prediction import predict_points
 from scenewise.parts.labelfree.students import PointStudent
-from scenewise.parts.scans.preparation import bare_scan, point_inputs
-from scenewise.parts.scans.raw_scans import RawScan
+from scenewise.parts.scans.bare_scans import bare_scan, point_inputs
+from scenewise.parts.sources.raw_scans import RawScan
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.vocabularies import Vocabulary
 

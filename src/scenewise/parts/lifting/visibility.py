@@ -91,18 +91,43 @@ class ViewPixels:
         return len(self.element)
 
 
+@dataclass(frozen=True)
+class VisibilityTest:
+    """When a point counts as seen in a pixel.
+
+    Attributes:
+        absolute_tolerance: depth test, world units.  None takes 0.05 m, or 2 % of the median depth where the scale is arbitrary.
+        relative_tolerance: depth test, share of the measured depth.
+        border: pixels at each edge that are not used.
+        minimum_depth: points nearer than this are not used, world units.
+        z_buffer: occlusion test of views without measured depth; None tests nothing (the literal choice of several papers).
+        use_masks: leave out pixels that a frame's mask excludes.
+    """
+
+    absolute_tolerance: float | None = None
+    relative_tolerance: float = 0.0
+    border: int = 0
+    minimum_depth: float = 0.0
+    z_buffer: ZBuffer | None = ZBuffer()
+    use_masks: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("absolute_tolerance", "relative_tolerance", "border", "minimum_depth"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ConventionError(name, expected="0 or more", got=value)
+
+
+_USUAL = VisibilityTest()
+
+
 def visible_pixels(
     points_in_world: Float64[np.ndarray, "n 3"],
     views: Sequence[Frame | None],
+    test: VisibilityTest = _USUAL,
     *,
-    absolute_tolerance: float | None = None,
-    relative_tolerance: float = 0.0,
-    border: int = 0,
-    minimum_depth: float = 0.0,
-    z_buffer: ZBuffer | None = ZBuffer(),
     scale: Scale = "metric",
     normals_in_world: Float64[np.ndarray, "n 3"] | None = None,
-    use_masks: bool = True,
     progress: Progress | None = None,
 ) -> Correspondence:
     """The pixel of each view that shows each point; see the module's formula.
@@ -114,16 +139,10 @@ def visible_pixels(
         points_in_world: world units; non-finite points are visible nowhere.
         views: frames; None stands for a view whose pose the reader refused.  Views without a usable pose or without an image are
             skipped and listed in the result.
-        absolute_tolerance: depth test, world units.  None takes 0.05 m, or 2 % of the median depth where ``scale`` is
-            "arbitrary".
-        relative_tolerance: depth test, share of the measured depth.
-        border: pixels at each edge that are not used.
-        minimum_depth: points nearer than this are not used, world units.
-        z_buffer: occlusion test of views without measured depth; None tests nothing (the literal choice of several papers).
+        test: when a point counts as seen.
         scale: of the capture.
         normals_in_world: outward normals of any length; points that face away from a camera are not visible in it.  A zero means
             unknown.  None asks for no facing: right for clouds whose normals have no sign.
-        use_masks: leave out pixels that a frame's mask excludes.
         progress: where to report; silent by default.
 
     Returns:
@@ -131,24 +150,13 @@ def visible_pixels(
 
     Raises:
         ShapeError: a depth map or mask of another size than its image, or another number of normals than points.
-        ConventionError: negative tolerances, border or minimum depth.
     """
     shown, sizes = [], []
     elements: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
     rows: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     columns: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     for part in stream_visible_pixels(
-        points_in_world,
-        views,
-        absolute_tolerance=absolute_tolerance,
-        relative_tolerance=relative_tolerance,
-        border=border,
-        minimum_depth=minimum_depth,
-        z_buffer=z_buffer,
-        scale=scale,
-        normals_in_world=normals_in_world,
-        use_masks=use_masks,
-        progress=progress,
+        points_in_world, views, test, scale=scale, normals_in_world=normals_in_world, progress=progress
     ):
         shown.append(part.view)
         sizes.append(len(part))
@@ -169,53 +177,23 @@ def visible_pixels(
 def stream_visible_pixels(
     points_in_world: Float64[np.ndarray, "n 3"],
     views: Sequence[Frame | None],
+    test: VisibilityTest = _USUAL,
     *,
-    absolute_tolerance: float | None = None,
-    relative_tolerance: float = 0.0,
-    border: int = 0,
-    minimum_depth: float = 0.0,
-    z_buffer: ZBuffer | None = ZBuffer(),
     scale: Scale = "metric",
     normals_in_world: Float64[np.ndarray, "n 3"] | None = None,
-    use_masks: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[ViewPixels]:
     """:func:`visible_pixels` view by view, without the skipped ones; memory does not grow with the number of views."""
-    for name, value in (
-        ("absolute_tolerance", absolute_tolerance),
-        ("relative_tolerance", relative_tolerance),
-        ("border", border),
-        ("minimum_depth", minimum_depth),
-    ):
-        if value is not None and not value >= 0:
-            raise ConventionError(name, expected="0 or more", got=value)
     if normals_in_world is not None and normals_in_world.shape != points_in_world.shape:
         raise ShapeError("normals_in_world", expected=f"{points_in_world.shape}", got=f"{normals_in_world.shape}")
     points = _LocalPoints(points_in_world)
-    unit = 1.0
-    if scale == "arbitrary":
-        cameras = [frame.camera for frame in views if frame is not None and _is_usable(frame)]
-        unit = median_view_depth(points_in_world, cameras)
-    metric = scale == "metric"
-    if absolute_tolerance is None:
-        absolute_tolerance = DEPTH_TOLERANCE if metric else DEPTH_TOLERANCE_SHARE * unit
-    behind = OCCLUSION_TOLERANCE if metric else OCCLUSION_TOLERANCE_SHARE * unit
-    if z_buffer is not None and z_buffer.absolute_tolerance is not None:
-        behind = z_buffer.absolute_tolerance
+    limits = _limits(test, points_in_world, views, scale)
     with (NullProgress() if progress is None else progress).stage("lifting", len(views)) as stage:
         for index, frame in enumerate(views):
             if frame is not None and _is_usable(frame):
-                element, row, column, depth = points.projected(frame.camera, border, minimum_depth)
-                measured = None if frame.load_depth is None else _of_size(frame.load_depth(), frame, "depth")
-                if measured is not None:
-                    there = measured[row, column].astype(np.float64)
-                    with np.errstate(invalid="ignore"):
-                        kept = (there > 0) & (np.abs(there - depth) <= absolute_tolerance + relative_tolerance * there)
-                elif z_buffer is not None:
-                    kept = _in_front(frame.camera, row, column, depth, z_buffer, behind)
-                else:
-                    kept = np.ones(len(element), dtype=bool)
-                if use_masks and frame.load_mask is not None:
+                element, row, column, depth = points.projected(frame.camera, test.border, test.minimum_depth)
+                kept = _not_hidden(frame, row, column, depth, test, limits)
+                if test.use_masks and frame.load_mask is not None:
                     kept &= _of_size(frame.load_mask(), frame, "mask")[row, column]
                 if normals_in_world is not None:
                     near = element[kept]
@@ -223,6 +201,53 @@ def stream_visible_pixels(
                     kept[kept] = np.einsum("nk,nk->n", normals_in_world[near], towards) >= 0
                 yield ViewPixels(index, element[kept], row[kept], column[kept], depth[kept])
             stage.advance()
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Tolerances in world units.
+
+    Attributes:
+        measured: between a point and the measured depth.
+        behind: the nearest point of a cell.
+    """
+
+    measured: float
+    behind: float
+
+
+def _limits(
+    test: VisibilityTest, points_in_world: Float64[np.ndarray, "n 3"], views: Sequence[Frame | None], scale: Scale
+) -> _Limits:
+    metric, unit = scale == "metric", 1.0
+    if not metric:
+        cameras = [frame.camera for frame in views if frame is not None and _is_usable(frame)]
+        unit = median_view_depth(points_in_world, cameras)
+    measured, behind = test.absolute_tolerance, None if test.z_buffer is None else test.z_buffer.absolute_tolerance
+    if measured is None:
+        measured = DEPTH_TOLERANCE if metric else DEPTH_TOLERANCE_SHARE * unit
+    if behind is None:
+        behind = OCCLUSION_TOLERANCE if metric else OCCLUSION_TOLERANCE_SHARE * unit
+    return _Limits(measured, behind)
+
+
+def _not_hidden(
+    frame: Frame,
+    row: Int32[np.ndarray, "pairs"],
+    column: Int32[np.ndarray, "pairs"],
+    depth: Float64[np.ndarray, "pairs"],
+    test: VisibilityTest,
+    limits: _Limits,
+) -> Bool[np.ndarray, "pairs"]:
+    """Points that nothing stands before: by the measured depth, or else by the points themselves."""
+    measured = None if frame.load_depth is None else _of_size(frame.load_depth(), frame, "depth")
+    if measured is not None:
+        there = measured[row, column].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            return (there > 0) & (np.abs(there - depth) <= limits.measured + test.relative_tolerance * there)
+    if test.z_buffer is not None:
+        return _in_front(frame.camera, row, column, depth, test.z_buffer, limits.behind)
+    return np.ones(len(row), dtype=bool)
 
 
 def median_view_depth(points_in_world: Float64[np.ndarray, "n 3"], cameras: Sequence[Cameras]) -> float:

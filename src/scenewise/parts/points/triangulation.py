@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 
 from scenewise.engine.progress import Progress
 from scenewise.geometry.view_overlap import camera_centers
+from scenewise.io.resizing import resized
 from scenewise.parts.points.features import detect_features
 from scenewise.parts.points.matching import match_views, matching_pairs
 from scenewise.parts.points.multi_view import (
@@ -90,7 +91,7 @@ def _at_working_size(frame: Frame, max_side: int) -> Frame:
     reduction = max_side / max(frame.camera.width, frame.camera.height)
     if reduction >= 1:
         return frame
-    return frame.resized(max(1, round(frame.camera.width * reduction)), max(1, round(frame.camera.height * reduction)))
+    return resized(frame, max(1, round(frame.camera.width * reduction)), max(1, round(frame.camera.height * reduction)))
 
 
 _OUTLIER_ROUNDS = 4

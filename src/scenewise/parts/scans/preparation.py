@@ -13,78 +13,26 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
 
 from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import CaptureWarning, ConventionError
 from scenewise.io.captures import usable_frames
-from scenewise.parts.lifting import ZBuffer, median_view_depth, visible_pixels
+from scenewise.parts.lifting import VisibilityTest, ZBuffer, visible_pixels
 from scenewise.parts.points.settings import spread_evenly
-from scenewise.parts.scans.feature_targets import FeatureTarget
-from scenewise.parts.scans.raw_scans import RawScan
+from scenewise.parts.scans.bare_scans import point_inputs, scan_axes
+from scenewise.parts.scans.scan_views import scan_view, small_frame
 from scenewise.parts.scans.scans import ScanView, TrainingScan
-from scenewise.parts.segments.oversegmentation import mesh_segments, point_segments, scale_unit, supervoxels
+from scenewise.parts.scans.settings import Instruments, PreparationSettings
+from scenewise.parts.segments.oversegmentation import mesh_segments, point_segments, supervoxels
 from scenewise.parts.segments.point_normals import nearest_viewpoints, vertex_normals
 from scenewise.parts.segments.segment_settings import compact_segments, smooth_segments
-from scenewise.parts.words.pixel_classes import ClassQuestion, classify_pixels
-from scenewise.scenes.correspondences import Correspondence
-from scenewise.scenes.dense_fields import DenseField
-from scenewise.scenes.frames import Frame, ImageU8
-from scenewise.scenes.label_fields import LabelField
+from scenewise.parts.sources.raw_scans import RawScan
+from scenewise.scenes.frames import Frame
 from scenewise.scenes.partitions import Partition
-from scenewise.scenes.point_clouds import PointCloud
-from scenewise.teachers.protocol import Teacher
-from scenewise.teachers.regions.choose import SAM_PREFIX
-from scenewise.teachers.regions.protocol import RegionSource
 
 _VERSION = 1  # of what is computed here; a new number makes prepared scans anew
 _NAMED_AT_MOST = 5
-_MOST_CELLS = 1 << 16  # of a target's grid: SAM's has 4096
-
-SegmentKind = Literal["auto", "mesh", "neighbours", "supervoxels", "shipped"]
-
-
-@dataclass(frozen=True)
-class PreparationSettings:
-    """What decides how a scan is prepared.
-
-    Attributes:
-        picture_width: of the pictures that are learned from, pixels; height in proportion.  Wider ones are not enlarged.
-        most_views: views of a scan, spread evenly over its frames.
-        depth_tolerance: metres between a point and the measured depth; None takes 0.05, or 2 % of the median depth where the
-            scale is arbitrary.
-        facing: leave out vertices of a mesh that look away from the camera; needs faces that are counter-clockwise from outside.
-        segments: "auto": of the mesh where there are faces, else of nearest neighbours; "shipped": those of ScanNet's files,
-            which know the borders of its truth and must be named wherever a figure is.
-        segment_k: of mesh segments; ScanNet's.
-        segment_min_size: vertices of a mesh segment at least; ScanNet's.
-        denoising_threshold: classes that are nowhere in a picture so probable are left out of it; None leaves none out.
-        regions: 2D sets of each picture: "slic", "felzenszwalb", "sam:NAME"; None for none.
-        targets: frozen features; see :mod:`scenewise.parts.scans.feature_targets`; None for none.
-        pictures: keep the pictures for a 2D student.
-    """
-
-    picture_width: int = 320
-    most_views: int = 100
-    depth_tolerance: float | None = None
-    facing: bool = False
-    segments: SegmentKind = "auto"
-    segment_k: float = 0.01
-    segment_min_size: int = 20
-    denoising_threshold: float | None = None
-    regions: str | None = None
-    targets: str | None = None
-    pictures: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("picture_width", "most_views", "segment_min_size"):
-            if getattr(self, name) < 1:
-                raise ConventionError(name, expected="at least 1", got=getattr(self, name))
-        if self.depth_tolerance is not None and not 0 < self.depth_tolerance < np.inf:
-            raise ConventionError("depth_tolerance", expected="metres above 0", got=self.depth_tolerance)
-        if not self.segment_k >= 0:
-            raise ConventionError("segment_k", expected="0 or more", got=self.segment_k)
 
 
 @dataclass(frozen=True)
@@ -124,81 +72,6 @@ class PreparedScan:
 
     scan: TrainingScan
     summary: ScanSummary
-
-
-@dataclass(frozen=True)
-class Instruments:
-    """Whoever is asked during preparation.
-
-    Attributes:
-        teacher: names pixels.
-        question: the classes in its words.
-        regions: cuts pictures; None for none.
-        target: frozen features; None for none.
-    """
-
-    teacher: Teacher
-    question: ClassQuestion
-    regions: RegionSource | None = None
-    target: FeatureTarget | None = None
-
-
-@dataclass(frozen=True)
-class ScanAxes:
-    """A scan's own axes: +Z up where that is known, metres, the origin near the middle.
-
-    Attributes:
-        rotation: scan_from_world.
-        middle_in_world: origin.
-        world_units_per_metre: 1 for metric captures.
-    """
-
-    rotation: Float64[np.ndarray, "3 3"]
-    middle_in_world: Float64[np.ndarray, "3"]
-    world_units_per_metre: float
-
-    def __call__(self, points_in_world: Float64[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
-        """Positions in the scan's axes."""
-        local = (points_in_world - self.middle_in_world) @ self.rotation.T / self.world_units_per_metre
-        return np.ascontiguousarray(local, dtype=np.float32)
-
-
-def scan_axes(raw: RawScan) -> ScanAxes:
-    """The axes of a scan; where its scale is arbitrary, its median depth tells the unit.
-
-    Raises:
-        ConventionError: no point, or one that is not finite.
-    """
-    points = raw.cloud.points_in_world
-    if not len(points):
-        raise ConventionError(f"points of {raw.name}", expected="at least one", got="none")
-    if not np.isfinite(points).all():
-        bad = int((~np.isfinite(points)).any(axis=1).sum())
-        raise ConventionError(
-            f"points of {raw.name}", expected="finite positions", got=f"{bad} that are not", fix="drop those points first"
-        )
-    unit, up = 1.0, None
-    if raw.capture is not None:
-        up = raw.capture.up_in_world
-        if raw.capture.scale == "arbitrary":
-            cameras = [frame.camera for frame in raw.capture.frames_with_image]
-            unit = scale_unit("arbitrary", median_view_depth(points, cameras))
-    rotation = np.eye(3) if up is None else _z_from(up)
-    return ScanAxes(rotation, (points.min(axis=0) + points.max(axis=0)) / 2, unit)
-
-
-def bare_scan(raw: RawScan) -> TrainingScan:
-    """Points without pictures and segments: what a trained network needs to name them, in the same order."""
-    none = np.zeros(0, dtype=np.int32)
-    count = len(raw.cloud)
-    return TrainingScan(
-        name=raw.name,
-        points_in_scan=scan_axes(raw)(raw.cloud.points_in_world),
-        inputs=point_inputs(raw)[0],
-        segments=np.full(count, -1, dtype=np.int32),
-        views=(),
-        pixels=Correspondence(none.astype(np.int64), none, none, none, count, 0),
-    )
 
 
 def used_frames(raw: RawScan, settings: PreparationSettings) -> tuple[Frame, ...]:
@@ -269,12 +142,13 @@ def prepare_scan(
     progress = NullProgress() if progress is None else progress
     frames = used_frames(raw, settings)
     assert raw.capture is not None
-    views, shown, lacking = [], [], []
+    views: list[ScanView] = []
+    shown, lacking = [], []
     with progress.stage(f"views of {raw.name}", len(frames)) as stage:
         for frame in frames:
-            small = _small(frame, settings.picture_width)
+            small = small_frame(frame, settings.picture_width)
             names = (f"{raw.name}/{frame.name}", *((frame.name,) if is_alone else ()))
-            view = _view(frame, names, small, instruments, settings)
+            view = scan_view(frame, names, small, instruments, settings)
             if view is None:
                 lacking.append(frame.name)
             else:
@@ -288,8 +162,10 @@ def prepare_scan(
     pixels = visible_pixels(
         raw.cloud.points_in_world,
         shown,
-        absolute_tolerance=None if settings.depth_tolerance is None else settings.depth_tolerance * unit,
-        z_buffer=ZBuffer(cell=max(1, round(8 * shown[0].camera.width / frames[0].camera.width))),
+        VisibilityTest(
+            absolute_tolerance=None if settings.depth_tolerance is None else settings.depth_tolerance * unit,
+            z_buffer=ZBuffer(cell=max(1, round(8 * shown[0].camera.width / frames[0].camera.width))),
+        ),
         scale=raw.capture.scale,
         normals_in_world=normals,
     )
@@ -310,93 +186,31 @@ def prepare_scan(
         views=tuple(views),
         pixels=pixels,
     )
-    summary = ScanSummary(
+    source = "shipped" if settings.segments == "shipped" else partition.source
+    return PreparedScan(scan, _summary(raw, scan, lacking, kind, partition.count, source))
+
+
+def _summary(
+    raw: RawScan,
+    scan: TrainingScan,
+    lacking: Sequence[str],
+    inputs: Literal["colour", "intensity", "ones"],
+    segments: int,
+    segment_source: str,
+) -> ScanSummary:
+    return ScanSummary(
         name=raw.name,
         points=len(scan),
         point_source=raw.cloud_source,
-        pairs=len(pixels),
-        views=len(views),
+        pairs=len(scan.pixels),
+        views=len(scan.views),
         without_answer=tuple(lacking),
         points_labelled=labelled_share(scan),
-        pixels_labelled=float(np.mean([view.labels.coverage for view in views])),
-        segments=partition.count,
-        segment_source="shipped" if settings.segments == "shipped" else partition.source,
-        inputs=kind,
+        pixels_labelled=float(np.mean([view.labels.coverage for view in scan.views])),
+        segments=segments,
+        segment_source=segment_source,
+        inputs=inputs,
     )
-    return PreparedScan(scan, summary)
-
-
-# -------------------------------------------------------------------------------------------------------------------- views
-
-
-def _small(frame: Frame, width: int) -> Frame:
-    camera = frame.camera
-    if camera.width <= width:
-        return frame
-    return frame.resized(width, max(1, round(camera.height * width / camera.width)))
-
-
-def _view(
-    frame: Frame, names: tuple[str, ...], small: Frame, instruments: Instruments, settings: PreparationSettings
-) -> ScanView | None:
-    """One picture with the teacher's answer; None where the teacher or the target has nothing for it."""
-    assert frame.load_image is not None
-    image = frame.load_image()
-    field = _answer(instruments.teacher, image, names)
-    if field is None:
-        return None
-    target = None
-    if instruments.target is not None:
-        target = instruments.target.grid(image, names)
-        if target is None:
-            return None
-        if target.shape[0] * target.shape[1] > _MOST_CELLS:
-            raise ConventionError(
-                "targets", expected=f"at most {_MOST_CELLS:,} cells of a picture", got=f"{target.shape[0]}×{target.shape[1]}"
-            )
-    width, height = small.camera.width, small.camera.height
-    pixels = image if small is frame else _resized(image, small)
-    class_ids, confidence = classify_pixels(
-        DenseField(field.values, height, width, field.kind),
-        instruments.question,
-        instruments.teacher.logit_scale,
-        denoising_threshold=settings.denoising_threshold,
-    )
-    if small.load_mask is not None:
-        kept = small.load_mask()
-        class_ids, confidence = np.where(kept, class_ids, np.int32(-1)), np.where(kept, confidence, np.float32(0))
-    regions = None if instruments.regions is None else _regions(instruments.regions, image, pixels)
-    return ScanView(
-        name=frame.name,
-        labels=LabelField(class_ids, confidence.astype(np.float16).astype(np.float32)),
-        image_u8=pixels if settings.pictures else None,
-        regions=regions,
-        targets=target,
-    )
-
-
-def _answer(teacher: Teacher, image: ImageU8, names: tuple[str, ...]) -> DenseField | None:
-    return next((field for name in names if (field := teacher.dense(image, name)) is not None), None)
-
-
-def _resized(image: ImageU8, small: Frame) -> UInt8[np.ndarray, "rows columns 3"]:
-    """What ``small`` would decode, without decoding the photograph twice."""
-    from PIL import Image
-
-    size = (small.camera.width, small.camera.height)
-    return np.ascontiguousarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-
-
-def _regions(
-    source: RegionSource, image: ImageU8, picture: UInt8[np.ndarray, "rows columns 3"]
-) -> Int32[np.ndarray, "rows columns"]:
-    """Sets of the picture's pixels; −1 in holes.  A SAM looks at the photograph, what cuts by colour at the picture."""
-    if not source.name.startswith(SAM_PREFIX) or image.shape == picture.shape:
-        return source.regions(picture).ids
-    ids = source.regions(image).ids
-    rows = ((np.arange(picture.shape[0]) + 0.5) * image.shape[0] / picture.shape[0]).astype(np.int64)
-    columns = ((np.arange(picture.shape[1]) + 0.5) * image.shape[1] / picture.shape[1]).astype(np.int64)
-    return Partition.from_any_ids(np.ascontiguousarray(ids[rows[:, None], columns[None, :]]), "sam").ids
 
 
 def _check_answers(scan_name: str, teacher_name: str, lacking: Sequence[str], views: int) -> None:
@@ -415,9 +229,6 @@ def _check_answers(scan_name: str, teacher_name: str, lacking: Sequence[str], vi
             CaptureWarning,
             stacklevel=3,
         )
-
-
-# ------------------------------------------------------------------------------------------------------------------- points
 
 
 def _segments(raw: RawScan, frames: Sequence[Frame], settings: PreparationSettings, unit: float) -> Partition:
@@ -449,21 +260,6 @@ def _segments(raw: RawScan, frames: Sequence[Frame], settings: PreparationSettin
     )
 
 
-def point_inputs(raw: RawScan) -> tuple[Float32[np.ndarray, "n channels"], Literal["colour", "intensity", "ones"]]:
-    """What a network is given of each point, and what that is: colour / 127.5 − 1, or intensity, or ones."""
-    if raw.cloud.colors_u8 is not None:
-        return inputs_of_colors(raw.cloud), "colour"
-    if raw.intensity is not None:
-        return np.ascontiguousarray(raw.intensity[:, None], dtype=np.float32), "intensity"
-    return np.ones((len(raw.cloud), 1), dtype=np.float32), "ones"
-
-
-def inputs_of_colors(cloud: PointCloud) -> Float32[np.ndarray, "n 3"]:
-    """Colour / 127.5 − 1."""
-    assert cloud.colors_u8 is not None
-    return cloud.colors_u8.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
-
-
 def labelled_share(scan: TrainingScan) -> float:
     """Share of points with a labelled pixel."""
     seen = np.zeros(len(scan), dtype=bool)
@@ -472,17 +268,3 @@ def labelled_share(scan: TrainingScan) -> float:
         labelled = view.labels.class_ids[scan.pixels.row[mine], scan.pixels.column[mine]] >= 0
         seen[scan.pixels.element[mine][labelled]] = True
     return float(seen.mean())
-
-
-def _z_from(up: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
-    """The shortest rotation that takes a direction to +Z.
-
-    R = I + [v]× + [v]×² / (1 + c) with v = up × z and c = up·z (Rodrigues' formula for an axis between two unit vectors).
-    """
-    x, y, c = (float(value) for value in up / np.linalg.norm(up))
-    if c < -1 + 1e-9:  # every half turn about a level axis is as short
-        return np.diag([1.0, -1.0, -1.0])
-    if x == 0 and y == 0:
-        return np.eye(3)
-    cross = np.array([[0.0, 0.0, -x], [0.0, 0.0, -y], [x, y, 0.0]])
-    return np.eye(3) + cross + cross @ cross / (1 + c)

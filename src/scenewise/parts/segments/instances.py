@@ -1,9 +1,14 @@
 """Objects: connected pieces of one class."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Bool, Float64, Int32
 
 from scenewise.errors import ShapeError
+from scenewise.geometry.boxes import axis_aligned_box
+from scenewise.scenes.labels import ElementLabels
+from scenewise.scenes.objects import SceneObject
 from scenewise.scenes.partitions import Partition
 
 NEIGHBOURS = 8
@@ -83,3 +88,43 @@ def _chains(ids: Int32[np.ndarray, "n"], classes: Int32[np.ndarray, "n"]) -> tup
     first, second = order[:-1], order[1:]
     same = (ids[first] == ids[second]) & (ids[first] >= 0) & (classes[first] == classes[second])
     return first[same], second[same]
+
+
+def objects_of_labels(
+    points_in_world: Float64[np.ndarray, "n 3"],
+    labels: ElementLabels,
+    names: Sequence[str],
+    measured: Bool[np.ndarray, "n"] | None = None,
+) -> tuple[SceneObject, ...]:
+    """The objects that labels speak of, in the order of their numbers.
+
+    Args:
+        points_in_world: where the elements are.
+        labels: of each.
+        names: of the classes.
+        measured: elements that tell an object's place and size where it has any of them; the others are looser.  Default all.
+    """
+    ids = labels.instance_id
+    order = np.argsort(ids, kind="stable")
+    bounds = np.searchsorted(ids[order], np.arange(int(ids.max(initial=-1)) + 2))
+    found = []
+    for number in range(len(bounds) - 1):
+        members = order[bounds[number] : bounds[number + 1]].astype(np.int64)
+        if not len(members):
+            continue
+        firm = members if measured is None or not measured[members].any() else members[measured[members]]
+        low, high = axis_aligned_box(points_in_world[firm])
+        class_id = int(labels.class_id[members[0]])
+        found.append(
+            SceneObject(
+                members,
+                float(labels.confidence[members].mean(dtype=np.float64)),
+                points_in_world[firm].mean(axis=0),
+                low,
+                high,
+                class_id=class_id,
+                name=names[class_id],
+                instance_id=number,
+            )
+        )
+    return tuple(found)

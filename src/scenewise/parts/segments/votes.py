@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from scenewise.errors import ConventionError, ShapeError
-from scenewise.parts.lifting.aggregation import VoteHistogram, largest_of_groups, pair_histogram
+from scenewise.parts.lifting import VoteHistogram, pair_histogram
+from scenewise.parts.lifting.votes import largest_of_groups
 from scenewise.scenes.correspondences import Correspondence
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.partitions import Partition

@@ -1,6 +1,7 @@
 """Procedural rooms written as ScanNet scenes: the same files, the same reader."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,23 +31,11 @@ def nyu40_of_class_ids(class_ids: Int64[np.ndarray, "*shape"]) -> Int64[np.ndarr
     return ids
 
 
-def write_room_scan(
-    seed: int,
-    path: Path,
-    *,
-    frames: int = 12,
-    width: int = 640,
-    height: int = 480,
-    fov_deg: float = DEFAULT_FOV_DEG,
-    spacing: float = 0.025,
-    segment: Callable[[TriangleMesh], Partition] | None = None,
-    progress: Progress | None = None,
-) -> None:
-    """The room of a seed as a ScanNet scene: posed colour, depth and labels, and the fused mesh with labels.
+@dataclass(frozen=True)
+class RoomScanSettings:
+    """How a room is scanned.
 
-    Args:
-        seed: see :mod:`scenewise.worlds.seeds`.
-        path: folder to create; its name is the scene's.
+    Attributes:
         frames: views of the tour.
         width: image width in pixels.
         height: image height in pixels.
@@ -54,11 +43,33 @@ def write_room_scan(
         spacing: of the mesh's vertices, metres.
         segment: an over-segmentation of the mesh (:func:`~scenewise.parts.segments.oversegmentation.mesh_segments`), written as
             ``segs.json`` together with the objects; None leaves both out.
+    """
+
+    frames: int = 12
+    width: int = 640
+    height: int = 480
+    fov_deg: float = DEFAULT_FOV_DEG
+    spacing: float = 0.025
+    segment: Callable[[TriangleMesh], Partition] | None = None
+
+
+_ONE_ROOM = RoomScanSettings()
+_MANY_ROOMS = RoomScanSettings(width=160, height=120, spacing=0.04)
+
+
+def write_room_scan(seed: int, path: Path, settings: RoomScanSettings = _ONE_ROOM, *, progress: Progress | None = None) -> None:
+    """The room of a seed as a ScanNet scene: posed colour, depth and labels, and the fused mesh with labels.
+
+    Args:
+        seed: see :mod:`scenewise.worlds.seeds`.
+        path: folder to create; its name is the scene's.
+        settings: how.
         progress: where to report.
     """
+    frames, segment = settings.frames, settings.segment
     room = furnished_room(seed)
-    cameras = room_cameras(room, frames, width, height, fov_deg)
-    surface = room_mesh(room, spacing=spacing)
+    cameras = room_cameras(room, frames, settings.width, settings.height, settings.fov_deg)
+    surface = room_mesh(room, spacing=settings.spacing)
     with (NullProgress() if progress is None else progress).stage("photographing", frames) as stage:
 
         def views() -> Iterator[RgbdFrame]:
@@ -76,8 +87,8 @@ def write_room_scan(
             path,
             views(),
             cameras[0].K.numpy(),
-            width,
-            height,
+            settings.width,
+            settings.height,
             mesh=surface.mesh,
             nyu40_ids=nyu40_of_class_ids(surface.class_ids),
             segments=None if segment is None else segment(surface.mesh),
@@ -97,11 +108,7 @@ def write_room_data_set(
     test: Sequence[int],
     validation: Sequence[int] = (),
     *,
-    frames: int = 12,
-    width: int = 160,
-    height: int = 120,
-    spacing: float = 0.04,
-    segment: Callable[[TriangleMesh], Partition] | None = None,
+    settings: RoomScanSettings = _MANY_ROOMS,
     progress: Progress | None = None,
 ) -> None:
     """Rooms as a data set in ScanNet's layout with its own classes and splits; a stopped run goes on with the room it was at.
@@ -114,11 +121,7 @@ def write_room_data_set(
         train: seeds.
         test: seeds, others than those.
         validation: seeds, others than those.
-        frames: views of a room.
-        width: of a picture, pixels.
-        height: of a picture, pixels.
-        spacing: of the mesh's vertices, metres.
-        segment: see :func:`write_room_scan`.
+        settings: how each room is scanned.
         progress: where to report.
 
     Raises:
@@ -130,7 +133,8 @@ def write_room_data_set(
     if len(set(seeds)) != len(seeds):
         twice = next(seed for seed in seeds if seeds.count(seed) > 1)
         raise ConventionError("seeds of rooms", expected="each in one split", got=f"{twice} twice")
-    made_with = {"frames": frames, "width": width, "height": height, "spacing": spacing, "segments": segment is not None}
+    made_with = {name: getattr(settings, name) for name in ("frames", "width", "height", "spacing")}
+    made_with |= {"segments": settings.segment is not None}
     before = read_data_set_description(folder)
     if before is not None and before.get("rooms") != made_with:
         raise DataFormatError(
@@ -148,5 +152,5 @@ def write_room_data_set(
         for seed in seeds:
             path = folder / SCANS_FOLDER / room_scan_name(seed)
             if not path.exists():  # a room appears only when all of it is written
-                write_room_scan(seed, path, frames=frames, width=width, height=height, spacing=spacing, segment=segment)
+                write_room_scan(seed, path, settings)
             stage.advance()

@@ -11,8 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scenewise.errors import ConventionError
+from scenewise.io.decode_cache import DecodeCache
+from scenewise.io.resizing import downscaled
 from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.frames import DecodeCache, Frame
+from scenewise.scenes.frames import Frame
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class TrainingViews:
         # Smaller images are made from the cached full ones: decoding and undistorting is what takes long.
         load_image = frame.load_image
         cached = replace(frame, load_image=None if load_image is None else lambda: self._cache.image(frame))
-        return cached.downscaled(downscale)
+        return downscaled(cached, downscale)
 
 
 def _decoded_size(frame: Frame) -> int:

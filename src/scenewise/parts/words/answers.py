@@ -1,6 +1,7 @@
 """From a heat to places: connected segments, best first, with boxes."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,8 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from scenewise.geometry.boxes import OrientedBox, axis_aligned_box, upright_box
 from scenewise.parts.segments.instances import connected_instances
+from scenewise.scenes.labels import ElementLabels
+from scenewise.scenes.objects import SceneObject
 
 LEAST_OPACITY = 0.1
 """Gaussians fainter than this are haze, no surface that could answer."""
@@ -18,27 +21,22 @@ _MIN_ELEMENTS = 10
 _MIN_SHARE = 0.02  # of the largest segment
 
 
-@dataclass(frozen=True)
-class AnswerSegment:
-    """One place that answers a query.
+@dataclass(frozen=True, kw_only=True)
+class AnswerSegment(SceneObject):
+    """One place that answers a query; its confidence is its score.
 
     Attributes:
-        elements: indices of its splats or points, ascending.
-        score: mean relevancy.
         peak: highest relevancy.
-        center_in_world: mean position.
-        low_in_world: lower corner of its box along the world's axes.
-        high_in_world: upper corner.
         box: upright box of smallest floor area.
     """
 
-    elements: Int64[np.ndarray, "members"]
-    score: float
     peak: float
-    center_in_world: Float64[np.ndarray, "3"]
-    low_in_world: Float64[np.ndarray, "3"]
-    high_in_world: Float64[np.ndarray, "3"]
     box: OrientedBox
+
+    @property
+    def score(self) -> float:
+        """Mean relevancy."""
+        return self.confidence
 
 
 def adaptive_threshold(heat: Float32[np.ndarray, "n"]) -> float:
@@ -130,11 +128,28 @@ def _segment(
     points, values = points_in_world[elements], heat[elements]
     low, high = axis_aligned_box(points, trim)
     return AnswerSegment(
-        elements,
-        float(values.mean(dtype=np.float64)),
-        float(values.max()),
-        points.mean(axis=0),
-        low,
-        high,
-        upright_box(points, up, trim),
+        elements=elements,
+        confidence=float(values.mean(dtype=np.float64)),
+        center_in_world=points.mean(axis=0),
+        low_in_world=low,
+        high_in_world=high,
+        peak=float(values.max()),
+        box=upright_box(points, up, trim),
     )
+
+
+def identified(segment: AnswerSegment, labels: ElementLabels, names: Sequence[str]) -> AnswerSegment:
+    """The answer with the class and the object that most of its elements belong to."""
+    class_id = _most_common(labels.class_id[segment.elements])
+    instance = _most_common(labels.instance_id[segment.elements])
+    return replace(
+        segment,
+        class_id=class_id,
+        name=names[class_id] if 0 <= class_id < len(names) else None,
+        instance_id=instance if instance >= 0 else None,
+    )
+
+
+def _most_common(ids: Int32[np.ndarray, "n"]) -> int:
+    values, counts = np.unique(ids, return_counts=True)
+    return int(values[counts.argmax()])

@@ -151,16 +151,34 @@ def without_improbable_classes(
     return left.reshape(table.shape).numpy()
 
 
+@dataclass(frozen=True)
+class PixelRules:
+    """What decides about a pixel besides its scores.
+
+    Attributes:
+        probability_threshold: see :func:`~scenewise.parts.words.classification.classify_scores`.
+        area_threshold: likewise.
+        background: likewise.
+        denoising_threshold: see :func:`without_improbable_classes`; None leaves it out.
+        pamr_steps: steps of local refinement of the pixels' scores by likeness of colour
+            (:func:`~scenewise.teachers.read_outs.refine.pixel_adaptive_refinement`); 0 leaves it out, 10 in NACLIP's code.
+    """
+
+    probability_threshold: float = 0.0
+    area_threshold: float | None = None
+    background: int | None = None
+    denoising_threshold: float | None = None
+    pamr_steps: int = 0
+
+
+_BY_SCORES_ALONE = PixelRules()
+
+
 def classify_pixels(
     field: DenseField,
     question: ClassQuestion,
     logit_scale: float,
-    *,
-    probability_threshold: float = 0.0,
-    area_threshold: float | None = None,
-    background: int | None = None,
-    denoising_threshold: float | None = None,
-    pamr_steps: int = 0,
+    rules: PixelRules = _BY_SCORES_ALONE,
     image: ImageU8 | None = None,
 ) -> tuple[Int32[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
     """Class and confidence of every pixel.
@@ -173,12 +191,7 @@ def classify_pixels(
         field: what the teacher says.
         question: the classes it was asked for.
         logit_scale: before the softmax over all phrases; probabilities have none.
-        probability_threshold: see :func:`~scenewise.parts.words.classification.classify_scores`.
-        area_threshold: likewise.
-        background: likewise.
-        denoising_threshold: see :func:`without_improbable_classes`; None leaves it out.
-        pamr_steps: steps of local refinement of the pixels' scores by likeness of colour
-            (:func:`~scenewise.teachers.read_outs.refine.pixel_adaptive_refinement`); 0 leaves it out, 10 in NACLIP's code.
+        rules: what else decides.
         image: what the field is about, for the refinement.
 
     Returns:
@@ -189,17 +202,17 @@ def classify_pixels(
     """
     height, width = field.height, field.width
     scores = question.scores(field)
-    if denoising_threshold is not None:
-        scores = without_improbable_classes(scores, question, logit_scale, denoising_threshold, background)
+    if rules.denoising_threshold is not None:
+        scores = without_improbable_classes(scores, question, logit_scale, rules.denoising_threshold, rules.background)
     colors = None
-    if pamr_steps:
+    if rules.pamr_steps:
         if image is None or image.shape[:2] != (height, width):
             got = "none" if image is None else f"{image.shape[1]}×{image.shape[0]}"
             raise ShapeError("image", expected=f"the field's, {width}×{height} pixels", got=got)
         colors = image.transpose(2, 0, 1)[None]
     table = torch.from_numpy(scores)
-    reach = pamr_steps * max(PAMR_DILATIONS)  # rows beyond a strip that its refinement depends on
-    rows = height if area_threshold is not None else max(1, 2 * reach, _STRIP_NUMBERS // (width * table.shape[2]))
+    reach = rules.pamr_steps * max(PAMR_DILATIONS)  # rows beyond a strip that its refinement depends on
+    rows = height if rules.area_threshold is not None else max(1, 2 * reach, _STRIP_NUMBERS // (width * table.shape[2]))
     class_id = np.empty((height, width), dtype=np.int32)
     confidence = np.empty((height, width), dtype=np.float32)
     for top in range(0, height, rows):
@@ -210,7 +223,10 @@ def classify_pixels(
             first, last = max(top - reach, 0), min(end + reach, height)
             coarse = pixels_of_grid(table, height, width, first, last).permute(2, 0, 1)[None]
             near = pixel_adaptive_refinement(
-                torch.from_numpy(colors[:, :, first:last].astype(np.float32)), coarse, steps=pamr_steps, dilations=PAMR_DILATIONS
+                torch.from_numpy(colors[:, :, first:last].astype(np.float32)),
+                coarse,
+                steps=rules.pamr_steps,
+                dilations=PAMR_DILATIONS,
             )
             part = near[0, :, top - first : end - first].permute(1, 2, 0)
         if question.text is not None:
@@ -218,13 +234,16 @@ def classify_pixels(
                 part,
                 question.vocabulary,
                 logit_scale,
-                probability_threshold=probability_threshold,
-                area_threshold=area_threshold,
-                background=background,
+                probability_threshold=rules.probability_threshold,
+                area_threshold=rules.area_threshold,
+                background=rules.background,
             )
         else:
             class_id[top:end], confidence[top:end] = classify_probabilities(
-                part, probability_threshold=probability_threshold, area_threshold=area_threshold, background=background
+                part,
+                probability_threshold=rules.probability_threshold,
+                area_threshold=rules.area_threshold,
+                background=rules.background,
             )
     return class_id, confidence
 

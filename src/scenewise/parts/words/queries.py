@@ -15,6 +15,7 @@ from scenewise.io.scene_folder import SPLATS_FILE
 from scenewise.parts.words.classification import CANONICAL_PHRASES, relevancy
 from scenewise.scenes.element_features import ElementFeatures
 from scenewise.scenes.heats import Heat
+from scenewise.teachers.choice import TeacherChoice
 from scenewise.teachers.protocol import Teacher
 
 _AS_IT_IS = ("{}",)
@@ -141,8 +142,6 @@ def _features(folder: Path, of: str) -> ElementFeatures | None:
 
 
 def _opened(features: ElementFeatures) -> Teacher:
-    from scenewise.teachers.choose import open_teacher
+    from scenewise.teachers.choose import open_choice
 
-    return open_teacher(
-        features.teacher, read_out=features.read_out, text_from=features.text_from, key_smoothing=features.key_smoothing
-    )
+    return open_choice(TeacherChoice(features.teacher, features.read_out, features.text_from, features.key_smoothing))

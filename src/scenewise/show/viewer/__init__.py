@@ -1,5 +1,5 @@
 """``scenewise view``: look at a scene in a browser on the same machine.
 
-What is shown (``contents``, ``colors``, ``painting``, ``legend``, ``answers``, ``viewpoints``) is computed without any viewer
-library; ``server`` hands it to viser.
+What is shown (``contents``, ``painting``, ``legend``, ``finding``, ``viewpoints``, ``panel_text``) is computed without any viewer
+library; ``placed`` and ``panel`` hand it to viser, and ``server`` carries out what a person chooses.
 """

@@ -17,12 +17,10 @@ from types import TracebackType
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from scenewise.errors import MissingDependencyError, ResourceError
-
-ImageU8 = UInt8[np.ndarray, "height width 3"]
+from scenewise.scenes.frames import ImageU8
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 _PLACES = (

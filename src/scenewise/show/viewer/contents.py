@@ -87,6 +87,11 @@ class Contents:
     notes: tuple[str, ...]
 
     @property
+    def elements(self) -> dict[str, Elements]:
+        """Splats and points by name."""
+        return {"splats": self.splats, "points": self.points}
+
+    @property
     def has_labels(self) -> bool:
         """Whether anything carries a class."""
         return self.splats.labels is not None or self.points.labels is not None

@@ -16,12 +16,14 @@ import torch
 
 from scenewise.commands.train.run import NEEDS, Needs
 from scenewise.engine.memory import keep_freed_memory
-from scenewise.parts.scans.data_sets import frame_truths, open_training_data, prepare_data, truth_of_scan, vocabulary_of_sources
-from scenewise.parts.scans.preparation import PreparationSettings
-from scenewise.parts.scans.raw_scans import ScanSource
+from scenewise.parts.scans.data_sets import instruments_of, prepare_data
 from scenewise.parts.scans.scan_files import ScanSet
 from scenewise.parts.scans.scans import TrainingScan
-from scenewise.parts.sources.room_scans import write_room_data_set
+from scenewise.parts.scans.settings import PreparationSettings
+from scenewise.parts.sources.opening import open_scans
+from scenewise.parts.sources.raw_scans import ScanSource
+from scenewise.parts.sources.room_scans import RoomScanSettings, write_room_data_set
+from scenewise.parts.sources.truths import frame_truths, truth_of_scan, vocabulary_of_sources
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.studies.arms import digest
@@ -131,10 +133,7 @@ class Rooms:
             [LEARNING_SEEDS[i] for i in range(sizes.training)],
             [BENCHMARK_SEEDS[i] for i in range(sizes.test)],
             [VALIDATION_SEEDS[i] for i in range(sizes.validation)],
-            frames=sizes.views,
-            width=sizes.width,
-            height=sizes.height,
-            spacing=sizes.spacing,
+            settings=RoomScanSettings(frames=sizes.views, width=sizes.width, height=sizes.height, spacing=sizes.spacing),
         )
         if time.monotonic() - started > 1:
             self.say(f"rooms written in {time.monotonic() - started:.0f} s: {folder}")
@@ -142,7 +141,7 @@ class Rooms:
 
     def sources(self, split: str) -> Sequence[ScanSource]:
         """Rooms of "train", "val" or "test"."""
-        return open_training_data(self.data, split)
+        return open_scans(self.data, split)
 
     @cached_property
     def embedded(self) -> Teacher:
@@ -171,9 +170,8 @@ class Rooms:
             started = time.monotonic()
             sizes = self.sizes
             settings = PreparationSettings(picture_width=sizes.width, most_views=sizes.views, regions=REGIONS, targets=targets)
-            self._prepared[key] = prepare_data(
-                self.sources(split), self.embedded, self.vocabulary, settings, self.cache / "scans"
-            )
+            instruments = instruments_of(self.embedded, self.vocabulary, settings)
+            self._prepared[key] = prepare_data(self.sources(split), instruments, settings, self.cache / "scans")
             if time.monotonic() - started > 5:
                 self.say(f"{split} rooms prepared in {time.monotonic() - started:.0f} s")
         return self._prepared[key]

@@ -14,6 +14,7 @@ from scenewise.parts.words.pixel_classes import ClassQuestion, ask_for_classes, 
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.frames import Frame
+from scenewise.scenes.synonyms import SYNONYMS
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.clip_teacher import ClipTeacher
 from scenewise.teachers.preprocessing import ResizeSettings, normalised_image
@@ -22,7 +23,6 @@ from scenewise.teachers.read_outs import ReadOutSettings, dense_tokens_from_pass
 from scenewise.teachers.resnet_clip import ResNetClipTower
 from scenewise.teachers.towers import TokenPass, VisionTower
 from scenewise.teachers.windows import WindowSettings, windowed_features
-from scenewise.worlds.captions import SYNONYMS
 from scenewise.worlds.captures import Truth, photograph, room_cameras, truth
 from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.rooms import furnished_room

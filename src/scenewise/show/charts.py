@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 from scenewise.errors import ConventionError
+from scenewise.scenes.sections import Curve
 
 WIDTH, HEIGHT = 420, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 34
@@ -21,39 +22,21 @@ _FILE_STYLE = (
 )
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One quantity over the steps of a run.
-
-    Attributes:
-        title: what is drawn, with its unit.
-        steps: horizontal positions.
-        values: vertical positions; those that are not finite are left out.
-        logarithmic: draw the logarithm (values above 0 only).
-        across: what the horizontal axis shows.
-    """
-
-    title: str
-    steps: Sequence[float | int]
-    values: Sequence[float | int | None]
-    logarithmic: bool = False
-    across: str = "step"
-
-    def points(self) -> list[tuple[float, float]]:
-        """Drawable points in order, at most a few hundred: the mean of each run of neighbours."""
-        pairs = [
-            (float(step), float(value))
-            for step, value in zip(self.steps, self.values)
-            if value is not None and math.isfinite(value) and math.isfinite(step) and (value > 0 or not self.logarithmic)
-        ]
-        size = math.ceil(len(pairs) / _MAX_POINTS) if pairs else 1
-        chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-        return [(chunk[-1][0], sum(value for _, value in chunk) / len(chunk)) for chunk in chunks]
+def drawable_points(curve: Curve) -> list[tuple[float, float]]:
+    """Points of a curve that can be drawn, in order, at most a few hundred: the mean of each run of neighbours."""
+    pairs = [
+        (float(step), float(value))
+        for step, value in zip(curve.steps, curve.values)
+        if value is not None and math.isfinite(value) and math.isfinite(step) and (value > 0 or not curve.logarithmic)
+    ]
+    size = math.ceil(len(pairs) / _MAX_POINTS) if pairs else 1
+    chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+    return [(chunk[-1][0], sum(value for _, value in chunk) / len(chunk)) for chunk in chunks]
 
 
 def chart_svg(curve: Curve) -> str:
     """The chart as an ``<svg>`` element, or a sentence where there is nothing to draw."""
-    points = curve.points()
+    points = drawable_points(curve)
     if len(points) < 2:
         return f'<p class="muted">{escape(curve.title)}: too few values to draw</p>'
     scale: Callable[[float], float] = math.log10 if curve.logarithmic else float

@@ -13,6 +13,15 @@ from scenewise.scenes.meshes import TriangleMesh
 from scenewise.scenes.partitions import Partition
 from scenewise.scenes.point_clouds import PointCloud
 
+Truth = Int64[np.ndarray, "n"]
+FrameTruth = Int64[np.ndarray, "height width"]
+FrameTruths = Callable[[str], FrameTruth | None]
+
+
+def unknown_truth(name: str) -> FrameTruth | None:
+    """Of pixels nobody has labelled."""
+    return None
+
 
 @dataclass(frozen=True)
 class RawScan:
@@ -71,10 +80,10 @@ class ScanSource(Protocol):
         """The points alone."""
         ...
 
-    def truth(self) -> Int64[np.ndarray, "n"] | None:
+    def truth(self) -> Truth | None:
         """Index into ``class_names`` per point, −1 = not scored; None where nobody knows."""
         ...
 
-    def frame_truths(self) -> Callable[[str], Int64[np.ndarray, "height width"] | None]:
+    def frame_truths(self) -> FrameTruths:
         """Of each pixel by a frame's name, read when it is asked for; None where nobody knows."""
         ...

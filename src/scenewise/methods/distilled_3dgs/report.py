@@ -2,21 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
-from scenewise.commands.reconstruct.distill import DISTILLATION_FILE
 from scenewise.errors import ScenewiseError
 from scenewise.io.images import image_u8_from_color
 from scenewise.io.ply import read_gaussians_ply
-from scenewise.io.scene_folder import SPLATS_FILE
+from scenewise.io.scene_folder import DISTILLATION_FILE, SPLATS_FILE
 from scenewise.methods.distilled_3dgs.distillation import mean_picture
-from scenewise.scenes.captures import Capture
-from scenewise.scenes.scenes import Scene
-from scenewise.show.curves import Curve
-from scenewise.show.report.labels import shown_cameras, spread_cameras
-from scenewise.show.report.page import Gallery
+from scenewise.parts.sources.scene_photographs import ScenePhotographs
+from scenewise.scenes.sections import Curve, Picture, Pictures, ReportMaterial, Section, Table
 
+_TITLE = "Teachers and student"
 _COLUMNS = {
     "name": "",
     "num_gaussians": "Gaussians",
@@ -31,26 +29,26 @@ _COLUMNS = {
 }
 
 
-def distillation_parts(
-    folder: Path, scene: Scene, capture: Capture | None, views: int, warnings: list[str]
-) -> tuple[list[Gallery], list[dict[str, Any]], list[Curve]]:
-    """Galleries, table rows and charts; nothing where the scene was not distilled.  What cannot be shown becomes a warning."""
-    if not (folder / DISTILLATION_FILE).exists():
-        return [], [], []
+def distillation_sections(material: ReportMaterial) -> list[Section]:
+    """Pictures, table and chart; nothing where the scene was not distilled.  What cannot be shown becomes a warning."""
+    path = material.folder / DISTILLATION_FILE
+    if not path.exists():
+        return []
     try:
-        found = json.loads((folder / DISTILLATION_FILE).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
         table, curve = _rows(found["table"]), _rows(found["curve"])
-        places = [folder / str(place) for place in found["teachers"]]
+        places = [material.folder / str(place) for place in found["teachers"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        warnings.append(f"Teachers and student are not shown: {error}")
-        return [], [], []
+        return [Section(_TITLE, warnings=(f"Teachers and student are not shown: {error}",))]
     rows = [{_COLUMNS[name]: row.get(name) for name in _COLUMNS} for row in _with_megabytes([*table, *_others(curve, table)])]
-    galleries: list[Gallery] = []
+    pictures: list[Pictures] = []
+    warnings: tuple[str, ...] = ()
     try:
-        galleries = _galleries(scene, capture, places, views)
+        pictures = _pictures(material, places)
     except (ScenewiseError, OSError) as error:
-        warnings.append(f"No pictures of the teachers: {error}")
-    return galleries, rows, _charts(curve)
+        warnings = (f"No pictures of the teachers: {error}",)
+    tables = [Table(rows)] if rows else []
+    return [Section(_TITLE, (*pictures, *tables), warnings=warnings), Section("Training", tuple(_charts(curve)))]
 
 
 def _rows(value: object) -> list[Mapping[str, Any]]:
@@ -77,23 +75,26 @@ def _charts(curve: Sequence[Mapping[str, Any]]) -> list[Curve]:
     return [chart] if len(drawn) >= 2 else []
 
 
-def _galleries(scene: Scene, capture: Capture | None, places: Sequence[Path], views: int) -> list[Gallery]:
-    if capture is None:
+def _pictures(material: ReportMaterial, places: Sequence[Path]) -> list[Pictures]:
+    if material.capture is None:
         return []
+    scene = material.scene
     teachers = [read_gaussians_ply(place / SPLATS_FILE) for place in places]
-    frames = {frame.name: frame for frame in capture.frames_with_image}
-    galleries = []
-    for entry in spread_cameras(shown_cameras(scene), views):
-        frame = frames.get(entry.name)
+    photographs = ScenePhotographs(scene, material.capture)
+    note = f"{sum(map(len, teachers)):,} Gaussians in {len(teachers)} teachers, {scene.num_gaussians:,} in the student"
+    shown = []
+    for entry in material.views:
+        frame = photographs.frame(entry)
         if frame is None:
             continue
-        load_image = frame.resized(entry.camera.width, entry.camera.height).load_image
-        assert load_image is not None
+        assert frame.load_image is not None
+        student_u8 = material.renders.get(entry.name)
+        if student_u8 is None:
+            student_u8 = image_u8_from_color(mean_picture([scene.gaussians], entry.camera, scene.background).numpy())
         pictures = {
             "mean of the teachers": image_u8_from_color(mean_picture(teachers, entry.camera, scene.background).numpy()),
-            "student": image_u8_from_color(mean_picture([scene.gaussians], entry.camera, scene.background).numpy()),
-            "photograph": load_image(),
+            "student": student_u8,
+            "photograph": frame.load_image(),
         }
-        note = f"{sum(map(len, teachers)):,} Gaussians in {len(teachers)} teachers, {scene.num_gaussians:,} in the student"
-        galleries.append(Gallery(entry.name, note, pictures))
-    return galleries
+        shown.append(Pictures(entry.name, note, tuple(starmap(Picture, pictures.items()))))
+    return shown

@@ -1,0 +1,22 @@
+"""Which teacher a person asked for, before anything of it is loaded.  Neither torch nor what imports it may be imported here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TeacherChoice:
+    """A teacher by name, and how it is read.
+
+    Attributes:
+        teacher: ``small-clip``, a Hugging Face id or folder of CLIP or SigLIP, or ``files:DIR``.
+        read_out: how dense features are read from it; None takes what suits it.
+        text_from: for ``files:DIR``, the teacher whose text tower shares the features' space.
+        key_smoothing: patches with similar keys share what they say (MaskCLIP).
+        device: where it runs; None takes CUDA where there is a device, else the CPU.
+    """
+
+    teacher: str = "small-clip"
+    read_out: str | None = None
+    text_from: str | None = None
+    key_smoothing: bool = False
+    device: str | None = None
