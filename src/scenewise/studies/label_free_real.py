@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch.nn import functional
 from tyro.conf import Positional
 
@@ -180,7 +181,7 @@ def exported_small_clip(folder: Path, frames: Sequence[Frame]) -> tuple[Path, st
     return folder, ",".join("|".join(dict.fromkeys((name, *words))) for name, words in zip(own.names, own.phrases, strict=True))
 
 
-def draw_kitchen(path: Path, capture_folder: Path, scene: Path, scan: TrainingScan, said: np.ndarray) -> None:
+def draw_kitchen(path: Path, capture_folder: Path, scene: Path, scan: TrainingScan, said: Int[np.ndarray, " n"]) -> None:
     """Photograph's colours, the vote in sets, the network: from above, into the room, and from where a photograph was taken."""
     cloud, extra = read_points_ply_with_extra(scene / POINTS_FILE)
     photo = np.stack([extra[f"photo_{channel}"] for channel in ("red", "green", "blue")], axis=1).astype(np.uint8)
@@ -207,7 +208,7 @@ def draw_kitchen(path: Path, capture_folder: Path, scene: Path, scan: TrainingSc
     )
 
 
-def into_the_room(points: np.ndarray, frames: Sequence[Frame], up: np.ndarray) -> Cameras:
+def into_the_room(points: Float[np.ndarray, "n 3"], frames: Sequence[Frame], up: Float[np.ndarray, "3"]) -> Cameras:
     """A camera behind all others that looks down at the middle of the points."""
     camera, middle = frames[0].camera, np.median(points, axis=0)
     behind = np.mean([frame.camera.centers_in_world.numpy() for frame in frames], axis=0) - middle
@@ -296,7 +297,7 @@ def sweep(folder: Path, out: Path, sizes: Sizes, report: Report) -> Figures:
     return found
 
 
-def scores_of(said: np.ndarray, truth: np.ndarray, where: np.ndarray) -> Figures:
+def scores_of(said: Int[np.ndarray, " n"], truth: Int[np.ndarray, " n"], where: Bool[np.ndarray, " n"]) -> Figures:
     """Accuracy and IoU of the classes of a sweep over the points marked ``where``."""
     if not where.any():
         return {"points": 0}

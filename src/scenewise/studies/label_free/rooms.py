@@ -13,6 +13,7 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 
 from scenewise.commands.train.run import NEEDS, Needs
 from scenewise.engine.memory import keep_freed_memory
@@ -116,8 +117,8 @@ class Rooms:
         keep_freed_memory()
         self._prepared: dict[tuple[str, str | None], ScanSet] = {}
         self._in_memory: dict[tuple[str, str, Needs], Scans] = {}
-        self._truths: dict[str, list[np.ndarray]] = {}
-        self._frame_truths: dict[str, list[list[np.ndarray]]] = {}
+        self._truths: dict[str, list[Int[np.ndarray, " n"]]] = {}
+        self._frame_truths: dict[str, list[list[Int[np.ndarray, "height width"]]]] = {}
 
     # --------------------------------------------------------------------------------------------------------------- rooms
 
@@ -214,11 +215,11 @@ class Rooms:
 
         return told
 
-    def text(self) -> torch.Tensor:
+    def text(self) -> Float[torch.Tensor, "classes features"]:
         """Unit embedding per class, the embedded model's."""
         return torch.from_numpy(self.prepared("train").text)
 
-    def truths(self, split: str) -> list[np.ndarray]:
+    def truths(self, split: str) -> list[Int[np.ndarray, " n"]]:
         """Class per vertex of each room."""
         if split not in self._truths:
             found = [truth_of_scan(source, self.vocabulary) for source in self.sources(split)]
@@ -226,7 +227,7 @@ class Rooms:
             assert len(self._truths[split]) == len(found)
         return self._truths[split]
 
-    def frame_truths(self, split: str) -> list[list[np.ndarray]]:
+    def frame_truths(self, split: str) -> list[list[Int[np.ndarray, "height width"]]]:
         """Class per pixel of each view of each room."""
         if split not in self._frame_truths:
             of_frame = frame_truths(self.sources(split), self.vocabulary)

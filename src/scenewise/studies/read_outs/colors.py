@@ -2,13 +2,16 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int, Int64
 
 from scenewise.metrics.segmentation import ConfusionMatrix
 from scenewise.studies.read_outs.rooms import views_of
 from scenewise.worlds.classes import CLASS_NAMES
 
 
-def region_colors(rooms: list[int], views: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def region_colors(
+    rooms: list[int], views: int
+) -> tuple[Float32[np.ndarray, "n 70"], Int[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
     """Colour histogram, mean and spread of every true region of every view, its class, and its size in pixels."""
     features, classes, sizes = [], [], []
     for view in views_of(rooms, views):

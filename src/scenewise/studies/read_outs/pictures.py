@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image, ImageDraw
 
 from scenewise.parts.words.pixel_classes import classify_pixels
@@ -19,7 +20,7 @@ from scenewise.worlds.seeds import BENCHMARK_SEEDS
 _BLACK, _GRAY, _RED, _BLUE = (20, 20, 20), (200, 200, 200), (200, 60, 40), (50, 90, 190)
 
 
-def heat(values: np.ndarray, low: float, high: float, cell: int) -> Image.Image:
+def heat(values: Float[np.ndarray, "rows columns"], low: float, high: float, cell: int) -> Image.Image:
     """Numbers as squares from dark blue over green to yellow."""
     t = np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)[..., None]
     stops = np.array([[48, 18, 90], [40, 110, 140], [90, 190, 100], [250, 230, 60]], dtype=np.float64)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from scenewise.io.images import image_u8_from_color
@@ -43,7 +44,7 @@ class Legend:
     shares: Sequence[float]
 
 
-def draw_sweep(path: Path, capture: Capture, class_ids: np.ndarray, names: Sequence[str]) -> None:
+def draw_sweep(path: Path, capture: Capture, class_ids: Int[np.ndarray, " n"], names: Sequence[str]) -> None:
     """The points each camera sees, in the colours of their classes, over the darkened photograph; two rows."""
     assert capture.points is not None
     colors = class_colors(len(names))
@@ -68,14 +69,26 @@ def draw_sweep(path: Path, capture: Capture, class_ids: np.ndarray, names: Seque
     _save(path, with_legend(np.concatenate(rows, axis=0), names, colors, _shares(class_ids, len(names))), 2400)
 
 
-def draw_top_view(path: Path, points: np.ndarray, class_ids: np.ndarray, names: Sequence[str], up: np.ndarray) -> None:
+def draw_top_view(
+    path: Path,
+    points: Float[np.ndarray, "n 3"],
+    class_ids: Int[np.ndarray, " n"],
+    names: Sequence[str],
+    up: Float[np.ndarray, "3"],
+) -> None:
     """The points from above in the colours of their classes."""
     colors = class_colors(len(names))
     picture = top_view(points, class_palette(colors)[class_ids], up, 1000, last=class_ids > 0)
     _save(path, with_legend(picture, names, colors, _shares(class_ids, len(names))), 1000)
 
 
-def top_view(points: np.ndarray, colors_u8: np.ndarray, up: np.ndarray, size: int, last: np.ndarray | None = None) -> np.ndarray:
+def top_view(
+    points: Float[np.ndarray, "n 3"],
+    colors_u8: UInt8[np.ndarray, "n 3"],
+    up: Float[np.ndarray, "3"],
+    size: int,
+    last: Bool[np.ndarray, " n"] | None = None,
+) -> UInt8[np.ndarray, "size size 3"]:
     """The points from above, higher ones over lower ones, those marked ``last`` over all others; the far 2 % on each side are
     left out."""
     across = np.cross(up, [1.0, 0.0, 0.0] if abs(up[0]) < 0.9 else [0.0, 1.0, 0.0])
@@ -93,7 +106,9 @@ def top_view(points: np.ndarray, colors_u8: np.ndarray, up: np.ndarray, size: in
     return picture
 
 
-def camera_view(points: np.ndarray, colors_u8: np.ndarray, camera: Cameras, radius: float = 0.012) -> np.ndarray:
+def camera_view(
+    points: Float[np.ndarray, "n 3"], colors_u8: UInt8[np.ndarray, "n 3"], camera: Cameras, radius: float = 0.012
+) -> UInt8[np.ndarray, "height width 3"]:
     """The points as a camera sees them, each a square of half its ``radius`` in metres to each side, near ones over far ones."""
     R, t = camera.camera_from_world[:3, :3].numpy(), camera.camera_from_world[:3, 3].numpy()
     K, seen = camera.K.numpy(), points @ R.T + t
@@ -119,9 +134,9 @@ def camera_view(points: np.ndarray, colors_u8: np.ndarray, camera: Cameras, radi
 
 def compare_points(
     path: Path,
-    points: np.ndarray,
-    columns: Mapping[str, np.ndarray],
-    up: np.ndarray,
+    points: Float[np.ndarray, "n 3"],
+    columns: Mapping[str, UInt8[np.ndarray, "n 3"]],
+    up: Float[np.ndarray, "3"],
     cameras: Sequence[Cameras],
     legend: Legend,
     width: int,
@@ -141,7 +156,7 @@ def compare_points(
     Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def _cropped(picture: np.ndarray) -> np.ndarray:
+def _cropped(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "rows columns 3"]:
     """Without its empty margins, lying."""
     filled = (picture != _EMPTY).any(axis=2)
     rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
@@ -149,7 +164,7 @@ def _cropped(picture: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(inside if inside.shape[1] >= inside.shape[0] else np.rot90(inside))
 
 
-def _titled(title: str, width: int) -> np.ndarray:
+def _titled(title: str, width: int) -> UInt8[np.ndarray, "height width 3"]:
     strip = Image.new("RGB", (width, 20), (255, 255, 255))
     ImageDraw.Draw(strip).text((4, 3), title, fill=(20, 20, 20), font=ImageFont.load_default())
     return np.asarray(strip)
@@ -188,11 +203,11 @@ def splat_pictures(path: Path, folder: Path, capture: Capture, count: int = 4) -
     _save(path, picture, _WIDEST)
 
 
-def _shares(class_ids: np.ndarray, classes: int) -> list[float]:
+def _shares(class_ids: Int[np.ndarray, " n"], classes: int) -> list[float]:
     shares: list[float] = (np.bincount(class_ids[class_ids >= 0], minlength=classes) / max(1, len(class_ids))).tolist()
     return shares
 
 
-def _save(path: Path, picture: np.ndarray, longest: int) -> None:
+def _save(path: Path, picture: UInt8[np.ndarray, "height width 3"], longest: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(thumbnail(np.ascontiguousarray(picture), longest)).save(path)

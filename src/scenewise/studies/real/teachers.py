@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int32
 from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
 from scenewise.geometry.orbits import up_from_cameras
@@ -58,7 +59,9 @@ def scored_boxes(keyframe: NuscenesKeyframe) -> tuple[list[NuscenesBox], tuple[s
     return boxes, (BACKGROUND, *sorted({CLASS_OF_CATEGORY[box.category] for box in boxes}))
 
 
-def points_in_boxes(points_in_world: np.ndarray, boxes: list[NuscenesBox], names: tuple[str, ...]) -> np.ndarray:
+def points_in_boxes(
+    points_in_world: Float[np.ndarray, "n 3"], boxes: list[NuscenesBox], names: tuple[str, ...]
+) -> Int32[np.ndarray, " n"]:
     """Class of each point: that of the box it lies in, the smallest one where several do, else the background."""
     ids = np.zeros(len(points_in_world), dtype=np.int32)
     for box in sorted(boxes, key=lambda box: -math.prod(box.size)):
@@ -68,7 +71,7 @@ def points_in_boxes(points_in_world: np.ndarray, boxes: list[NuscenesBox], names
     return ids
 
 
-def drawn_boxes(camera: Cameras, boxes: list[NuscenesBox], names: tuple[str, ...]) -> np.ndarray:
+def drawn_boxes(camera: Cameras, boxes: list[NuscenesBox], names: tuple[str, ...]) -> Int32[np.ndarray, "rows columns"]:
     """Class per cell of ``_BOX_STRIDE`` pixels: that of the box whose surface the ray through its middle meets first."""
     rows, columns = camera.height // _BOX_STRIDE, camera.width // _BOX_STRIDE
     v, u = np.meshgrid((np.arange(rows) + 0.5) * _BOX_STRIDE, (np.arange(columns) + 0.5) * _BOX_STRIDE, indexing="ij")
@@ -104,7 +107,7 @@ def write_box_teacher(folder: Path, keyframe: NuscenesKeyframe) -> tuple[str, ..
     return names
 
 
-def ground_and_things(points_in_lidar: np.ndarray, in_car: np.ndarray) -> np.ndarray:
+def ground_and_things(points_in_lidar: Float[np.ndarray, "n 3"], in_car: Bool[np.ndarray, " n"]) -> Int32[np.ndarray, " n"]:
     """Class of each point of a sweep in :data:`SWEEP`: near the lowest point of its square of 2 m, in a car's box, or neither."""
     cell = np.floor(points_in_lidar[:, :2] / _SQUARE).astype(np.int64)
     _, square = np.unique(cell, axis=0, return_inverse=True)
@@ -115,7 +118,7 @@ def ground_and_things(points_in_lidar: np.ndarray, in_car: np.ndarray) -> np.nda
     return np.where(in_car, 2, np.where(standing, 1, 0)).astype(np.int32)
 
 
-def write_sweep_teacher(folder: Path, keyframe: NuscenesKeyframe) -> np.ndarray:
+def write_sweep_teacher(folder: Path, keyframe: NuscenesKeyframe) -> Int32[np.ndarray, " n"]:
     """A teacher whose answers are a sweep's own geometry, drawn into the cameras; returns the class of every point.
 
     Cells of 8 pixels that no point falls into are unknown.
@@ -175,7 +178,7 @@ def write_clip_words(folder: Path, clip_text: Path) -> None:
     write_teacher_info(folder, info)
 
 
-def surface_labels(upward: np.ndarray, height: np.ndarray) -> np.ndarray:
+def surface_labels(upward: Float[np.ndarray, "h w"], height: Float[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:
     """Class of pixels.
 
     Args:
@@ -191,7 +194,9 @@ def surface_labels(upward: np.ndarray, height: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _measured(frames: tuple[Frame, ...], up: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _measured(
+    frames: tuple[Frame, ...], up: Float[np.ndarray, "3"]
+) -> Iterator[tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]]:
     """Normals towards the camera and heights along up, per pixel, frame by frame."""
     for frame in frames:
         assert frame.load_depth is not None
@@ -199,7 +204,7 @@ def _measured(frames: tuple[Frame, ...], up: np.ndarray) -> Iterator[tuple[np.nd
         yield normals.astype(np.float32), (points @ up).astype(np.float32)
 
 
-def _points_and_normals(camera: Cameras, depth: DepthMap) -> tuple[np.ndarray, np.ndarray]:
+def _points_and_normals(camera: Cameras, depth: DepthMap) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]:
     """World points and unit normals towards the camera, from differences across five pixels; NaN where not measured."""
     K, pose = camera.K.numpy(), camera.world_from_camera.numpy()
     v, u = np.meshgrid(np.arange(camera.height) + 0.5, np.arange(camera.width) + 0.5, indexing="ij")
@@ -217,12 +222,12 @@ def _points_and_normals(camera: Cameras, depth: DepthMap) -> tuple[np.ndarray, n
     return in_camera @ pose[:3, :3].T + pose[:3, 3], normals @ pose[:3, :3].T
 
 
-def _level_up(frames: tuple[Frame, ...], guess: np.ndarray) -> np.ndarray:
+def _level_up(frames: tuple[Frame, ...], guess: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
     """Up, made exact by what is nearly level: three times the mean normal of what deviates less and less from it."""
     chosen = frames[:: max(1, len(frames) // 20)]
     normals = np.concatenate([normal.reshape(-1, 3)[::7] for normal, _ in _measured(chosen, guess)])
     normals = normals[np.isfinite(normals).all(axis=1)]
-    up: np.ndarray = guess
+    up = guess
     for degrees in (30.0, 15.0, 8.0):
         along = normals @ up
         near = np.abs(along) > math.cos(math.radians(degrees))
