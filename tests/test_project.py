@@ -42,7 +42,7 @@ def test_help_of_every_command_loads_no_torch():
     code = """
 import contextlib, io
 from scenewise.cli.main import COMMANDS, main
-for arguments in [["--help"], *([name, "--help"] for name in COMMANDS)]:
+for arguments in [["--help"], *([name, "--help"] for name in COMMANDS), ["train", "hicl", "--help"]]:
     with contextlib.redirect_stdout(io.StringIO()) as text:
         assert main(arguments) == 0, arguments
     assert "usage: scenewise" in text.getvalue()

@@ -1,65 +1,159 @@
-"""The label-free methods by name: what ``scenewise train METHOD`` can train.
+"""All methods by name: settings, who builds them, what they need, where they are described.
 
-Here and not in ``methods``, whose folders do not know each other.
+The one place that knows every method: choices and expert options of commands are derived from these tables, and a new method is
+one entry more.  Nothing here imports torch; what builds a method is imported when it is built.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import scenewise.methods.clip2scene.compose
-import scenewise.methods.clip2scene.config
-import scenewise.methods.cns.compose
-import scenewise.methods.cns.config
-import scenewise.methods.hicl.compose
-import scenewise.methods.hicl.config
-import scenewise.methods.union.compose
-import scenewise.methods.union.config
+from scenewise import methods
+from scenewise.engine.deferred import Deferred
 from scenewise.errors import ConventionError
-from scenewise.parts.labelfree.backbone_choice import BackboneName
-from scenewise.parts.labelfree.recipes import Recipe
+from scenewise.methods.clip2scene import options as clip2scene
+from scenewise.methods.cns import options as cns
+from scenewise.methods.hicl import options as hicl
+from scenewise.methods.union import options as union
+from scenewise.parts.labelfree.settings import BackboneName, StudentTraining
+from scenewise.teachers.read_outs.settings import READ_OUTS
+
+if TYPE_CHECKING:
+    from scenewise.parts.labelfree.recipes import Recipe
 
 DEFAULT_PRESET = "scannet"
+DEFAULT_SPLAT_METHOD = "gaussian_splatting"
+
+_Settings = TypeVar("_Settings")
+_FOLDER = Path(next(iter(methods.__path__)))
 
 
-class LabelFreeMethod(NamedTuple):
+@dataclass(frozen=True)
+class Needs:
+    """What a method reads of pictures unless the options say otherwise.
+
+    Attributes:
+        regions: 2D sets of pixels.
+        targets: frozen features.
+        pictures: for a 2D student.
+    """
+
+    regions: str | None = None
+    targets: str | None = None
+    pictures: bool = False
+
+
+@dataclass(frozen=True)
+class LabelFreeMethod:
     """One way to learn names without labels.
 
     Attributes:
-        config: record of its settings.
-        recipe: settings → composition.
+        options: record of its settings.
         presets: settings by data set: "scannet", "nuscenes", "rooms".
+        recipe: settings → composition.
+        needs: beside points and a teacher's labels.
+        readme: what it is, with sources and figures.
     """
 
-    config: type
-    recipe: Callable[[Any], Recipe]
+    options: type[StudentTraining]
     presets: Mapping[str, Any]
+    recipe: Deferred
+    needs: Needs
+    readme: Path
 
 
-LABEL_FREE_METHODS: dict[str, LabelFreeMethod] = {
-    "clip2scene": LabelFreeMethod(
-        scenewise.methods.clip2scene.config.Clip2SceneConfig,
-        scenewise.methods.clip2scene.compose.recipe,
-        scenewise.methods.clip2scene.config.PRESETS,
-    ),
-    "cns": LabelFreeMethod(
-        scenewise.methods.cns.config.CnsConfig,
-        scenewise.methods.cns.compose.recipe,
-        scenewise.methods.cns.config.PRESETS,
-    ),
-    "hicl": LabelFreeMethod(
-        scenewise.methods.hicl.config.HiclConfig,
-        scenewise.methods.hicl.compose.recipe,
-        scenewise.methods.hicl.config.PRESETS,
-    ),
-    "union": LabelFreeMethod(
-        scenewise.methods.union.config.UnionConfig,
-        scenewise.methods.union.compose.recipe,
-        scenewise.methods.union.config.PRESETS,
-    ),
-}
-"""By the name of the method's folder."""
+@dataclass(frozen=True)
+class SplatMethod:
+    """One way to reconstruct a scene as Gaussian splats.
+
+    Attributes:
+        settings: record of its settings.
+        start: what a person asks → the method in the flow of ``scenewise reconstruct``.
+        readme: what it is, with sources and figures.
+        leaves_out: settings that ``scenewise reconstruct`` has an option for already, or that the method does not have; a name
+            that ends with a dot stands for all settings of a record.
+        group: record of its own options within those of ``scenewise reconstruct``, or None where it has none.
+        refuses: options of ``scenewise reconstruct`` that it does not take.
+    """
+
+    settings: Deferred
+    start: Deferred
+    readme: Path
+    leaves_out: tuple[str, ...] = ()
+    group: str | None = None
+    refuses: tuple[str, ...] = ()
+
+
+LABEL_FREE_METHODS: Mapping[str, LabelFreeMethod] = MappingProxyType(
+    {
+        "clip2scene": LabelFreeMethod(
+            clip2scene.Clip2SceneConfig,
+            clip2scene.PRESETS,
+            Deferred("scenewise.methods.clip2scene.compose", "recipe"),
+            Needs(targets="teacher"),
+            _FOLDER / "clip2scene" / "README.md",
+        ),
+        # The papers of CNS and HICL take SAM's masks and features; these need no weights.
+        "cns": LabelFreeMethod(
+            cns.CnsConfig,
+            cns.PRESETS,
+            Deferred("scenewise.methods.cns.compose", "recipe"),
+            Needs("slic", "random-convolutions", pictures=True),
+            _FOLDER / "cns" / "README.md",
+        ),
+        "hicl": LabelFreeMethod(
+            hicl.HiclConfig,
+            hicl.PRESETS,
+            Deferred("scenewise.methods.hicl.compose", "recipe"),
+            Needs(),
+            _FOLDER / "hicl" / "README.md",
+        ),
+        "union": LabelFreeMethod(
+            union.UnionConfig,
+            union.PRESETS,
+            Deferred("scenewise.methods.union.compose", "recipe"),
+            Needs("slic", "random-convolutions", pictures=True),
+            _FOLDER / "union" / "README.md",
+        ),
+    }
+)
+"""What ``scenewise train`` trains, by the name of the method's folder."""
+
+_OF_RECIPE = ("steps", "sh.highest", "strategy.max_gaussians", "strategy.absgrad", "exposure", "pose_refinement")
+
+SPLAT_METHODS: Mapping[str, SplatMethod] = MappingProxyType(
+    {
+        "gaussian_splatting": SplatMethod(
+            Deferred("scenewise.parts.splats.recipes", "SplatRecipe"),
+            Deferred("scenewise.methods.gaussian_splatting.reconstruction", "start"),
+            _FOLDER / "gaussian_splatting" / "README.md",
+            leaves_out=_OF_RECIPE,
+        ),
+        "distilled_3dgs": SplatMethod(
+            Deferred("scenewise.methods.distilled_3dgs.config", "DistilledConfig"),
+            Deferred("scenewise.methods.distilled_3dgs.stages", "start"),
+            _FOLDER / "distilled_3dgs" / "README.md",
+            leaves_out=(
+                *(f"{who}.{setting}" for who in ("teacher", "student") for setting in _OF_RECIPE),
+                *(
+                    f"{who}.{setting}"
+                    for who in ("teacher", "student")
+                    for setting in ("views_per_step", "depth", "exposure.", "pose_refinement.", "random_background")
+                ),
+                *("teachers", "teacher_schedule", "restart_lr", "kd_l1_target", "kd_from", "between", "keep_ratio"),
+                *("structure", "structure.hist_kind", "structure.hist_grid", "simplification.keep"),
+            ),
+            group="distillation",
+            refuses=("strategy", "absgrad", "pose_refinement", "exposure_compensation"),
+        ),
+    }
+)
+"""What ``scenewise reconstruct`` trains, by the name of the method's folder."""
+
+READ_OUT_METHODS: Mapping[str, type] = MappingProxyType({name: type(published) for name, published in READ_OUTS.items()})
+"""How dense features are read from a 2D teacher: the record of each way's settings, whose defaults are the published ones."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +178,11 @@ class Overrides:
     backbone: BackboneName | None = None
     views_per_step: int | None = None
 
+    def given(self) -> dict[str, Any]:
+        """What is changed, by name."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
 
 _NO_OVERRIDES: Mapping[str, Any] = MappingProxyType({})
 
@@ -99,25 +198,65 @@ def method_named(name: str) -> LabelFreeMethod:
     return LABEL_FREE_METHODS[name]
 
 
-def method_recipe(name: str, preset: str = DEFAULT_PRESET, overrides: Overrides | Mapping[str, Any] = _NO_OVERRIDES) -> Recipe:
+def method_recipe(name: str, preset: str = DEFAULT_PRESET, overrides: Overrides | Mapping[str, Any] = _NO_OVERRIDES) -> "Recipe":
     """The composition of a method with the settings for a data set and what was changed of them.
 
     Args:
         name: of the method.
         preset: of the data set.
-        overrides: a record, or any of the method's own settings by name.
+        overrides: a record, or any of the method's own settings by name; those of a record within by "record.name".
 
     Raises:
-        ConventionError: unknown method, preset or setting.
+        ConventionError: unknown method, preset or setting, or a value that a setting cannot have.
     """
     method = method_named(name)
     if preset not in method.presets:
         raise ConventionError("preset", expected=f"one of {', '.join(method.presets)}", got=repr(preset))
-    if isinstance(overrides, Overrides):
-        overrides = {field.name: getattr(overrides, field.name) for field in fields(overrides)}
-        overrides = {key: value for key, value in overrides.items() if value is not None}
-    known = {field.name for field in fields(method.config)}
-    unknown = sorted(set(overrides) - known)
+    changes = overrides.given() if isinstance(overrides, Overrides) else overrides
+    recipe: Recipe = method.recipe(with_changes(method.presets[preset], changes, name))
+    return recipe
+
+
+def with_changes(settings: _Settings, changes: Mapping[str, Any], method: str, place: str = "") -> _Settings:
+    """A record of settings with some changed.
+
+    Args:
+        settings: the record, a frozen dataclass.
+        changes: values by name; those of a record within by "record.name", or the record as a whole.  True and False switch a
+            record that may be None on and off.
+        method: whose settings, for messages.
+        place: of the record in the method's, for messages: "vote.".
+
+    Raises:
+        ConventionError: a name that the record does not have, or a value that it refuses.
+    """
+    record: Any = settings
+    kinds = get_type_hints(type(record))
+    whole = {name: value for name, value in changes.items() if "." not in name}
+    within: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        outer, _, inner = name.partition(".")
+        if inner:
+            within.setdefault(outer, {})[inner] = value
+    unknown = sorted(f"{place}{name}" for name in whole if name not in kinds)
+    for name, value in whole.items():
+        if isinstance(value, bool) and not unknown and records_in(kinds[name]):
+            whole[name] = (getattr(record, name) or records_in(kinds[name])[0]()) if value else None
+    for name, inners in within.items():
+        inner_record = whole.get(name, getattr(record, name, None))
+        if not is_dataclass(inner_record) or isinstance(inner_record, type):
+            unknown += [f"{place}{name}.{inner}" for inner in inners]
+        else:
+            # All of a record at once: what it refuses may depend on several values.
+            whole[name] = with_changes(inner_record, inners, method, f"{place}{name}.")
     if unknown:
-        raise ConventionError(f"settings of {name}", expected=f"any of {', '.join(sorted(known))}", got=", ".join(unknown))
-    return method.recipe(replace(method.presets[preset], **overrides))
+        known = ", ".join(sorted(f"{place}{name}" for name in kinds))
+        raise ConventionError(f"settings of {method}", expected=f"any of {known}", got=", ".join(unknown))
+    changed: _Settings = replace(record, **whole)
+    return changed
+
+
+def records_in(kind: Any) -> tuple[type, ...]:
+    """Records that a setting may be: one, or one for each variant."""
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return tuple(member for member in members if isinstance(member, type) and is_dataclass(member))

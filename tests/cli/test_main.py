@@ -261,6 +261,23 @@ def test_every_option_of_train_and_predict_reaches_the_work(replace_work, capsys
         ("train hicl --data a --out b --epochs 0", "--epochs: expected 1 or more, got 0"),
         ("train hicl --data a --out b --width -1", "--width: expected a number above 0, got -1.0"),
         ("train hicl --data a --out b --resume --overwrite", "--resume and --overwrite: expected one of the two, got both"),
+        ("train hickle --data a --out b", "method: expected one of clip2scene, cns, hicl, union, got 'hickle'"),
+        (
+            "train hicl --data a --out b --cns.granularity scene",
+            "--cns.granularity: expected method cns, got method hicl. Fix: leave the option out",
+        ),
+        (
+            "train hicl --data a --out b --read-out naclip --sc-clip.beta 0.3",
+            "--sc-clip.beta: expected --read-out sc_clip, got --read-out naclip. Fix: add it, or leave the option out",
+        ),
+        (
+            "segment a --out b --sc-clip.two-pass False",
+            "--sc-clip.two-pass: expected --read-out sc_clip, got none. Fix: add it, or leave the option out",
+        ),
+        (
+            "eval-2d voc21 a --naclip.sigma 3",
+            "--naclip.sigma: expected --read-out naclip, got none. Fix: add it, or leave the option out",
+        ),
         ("predict run cloud --out s --repeats 0", "--repeats: expected 1 or more, got 0"),
         ("eval s --split val", "--split val: expected --data, got none. Fix: views of a scene are test or train"),
     ],

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from scenewise.catalogue import LABEL_FREE_METHODS, Overrides, method_recipe
-from scenewise.commands.train.run import NEEDS
+from scenewise.engine.training import StepReport
 from scenewise.errors import ConventionError
-from scenewise.parts.labelfree.trainer import LabelFreeTrainer, StepReport
+from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 from scenewise.studies.label_free.arms import RoomArms
 from scenewise.studies.label_free.rooms import EMBEDDED, QUICK, Rooms
 from scenewise.studies.label_free.scoring import scored_points
@@ -57,7 +57,7 @@ def test_a_composition_trains_on_two_rooms(method: str, cache: Path):
     changes = {**dict(QUICK.changes), "epochs": epochs}
     rooms = Rooms(replace(QUICK, changes=tuple(changes.items())), cache / "quick")
     recipe = RoomArms(rooms, threads=1).recipe(method, learning_rate=0.1)
-    scans = rooms.scans("train", EMBEDDED, NEEDS[method])
+    scans = rooms.scans("train", EMBEDDED, LABEL_FREE_METHODS[method].needs)
     trainer = LabelFreeTrainer(recipe, scans, rooms.text(), seed=0)
     reports: list[StepReport] = []
     trainer.run(listener=reports.append)

@@ -1,6 +1,6 @@
 """The ``scenewise`` command.
 
-Each command reads its options, then imports and calls one function of ``apps``; nothing above the imports needs torch, so
+Each command reads its options, then imports and calls one function of ``commands``; nothing before that needs torch, so
 ``scenewise --help`` is instant.  Results go to standard output (with ``--json`` exactly one JSON object), progress and messages
 to standard error.
 
@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import tyro
 
@@ -28,6 +28,7 @@ from scenewise.commands.doctor.options import DoctorOptions
 from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.commands.evaluate_2d.options import Evaluate2dOptions
 from scenewise.commands.export.options import ExportOptions
+from scenewise.commands.method_settings import read_from
 from scenewise.commands.predict.options import PredictOptions
 from scenewise.commands.query.options import QueryOptions
 from scenewise.commands.reconstruct.options import ReconstructOptions
@@ -35,12 +36,11 @@ from scenewise.commands.render.options import RenderOptions
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.train.options import TrainOptions
 from scenewise.commands.view.options import ViewOptions
-from scenewise.engine.journal import json_ready
+from scenewise.engine.deferred import Deferred
 from scenewise.engine.progress import Progress, console_progress
 from scenewise.errors import ScenewiseError
+from scenewise.io.json_values import json_ready
 
-_Options = TypeVar("_Options")
-_Flat = Annotated[_Options, tyro.conf.arg(name="")]
 _Json = Annotated[bool, tyro.conf.arg(help="print exactly one JSON object on standard output")]
 
 DESCRIPTION = "Learns 3D scenes from images without labels. Photos in, Gaussian splats out, on a CPU in minutes."
@@ -61,175 +61,106 @@ class Invocation:
     resumable: bool = False
 
 
-def check(options: _Flat[CheckOptions], *, json: _Json = False) -> Invocation:
-    """Look at a capture before training: poses, missing images, blur, coverage, predicted memory and time."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.check.run import check_command
-
-        return check_command(options, progress)
-
-    return Invocation(run, json)
-
-
-def reconstruct(options: _Flat[ReconstructOptions], *, json: _Json = False) -> Invocation:
-    """Train Gaussian splats from a capture and write a scene folder."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.reconstruct.run import reconstruct
-
-        return reconstruct(options, progress)
-
-    return Invocation(run, json, resumable=True)
-
-
-def render(options: _Flat[RenderOptions], *, json: _Json = False) -> Invocation:
-    """Render a scene's views or an orbit around it as PNG or MP4."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.render.run import render_scene
-
-        return render_scene(options, progress)
-
-    return Invocation(run, json)
-
-
-def evaluate(options: _Flat[EvalOptions], *, json: _Json = False) -> Invocation:
-    """Measure a scene on its held-out views, or a trained network on labelled scans: IoU per class."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.evaluate.run import evaluate_command
-
-        return evaluate_command(options, progress)
-
-    return Invocation(run, json)
-
-
-def evaluate_2d(options: _Flat[Evaluate2dOptions], *, json: _Json = False) -> Invocation:
-    """Measure a 2D teacher on a labelled data set: mIoU, accuracies and IoU per class."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.evaluate_2d.run import evaluate_2d
-
-        return evaluate_2d(options, progress)
-
-    return Invocation(run, json)
-
-
-def export(options: _Flat[ExportOptions], *, json: _Json = False) -> Invocation:
-    """Write a scene as .ply, .spz or a coloured point cloud that other programs open."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.export.run import export_scene
-
-        return export_scene(options, progress)
-
-    return Invocation(run, json)
-
-
-def segment(options: _Flat[SegmentOptions], *, json: _Json = False) -> Invocation:
-    """Name every point, splat or pixel with words, without training and without labels."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.segment.run import segment
-
-        return segment(options, progress)
-
-    return Invocation(run, json, resumable=True)
-
-
-def query(options: _Flat[QueryOptions], *, json: _Json = False) -> Invocation:
-    """Ask a segmented scene where something is: ranked segments with boxes, and heat maps."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.query.run import query
-
-        return query(options, progress)
-
-    return Invocation(run, json)
-
-
-def view(options: _Flat[ViewOptions], *, json: _Json = False) -> Invocation:
-    """Look at a scene in the browser, and ask it where things are."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.view.run import view_scene
-
-        return view_scene(options, progress)
-
-    return Invocation(run, json)
-
-
-def train(options: _Flat[TrainOptions], *, json: _Json = False) -> Invocation:
-    """Train a network that names points, from images and class names alone."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.train.run import train
-
-        return train(options, progress)
-
-    return Invocation(run, json, resumable=True)
-
-
-def predict(options: _Flat[PredictOptions], *, json: _Json = False) -> Invocation:
-    """Name the points of a cloud or scene with a trained network.  Needs no images."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.predict.run import predict
-
-        return predict(options, progress)
-
-    return Invocation(run, json)
-
-
-def convert_weights(options: _Flat[ConvertWeightsOptions], *, json: _Json = False) -> Invocation:
-    """Turn a foreign checkpoint (.pth) into safetensors that --teacher takes."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.convert_weights.run import convert_weights_command
-
-        return convert_weights_command(options, progress)
-
-    return Invocation(run, json)
-
-
-def doctor(options: _Flat[DoctorOptions], *, json: _Json = False) -> Invocation:
-    """Report what this machine can do and which backend runs each kernel, and why."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.doctor.run import examine
-
-        return examine(options, progress)
-
-    return Invocation(run, json)
-
-
-def demo(options: _Flat[DemoOptions], *, json: _Json = False) -> Invocation:
-    """Photograph a procedural room, reconstruct, measure and report it.  Needs no data."""
-
-    def run(progress: Progress) -> object:
-        from scenewise.commands.demo.run import run_demo
-
-        return run_demo(options, progress)
-
-    return Invocation(run, json)
-
-
-COMMANDS: Mapping[str, Callable[..., Invocation]] = {
-    "check": check,
-    "reconstruct": reconstruct,
-    "render": render,
-    "eval": evaluate,
-    "eval-2d": evaluate_2d,
-    "export": export,
-    "view": view,
-    "segment": segment,
-    "query": query,
-    "train": train,
-    "predict": predict,
-    "convert-weights": convert_weights,
-    "doctor": doctor,
-    "demo": demo,
+@dataclass(frozen=True)
+class Command:
+    """One word of the command line.
+
+    Attributes:
+        options: record of its options, and of nothing else.
+        work: (options, progress) → record of what was done.
+        about: what the overview says of it.
+        resumable: whether ``--resume`` continues it after an interruption.
+    """
+
+    options: type
+    work: Deferred
+    about: str
+    resumable: bool = False
+
+    def parser(self) -> Callable[..., Invocation]:
+        """A function whose parameters are the options, as tyro reads them."""
+
+        flat = Annotated[self.options, tyro.conf.arg(name="")]
+
+        def invoke(options: flat, *, json: _Json = False) -> Invocation:
+            return Invocation(lambda progress: self.work(options, progress), json, self.resumable)
+
+        invoke.__doc__ = self.about
+        return invoke
+
+
+def _work(command: str, function: str) -> Deferred:
+    return Deferred(f"scenewise.commands.{command}.run", function)
+
+
+COMMANDS: Mapping[str, Command] = {
+    "check": Command(
+        CheckOptions,
+        _work("check", "check_command"),
+        "Look at a capture before training: poses, missing images, blur, coverage, predicted memory and time.",
+    ),
+    "reconstruct": Command(
+        ReconstructOptions,
+        _work("reconstruct", "reconstruct"),
+        "Train Gaussian splats from a capture and write a scene folder.",
+        resumable=True,
+    ),
+    "render": Command(
+        RenderOptions, _work("render", "render_scene"), "Render a scene's views or an orbit around it as PNG or MP4."
+    ),
+    "eval": Command(
+        EvalOptions,
+        _work("evaluate", "evaluate_command"),
+        "Measure a scene on its held-out views, or a trained network on labelled scans: IoU per class.",
+    ),
+    "eval-2d": Command(
+        Evaluate2dOptions,
+        _work("evaluate_2d", "evaluate_2d"),
+        "Measure a 2D teacher on a labelled data set: mIoU, accuracies and IoU per class.",
+    ),
+    "export": Command(
+        ExportOptions,
+        _work("export", "export_scene"),
+        "Write a scene as .ply, .spz or a coloured point cloud that other programs open.",
+    ),
+    "view": Command(ViewOptions, _work("view", "view_scene"), "Look at a scene in the browser, and ask it where things are."),
+    "segment": Command(
+        SegmentOptions,
+        _work("segment", "segment"),
+        "Name every point, splat or pixel with words, without training and without labels.",
+        resumable=True,
+    ),
+    "query": Command(
+        QueryOptions,
+        _work("query", "query"),
+        "Ask a segmented scene where something is: ranked segments with boxes, and heat maps.",
+    ),
+    "train": Command(
+        TrainOptions,
+        _work("train", "train"),
+        "Train a network that names points, from images and class names alone.",
+        resumable=True,
+    ),
+    "predict": Command(
+        PredictOptions,
+        _work("predict", "predict"),
+        "Name the points of a cloud or scene with a trained network.  Needs no images.",
+    ),
+    "convert-weights": Command(
+        ConvertWeightsOptions,
+        _work("convert_weights", "convert_weights_command"),
+        "Turn a foreign checkpoint (.pth) into safetensors that --teacher takes.",
+    ),
+    "doctor": Command(
+        DoctorOptions,
+        _work("doctor", "examine"),
+        "Report what this machine can do and which backend runs each kernel, and why.",
+    ),
+    "demo": Command(
+        DemoOptions,
+        _work("demo", "run_demo"),
+        "Photograph a procedural room, reconstruct, measure and report it.  Needs no data.",
+    ),
 }
 
 
@@ -249,13 +180,14 @@ def _run(arguments: list[str]) -> int:
     warnings.showwarning = lambda message, *_args, **_kwargs: progress.warning(str(message))
     resumable = False
     try:
-        invocation = tyro.extras.subcommand_cli_from_dict(
-            dict(COMMANDS),
-            prog="scenewise",
-            description=DESCRIPTION,
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
-        )
+        with read_from(arguments):
+            invocation = tyro.extras.subcommand_cli_from_dict(
+                {name: command.parser() for name, command in COMMANDS.items()},
+                prog="scenewise",
+                description=DESCRIPTION,
+                args=arguments,
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+            )
         resumable = invocation.resumable
         # A library that prints must not break the promise of one JSON object.
         with redirect_stdout(sys.stderr):

@@ -19,6 +19,7 @@ FEATURES_FOLDER = "features"
 _TYPES = {"values": ("F16", 2), "weight": ("F32", 1)}
 _ABOUT = "teacher"
 _SMOOTHING = "key_smoothing"  # may lack: false
+_CHANGED = "read_out_settings"  # may lack: none
 _KEYS = {"kind", "teacher", "read_out", "fingerprint", "text_from", "classes"}
 
 
@@ -45,6 +46,8 @@ def write_element_features(path: str | Path, features: ElementFeatures) -> None:
     }
     if features.key_smoothing:
         about[_SMOOTHING] = True
+    if features.read_out_settings:
+        about[_CHANGED] = dict(features.read_out_settings)
     tensors = {"values": np.ascontiguousarray(features.values), "weight": np.ascontiguousarray(features.weight)}
     # One entry: the library writes several in an order that changes from run to run.
     atomic_write_bytes(path, save(tensors, metadata={_ABOUT: json.dumps(about, ensure_ascii=False)}))
@@ -102,7 +105,7 @@ def _about(path: Path, text: str | None) -> dict[str, Any]:
         about = json.loads(text or "")
     except (ValueError, RecursionError) as error:
         raise DataFormatError(path, f"metadata {_ABOUT}", expected="JSON", got=repr((text or "")[:80])) from error
-    if not isinstance(about, dict) or set(about) - {_SMOOTHING} != _KEYS:
+    if not isinstance(about, dict) or set(about) - {_SMOOTHING, _CHANGED} != _KEYS:
         keys = ", ".join(sorted(about)) if isinstance(about, dict) else type(about).__name__
         raise DataFormatError(path, f"metadata {_ABOUT}", expected=f"the keys {', '.join(sorted(_KEYS))}", got=keys[:200])
     if about["kind"] not in ("features", "probabilities"):
@@ -114,4 +117,6 @@ def _about(path: Path, text: str | None) -> dict[str, Any]:
         raise DataFormatError(path, f"metadata {_ABOUT}.classes", expected="a list of texts", got=repr(about["classes"])[:80])
     if not isinstance(about.get(_SMOOTHING, False), bool):
         raise DataFormatError(path, f"metadata {_ABOUT}.{_SMOOTHING}", expected="true or false", got=repr(about[_SMOOTHING])[:80])
+    if not isinstance(about.get(_CHANGED, {}), dict):
+        raise DataFormatError(path, f"metadata {_ABOUT}.{_CHANGED}", expected="an object", got=repr(about[_CHANGED])[:80])
     return {**about, "classes": tuple(about["classes"])}

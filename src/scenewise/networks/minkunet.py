@@ -7,6 +7,7 @@ with residual blocks on what the same level of the way down had.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
@@ -134,8 +135,8 @@ class MinkUNet(nn.Module):
 def minkunet(
     name: str,
     in_channels: int,
-    *,
     width: float = 1.0,
+    *,
     bn_momentum: float = 0.05,
     precision: Precision = "float32",
     backend: Backend = "auto",
@@ -159,37 +160,11 @@ def minkunet(
     )
 
 
-def minkunet14a(
-    in_channels: int,
-    width: float = 1.0,
-    *,
-    bn_momentum: float = 0.05,
-    precision: Precision = "float32",
-    backend: Backend = "auto",
-) -> MinkUNet:
-    """One residual block per level: the network of CLIP2Scene and HICL on indoor scans."""
-    return minkunet("14A", in_channels, width=width, bn_momentum=bn_momentum, precision=precision, backend=backend)
+minkunet14a = partial(minkunet, "14A")
+"""One residual block per level: the network of CLIP2Scene and HICL on indoor scans."""
 
+minkunet18a = partial(minkunet, "18A")
+"""Two residual blocks per level: OpenScene's network."""
 
-def minkunet18a(
-    in_channels: int,
-    width: float = 1.0,
-    *,
-    bn_momentum: float = 0.05,
-    precision: Precision = "float32",
-    backend: Backend = "auto",
-) -> MinkUNet:
-    """Two residual blocks per level: OpenScene's network."""
-    return minkunet("18A", in_channels, width=width, bn_momentum=bn_momentum, precision=precision, backend=backend)
-
-
-def minkunet34c(
-    in_channels: int,
-    width: float = 1.0,
-    *,
-    bn_momentum: float = 0.05,
-    precision: Precision = "float32",
-    backend: Backend = "auto",
-) -> MinkUNet:
-    """2 3 4 6 blocks down, 2 each up: the usual network of supervised training, CNS's 3D student."""
-    return minkunet("34C", in_channels, width=width, bn_momentum=bn_momentum, precision=precision, backend=backend)
+minkunet34c = partial(minkunet, "34C")
+"""2 3 4 6 blocks down, 2 each up: the usual network of supervised training, CNS's 3D student."""

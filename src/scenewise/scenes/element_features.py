@@ -1,6 +1,8 @@
 """What a 2D teacher says about every element of a scene, so that later questions need no images."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float16, Float32
@@ -24,6 +26,7 @@ class ElementFeatures:
         fingerprint: of the teacher that made them; text from another one does not fit.
         classes: names of the columns of "probabilities"; empty for "features".
         key_smoothing: whether the teacher was opened with it.
+        read_out_settings: which of the read-out's published settings were changed, and to what.
     """
 
     values: Float16[np.ndarray, "n dim"]
@@ -35,6 +38,7 @@ class ElementFeatures:
     text_from: str | None = None
     classes: tuple[str, ...] = ()
     key_smoothing: bool = False
+    read_out_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.weight) != len(self.values):

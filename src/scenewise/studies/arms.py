@@ -4,7 +4,6 @@ An outcome is kept under a hash of its arm's configuration, so that an interrupt
 setting is run again.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from scenewise.errors import DataFormatError
-from scenewise.io.atomic import atomic_write_json
+from scenewise.io.atomic import json_text
+from scenewise.io.json_values import fingerprint_of
+from scenewise.io.product_kinds import OUTCOME
+from scenewise.io.products import find, keep, of_bytes
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,15 @@ def run_arm(arm: Arm, seeds: Sequence[int], cache: Path, *, report: Callable[[st
     """
     outcomes = []
     for seed in seeds:
-        path = outcome_path(arm, seed, cache)
-        if path.exists():
-            outcomes.append(_read_outcome(path))
-            report(f"{arm.name}, seed {seed}: kept from before: {_figures(outcomes[-1])}")
+        path, key = outcome_path(arm, seed, cache), _fingerprint(arm, seed)
+        kept = find(path, OUTCOME, key, _read_outcome)
+        if kept is not None:
+            outcomes.append(kept)
+            report(f"{arm.name}, seed {seed}: kept from before: {_figures(kept)}")
             continue
         started = time.monotonic()
         outcome = arm.run(seed)
-        atomic_write_json(path, asdict(outcome))
+        keep(path, OUTCOME, key, of_bytes(json_text(path, asdict(outcome)).encode()))
         outcomes.append(outcome)
         report(f"{arm.name}, seed {seed}: {_figures(outcome)} ({time.monotonic() - started:.0f} s)")
     return outcomes
@@ -76,8 +79,11 @@ def run_arm(arm: Arm, seeds: Sequence[int], cache: Path, *, report: Callable[[st
 
 def outcome_path(arm: Arm, seed: int, cache: Path) -> Path:
     """Where the outcome of an arm is kept; its name changes with the arm's configuration."""
-    described = digest({"arm": arm.name, "seed": seed, "config": arm.config})
-    return cache / f"{arm.name}_{seed}_{described}.json"
+    return OUTCOME.path(cache, f"{arm.name}_{seed}", _fingerprint(arm, seed))
+
+
+def _fingerprint(arm: Arm, seed: int) -> str:
+    return fingerprint_of({"arm": arm.name, "seed": seed, "config": arm.config})
 
 
 def _read_outcome(path: Path) -> Outcome:
@@ -100,4 +106,4 @@ def measured(metric: str, outcomes: Sequence[Outcome]) -> list[float]:
 
 def digest(values: object) -> str:
     """Short hash of JSON values."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return fingerprint_of(values)[:16]

@@ -41,7 +41,8 @@ from scenewise.io.teacher_files import TEACHER_FILE, TEXT_FILE, find_answer
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.metrics.segmentation import ConfusionMatrix
 from scenewise.networks.sparse_inputs import VoxelisedPoints
-from scenewise.parts.labelfree.backbone_choice import BackboneName, point_backbone
+from scenewise.parts.labelfree.backbone_choice import point_backbone
+from scenewise.parts.labelfree.settings import BackboneName
 from scenewise.parts.labelfree.students import PointStudent
 from scenewise.parts.points.settings import spread_evenly
 from scenewise.parts.scans.bare_scans import bare_scan

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from scenewise.engine.checkpoints import versions
 from scenewise.engine.memory import peak_resident_bytes
+from scenewise.engine.provenance import versions
 from scenewise.errors import ConventionError
 from scenewise.io.atomic import atomic_write_json, atomic_write_text
 from scenewise.kernels.native import library

@@ -1,6 +1,8 @@
 """Which teacher a person asked for, before anything of it is loaded.  Neither torch nor what imports it may be imported here."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -13,6 +15,7 @@ class TeacherChoice:
         text_from: for ``files:DIR``, the teacher whose text tower shares the features' space.
         key_smoothing: patches with similar keys share what they say (MaskCLIP).
         device: where it runs; None takes CUDA where there is a device, else the CPU.
+        read_out_settings: which of the read-out's published settings are changed, and to what.
     """
 
     teacher: str = "small-clip"
@@ -20,3 +23,4 @@ class TeacherChoice:
     text_from: str | None = None
     key_smoothing: bool = False
     device: str | None = None
+    read_out_settings: Mapping[str, Any] = field(default_factory=dict)

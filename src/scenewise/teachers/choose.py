@@ -9,7 +9,7 @@ from scenewise.scenes.class_colors import class_colors
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.choice import TeacherChoice
 from scenewise.teachers.protocol import Teacher
-from scenewise.teachers.read_outs.settings import ReadOutSettings, ScClipSettings, read_out_named
+from scenewise.teachers.read_outs.settings import ReadOutSettings, ScClipSettings, read_out_changed, read_out_named
 
 if TYPE_CHECKING:
     from scenewise.teachers.clip_teacher import ClipTeacher, ClipTeacherSettings
@@ -82,7 +82,7 @@ def open_choice(choice: TeacherChoice) -> Teacher:
     """The teacher of a choice; see :func:`open_teacher`, which raises the same."""
     return open_teacher(
         choice.teacher,
-        read_out=choice.read_out,
+        read_out=read_out_changed(choice.read_out, choice.read_out_settings),
         text_from=choice.text_from,
         key_smoothing=choice.key_smoothing,
         device=choice.device,

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from scenewise.methods.clip2scene.compose import recipe
-from scenewise.methods.clip2scene.config import PRESETS, Clip2SceneConfig
+from scenewise.methods.clip2scene.options import PRESETS, Clip2SceneConfig
 from scenewise.networks.spvcnn import SPVCNN
 from scenewise.parts.labelfree.label_sources import Switch
-from scenewise.parts.labelfree.recipes import OptimizerSettings
 from scenewise.parts.labelfree.regularisers import FeatureMatch, GridConsistency
+from scenewise.parts.labelfree.settings import OptimizerSettings
 
 TEXT = torch.nn.functional.normalize(torch.randn(20, 512, generator=torch.Generator().manual_seed(0)), dim=1)
 

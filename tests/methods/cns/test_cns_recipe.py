@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from scenewise.methods.cns.compose import recipe
-from scenewise.methods.cns.config import PRESETS, CnsConfig
+from scenewise.methods.cns.options import PRESETS, CnsConfig
 from scenewise.networks.deeplab import DeepLab
 from scenewise.networks.minkunet import MinkUNet
 from scenewise.parts.labelfree.label_sources import Switch

@@ -7,7 +7,7 @@ import torch
 
 from scenewise.errors import ConventionError
 from scenewise.methods.hicl.compose import recipe
-from scenewise.methods.hicl.config import PRESETS, HiclConfig
+from scenewise.methods.hicl.options import PRESETS, HiclConfig
 from scenewise.networks.minkunet import MinkUNet
 from scenewise.parts.labelfree.label_sources import Fixed, Switch
 from scenewise.parts.labelfree.regularisers import Correlation, FeedbackKL

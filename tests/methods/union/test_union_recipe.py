@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from scenewise.methods.union.compose import recipe
-from scenewise.methods.union.config import PRESETS
+from scenewise.methods.union.options import PRESETS
 from scenewise.parts.labelfree.label_sources import Switch
 
 TEXT = torch.nn.functional.normalize(torch.randn(20, 64, generator=torch.Generator().manual_seed(0)), dim=1)

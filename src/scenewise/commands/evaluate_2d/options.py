@@ -1,12 +1,14 @@
 """Options of ``scenewise eval-2d``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import Count, Device, Number, OptionalPath, Text, require, require_at_least, require_refinement
+from scenewise.commands.method_settings import ReadOutOptions, given, require_read_out
+from scenewise.commands.shared import Device, require_refinement
+from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least
 from scenewise.teachers.choice import TeacherChoice
 
 SegmentationBenchmark = Literal["voc21", "voc20", "context60", "context59", "coco_object", "coco_stuff", "cityscapes", "ade20k"]
@@ -32,6 +34,7 @@ class Evaluate2dOptions:
         overwrite: start over in a folder with figures of other settings.
         threads: worker threads; default all cores this process may use.
         device: where to compute.
+        read_out_settings: of the read-out, for experts.
     """
 
     dataset: Positional[SegmentationBenchmark]
@@ -48,8 +51,11 @@ class Evaluate2dOptions:
     overwrite: bool = False
     threads: Count = None
     device: Device = "auto"
+    read_out_settings: ReadOutOptions = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "read_out_settings", given(self.read_out_settings))
+        require_read_out(self.read_out_settings, self.read_out)
         require_at_least("--limit", self.limit, 1)
         require_at_least("--threads", self.threads, 1)
         require_refinement(self.prompt_denoising, self.pamr)
@@ -60,4 +66,12 @@ class Evaluate2dOptions:
     def teacher_choice(self) -> TeacherChoice:
         """Which teacher to open."""
         device = None if self.device == "auto" else self.device
-        return TeacherChoice(self.teacher, self.read_out, self.text_from, self.key_smoothing, device)
+        changed = self.read_out_settings.get(self.read_out or "", {})
+        return TeacherChoice(
+            self.teacher,
+            self.read_out,
+            self.text_from,
+            self.key_smoothing,
+            device,
+            read_out_settings=changed,
+        )

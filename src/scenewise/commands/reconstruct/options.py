@@ -1,98 +1,27 @@
 """Options of ``scenewise reconstruct``."""
 
-import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
-from scenewise.commands.shared import (
-    Count,
-    Device,
-    Number,
-    OptionalColor,
-    OptionalPath,
-    Text,
-    bytes_from_text,
-    require,
-    require_at_least,
-    require_color,
+from scenewise.catalogue import DEFAULT_SPLAT_METHOD, SPLAT_METHODS, with_changes
+from scenewise.commands.method_settings import LEAVE_OUT, MethodSettings, expert_groups, given, require_only
+from scenewise.commands.shared import Device, OptionalColor, require_color
+from scenewise.engine.option_values import Count, Number, Text, bytes_from_text, require, require_at_least
+from scenewise.methods.distilled_3dgs.options import DistillationOptions
+
+if TYPE_CHECKING:
+    SplatMethodName = str
+else:
+    SplatMethodName = Literal[tuple(SPLAT_METHODS)]  # the choices of --method
+
+_Settings = TypeVar("_Settings")
+_OF_METHODS = expert_groups(
+    {name: method.settings for name, method in SPLAT_METHODS.items()},
+    leave_out={name: method.leaves_out for name, method in SPLAT_METHODS.items()},
 )
-
-
-@dataclass(frozen=True)
-class DistillationOptions:
-    """Method distilled_3dgs: several teachers, one small student.  What is not given is the preset's.
-
-    Attributes:
-        keep_ratio: size dial: keep this part of the vanilla teacher's Gaussians; --max-gaussians asks for a number instead.
-        target_size: size dial: a file of at most this size, such as 20MB.
-        size_of: the file that --target-size is about.
-        curve: also train students that keep these parts, and draw quality over size.
-        teachers: which teachers: vanilla, noise, dropout; several of a kind as vanilla_2, vanilla_3.
-        teacher_steps: optimisation steps of each teacher; default as many as the student's.
-        teacher_gaussians: never more Gaussians than this in a teacher, and in the student before it is simplified.
-        teachers_from: scene folder whose finished teachers are used again.
-        jobs: teachers that are trained at the same time, each in a process of its own.
-        ray: train the teachers on the Ray cluster at this address ("auto" for the one this machine belongs to).
-        only_teacher: train this teacher and stop; its machine only needs to see the scene folder.
-        released: settings of the published code instead of the paper's.
-        teacher_schedule: when teachers are disturbed: throughout densification (paper) or nine times after it (released).
-        kd_l1_target: what the distillation loss compares colours with: the teachers' picture or the photograph (gt, released).
-        kd_from: learn from the teachers from the start (paper) or from the simplification on.
-        between: learn also from the teachers alone at this many views between the photographs, as a part of their number.
-        hist_kind: histogram of the structural term: trilinear, hard (paper) or separable (released); none leaves it out.
-        hist_grid: its voxels along each edge.
-        views_per_step: photographs per optimisation step (released: 6).
-        depth_reg: learn from the capture's measured depth where it has any: on or off.
-        restart_lr: raise the learning rate of positions again when the student is simplified: on or off.
-    """
-
-    keep_ratio: Number = None
-    target_size: Text = None
-    size_of: Literal["spz", "ply"] = "spz"
-    curve: tuple[float, ...] = ()
-    teachers: tuple[str, ...] = ()
-    teacher_steps: Count = None
-    teacher_gaussians: Count = None
-    teachers_from: OptionalPath = None
-    jobs: int = 1
-    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
-    only_teacher: Annotated[str | None, arg(metavar="NAME")] = None
-    released: bool = False
-    teacher_schedule: Literal["paper", "released"] | None = None
-    kd_l1_target: Literal["teacher", "gt"] | None = None
-    kd_from: Literal["start", "simplification"] | None = None
-    between: Number = None
-    hist_kind: Literal["trilinear", "hard", "separable", "none"] | None = None
-    hist_grid: Count = None
-    views_per_step: Count = None
-    depth_reg: Literal["on", "off"] | None = None
-    restart_lr: Literal["on", "off"] | None = None
-
-    def __post_init__(self) -> None:
-        for option, value in (
-            ("--teacher-steps", self.teacher_steps),
-            ("--teacher-gaussians", self.teacher_gaussians),
-            ("--jobs", self.jobs),
-            ("--hist-grid", self.hist_grid),
-            ("--views-per-step", self.views_per_step),
-        ):
-            require_at_least(option, value, 1)
-        for option, ratio in (("--keep-ratio", self.keep_ratio), *(("--curve", part) for part in self.curve)):
-            require(ratio is None or 0.0 < ratio <= 1.0, option, "a part in (0, 1]", ratio)
-        require(self.between is None or 0.0 <= self.between <= 10.0, "--between", "a number from 0 to 10", self.between)
-        for name in (*self.teachers, *(() if self.only_teacher is None else (self.only_teacher,))):
-            is_known = re.fullmatch(r"(vanilla|noise|dropout)(_([2-9]|\d\d))?", name) is not None
-            require(is_known, "--teachers", "vanilla, noise or dropout, or one of them with a number such as noise_2", name)
-        if self.target_size is not None:
-            bytes_from_text(self.target_size)
-
-    @property
-    def target_bytes(self) -> int | None:
-        """The size asked for in bytes, or None."""
-        return None if self.target_size is None else bytes_from_text(self.target_size)
 
 
 @dataclass(frozen=True)
@@ -123,11 +52,12 @@ class ReconstructOptions:
         overwrite: replace an existing scene folder.
         strict: refuse captures with missing images or other warnings.
         distillation: of method distilled_3dgs.
+        settings: of the method, for experts, where no other option changes them.
     """
 
     capture: Positional[Path]
     out: Path
-    method: Literal["gaussian_splatting", "distilled_3dgs"] = "gaussian_splatting"
+    method: SplatMethodName = DEFAULT_SPLAT_METHOD
     strategy: Literal["default", "mcmc"] = "default"
     preset: Text = None
     downscale: Count = None
@@ -148,6 +78,7 @@ class ReconstructOptions:
     overwrite: bool = False
     strict: bool = False
     distillation: DistillationOptions = field(default_factory=DistillationOptions)
+    settings: Annotated[MethodSettings, _OF_METHODS] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_at_least("--downscale", self.downscale, 1)
@@ -168,25 +99,27 @@ class ReconstructOptions:
         )
         if self.budget is not None:
             bytes_from_text(self.budget)
+        object.__setattr__(self, "settings", given(self.settings))
         self._check_method()
 
     def _check_method(self) -> None:
         """What belongs to one method is refused with another."""
+        require(self.method in SPLAT_METHODS, "--method", f"one of {', '.join(SPLAT_METHODS)}", repr(self.method))
+        for name, method in SPLAT_METHODS.items():
+            if name == self.method or method.group is None:
+                continue
+            group = getattr(self, method.group)
+            changed = next((entry for entry in fields(group) if getattr(group, entry.name) != entry.default), None)
+            option = "" if changed is None else f"--{changed.name.replace('_', '-')}"
+            require(changed is None, option, f"--method {name}", f"--method {self.method}", f"add it, or {LEAVE_OUT}")
+        require_only(self.settings, self.method, "--method ", f"add it, or {LEAVE_OUT}")
+        for entry in fields(self):
+            if entry.name in SPLAT_METHODS[self.method].refuses:
+                value = getattr(self, entry.name)
+                option = f"--{entry.name.replace('_', '-')}" + ("" if value is True else f" {value}")
+                takers = [f"--method {name}" for name, method in SPLAT_METHODS.items() if entry.name not in method.refuses]
+                require(value == entry.default, option, " or ".join(takers), f"--method {self.method}", LEAVE_OUT)
         distillation = self.distillation
-        if self.method != "distilled_3dgs":
-            given = next((entry for entry in fields(distillation) if getattr(distillation, entry.name) != entry.default), None)
-            option = "" if given is None else f"--{given.name.replace('_', '-')}"
-            require(
-                given is None, option, "--method distilled_3dgs", f"--method {self.method}", "add it, or leave the option out"
-            )
-            return
-        for option, given_here in (
-            ("--strategy mcmc", self.strategy != "default"),
-            ("--absgrad", self.absgrad),
-            ("--pose-refinement", self.pose_refinement),
-            ("--exposure-compensation", self.exposure_compensation),
-        ):
-            require(not given_here, option, "--method gaussian_splatting", f"--method {self.method}", "leave the option out")
         dials = [
             option
             for option, value in (
@@ -197,6 +130,12 @@ class ReconstructOptions:
             if value is not None
         ]
         require(len(dials) <= 1, "size", "one of --max-gaussians, --keep-ratio and --target-size", " and ".join(dials))
+
+    def changed(self, settings: _Settings) -> _Settings:
+        """The method's settings with what experts changed; settings of another kind, such as of its parts, as they are."""
+        if not isinstance(settings, SPLAT_METHODS[self.method].settings.named()):
+            return settings
+        return with_changes(settings, self.settings.get(self.method, {}), self.method)
 
     @property
     def budget_bytes(self) -> int | None:

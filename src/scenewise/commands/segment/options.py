@@ -1,21 +1,14 @@
 """Options of ``scenewise segment``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import (
-    Count,
-    Number,
-    OptionalPath,
-    Text,
-    bytes_from_text,
-    require,
-    require_at_least,
-    require_refinement,
-)
+from scenewise.commands.method_settings import ReadOutOptions, given, require_read_out
+from scenewise.commands.shared import require_refinement
+from scenewise.engine.option_values import Count, Number, OptionalPath, Text, bytes_from_text, require, require_at_least
 from scenewise.teachers.choice import TeacherChoice
 
 
@@ -51,6 +44,7 @@ class SegmentOptions:
         overwrite: replace labels that exist.
         seed: random seed, where points have to be found by matching.
         threads: worker threads; default all cores this process may use.
+        read_out_settings: of the read-out, for experts.
     """
 
     target: Positional[tuple[Path, ...]]
@@ -77,8 +71,11 @@ class SegmentOptions:
     overwrite: bool = False
     seed: int = 0
     threads: Count = None
+    read_out_settings: ReadOutOptions = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "read_out_settings", given(self.read_out_settings))
+        require_read_out(self.read_out_settings, self.read_out)
         require(len(self.target) > 0, "TARGET", "a folder or a file", "none")
         for option, value in (
             ("--frames", self.frames),
@@ -108,4 +105,11 @@ class SegmentOptions:
     @property
     def teacher_choice(self) -> TeacherChoice:
         """Which teacher to open."""
-        return TeacherChoice(self.teacher, self.read_out, self.text_from, self.key_smoothing)
+        changed = self.read_out_settings.get(self.read_out or "", {})
+        return TeacherChoice(
+            self.teacher,
+            self.read_out,
+            self.text_from,
+            self.key_smoothing,
+            read_out_settings=changed,
+        )

@@ -1,13 +1,34 @@
 """Options of ``scenewise train``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from scenewise.commands.shared import Count, Device, Number, OptionalPath, Text, require, require_at_least
+from scenewise.catalogue import LABEL_FREE_METHODS, Overrides, method_named
+from scenewise.commands.method_settings import (
+    MethodSettings,
+    ReadOutOptions,
+    expert_groups,
+    given,
+    require_only,
+    require_read_out,
+)
+from scenewise.commands.shared import Device
+from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least
+from scenewise.parts.labelfree.settings import BackboneName
 from scenewise.teachers.choice import TeacherChoice
+
+_OF_METHODS = expert_groups(
+    {name: method.options for name, method in LABEL_FREE_METHODS.items()},
+    leave_out={name: [entry.name for entry in fields(Overrides)] for name in LABEL_FREE_METHODS},
+)
+
+_OF_METHODS = expert_groups(
+    {name: method.options for name, method in LABEL_FREE_METHODS.items()},
+    leave_out={name: [entry.name for entry in fields(Overrides)] for name in LABEL_FREE_METHODS},
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +39,7 @@ class TrainOptions:
     find them in the cache.  Several processes: torchrun --nproc-per-node N -m scenewise.cli.main train …
 
     Attributes:
-        method: clip2scene, cns, hicl or union.
+        method: what learns; with it, --help shows the method's own settings as well.
         data: folder of scans in ScanNet's layout (ScanNet, procedural rooms), nuScenes, or one captured folder.
         out: run folder to write.
         split: which scans of a data set.
@@ -50,9 +71,11 @@ class TrainOptions:
         threads: worker threads; default all cores this process may use.
         device: where to compute.
         tensorboard: also write TensorBoard's files to RUN/tensorboard.
+        settings: of the method, for experts, where no other option changes them.
+        read_out_settings: of the teacher's read-out, for experts.
     """
 
-    method: Positional[str]
+    method: Positional[Annotated[str, arg(metavar=f"{{{','.join(LABEL_FREE_METHODS)}}}")]]
     data: Path
     out: Path
     split: str = "train"
@@ -66,7 +89,7 @@ class TrainOptions:
     voxel: Number = None
     batch: Count = None
     learning_rate: Number = None
-    backbone: Literal["minkunet14a", "minkunet18a", "minkunet34c", "spvcnn"] | None = None
+    backbone: BackboneName | None = None
     views: int = 100
     views_per_step: Count = None
     picture_width: int = 320
@@ -82,8 +105,15 @@ class TrainOptions:
     threads: Count = None
     device: Device = "auto"
     tensorboard: bool = False
+    settings: Annotated[MethodSettings, _OF_METHODS] = field(default_factory=dict)
+    read_out_settings: ReadOutOptions = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        method_named(self.method)
+        object.__setattr__(self, "settings", given(self.settings))
+        object.__setattr__(self, "read_out_settings", given(self.read_out_settings))
+        require_only(self.settings, self.method, "method ")
+        require_read_out(self.read_out_settings, self.read_out)
         for option, value in (
             ("--epochs", self.epochs),
             ("--batch", self.batch),
@@ -102,4 +132,5 @@ class TrainOptions:
     @property
     def teacher_choice(self) -> TeacherChoice:
         """Which teacher to open."""
-        return TeacherChoice(self.teacher, self.read_out, self.text_from)
+        changed = self.read_out_settings.get(self.read_out or "", {})
+        return TeacherChoice(self.teacher, self.read_out, self.text_from, read_out_settings=changed)

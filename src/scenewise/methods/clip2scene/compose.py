@@ -5,12 +5,12 @@ from typing import assert_never
 from jaxtyping import Float32
 from torch import Tensor
 
-from scenewise.methods.clip2scene.config import Clip2SceneConfig
+from scenewise.methods.clip2scene.options import Clip2SceneConfig
 from scenewise.parts.labelfree.backbone_choice import point_backbone
 from scenewise.parts.labelfree.label_sources import Switch
-from scenewise.parts.labelfree.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
+from scenewise.parts.labelfree.recipes import PointLabels, Recipe, settings_as_json
 from scenewise.parts.labelfree.regularisers import FeatureMatch, GridConsistency
-from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.schedules import LossPhase, LossSchedule, phase_starts
 from scenewise.parts.labelfree.steps import Regulariser
 
 
@@ -35,16 +35,14 @@ def recipe(config: Clip2SceneConfig) -> Recipe:
             case _:
                 assert_never(config.feature_loss)
 
-    students = OptimizerSettings(
-        config.optimizer, config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm
-    )
+    students = config.student_optimizer()
     return Recipe(
         name="clip2scene",
         point_labels=PointLabels(config.labels),
         build_points=point_backbone(config.backbone, config.width),
         build_regularisers=regularisers,
         source=Switch(config.switch_shares, start, everywhere=False),
-        schedule=Schedule((Phase(1, weights),), combine="sum"),
+        schedule=LossSchedule((LossPhase(1, weights),), combine="sum"),
         voxel=config.voxel,
         batch_scans=config.batch_scans,
         epochs=config.epochs,

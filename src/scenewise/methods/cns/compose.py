@@ -3,12 +3,12 @@
 from jaxtyping import Float32
 from torch import Tensor
 
-from scenewise.methods.cns.config import CnsConfig
+from scenewise.methods.cns.options import CnsConfig
 from scenewise.parts.labelfree.backbone_choice import pixel_backbone, point_backbone
 from scenewise.parts.labelfree.label_sources import Switch
-from scenewise.parts.labelfree.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
+from scenewise.parts.labelfree.recipes import PointLabels, Recipe, settings_as_json
 from scenewise.parts.labelfree.regularisers import FeatureMatch
-from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.schedules import LossPhase, LossSchedule, phase_starts
 from scenewise.parts.labelfree.steps import Regulariser
 
 
@@ -19,10 +19,7 @@ def recipe(config: CnsConfig) -> Recipe:
     weights = {"points": 1.0}
     if with_pixels:
         weights["pixels"] = 1.0
-    if config.match_points:
-        weights["match_points"] = config.match_points
-    if config.match_pixels and with_pixels:
-        weights["match_pixels"] = config.match_pixels
+    weights |= config.matched()
 
     def regularisers(text: Float32[Tensor, "classes dim"], points: int, pixels: int, targets: int) -> tuple[Regulariser, ...]:
         made: list[Regulariser] = []
@@ -32,9 +29,7 @@ def recipe(config: CnsConfig) -> Recipe:
             made.append(FeatureMatch("pixels", pixels, targets))
         return tuple(made)
 
-    students = OptimizerSettings(
-        config.optimizer, config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm
-    )
+    students = config.student_optimizer()
     return Recipe(
         name="cns",
         point_labels=PointLabels("pairs", region_vote=config.region_refined, min_region=config.min_region),
@@ -49,7 +44,7 @@ def recipe(config: CnsConfig) -> Recipe:
             pool_pixels=config.vote_predictions,
             min_region=config.min_region,
         ),
-        schedule=Schedule((Phase(1, weights),), combine="sum"),
+        schedule=LossSchedule((LossPhase(1, weights),), combine="sum"),
         voxel=config.voxel,
         batch_scans=config.batch_scans,
         epochs=config.epochs,

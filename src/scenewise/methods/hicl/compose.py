@@ -3,13 +3,14 @@
 from jaxtyping import Float32
 from torch import Tensor
 
-from scenewise.methods.hicl.config import HiclConfig
+from scenewise.methods.hicl.options import HiclConfig
 from scenewise.parts.labelfree.backbone_choice import point_backbone
 from scenewise.parts.labelfree.label_sources import Fixed, Switch
-from scenewise.parts.labelfree.recipes import OptimizerSettings, PointLabels, Recipe, settings_as_json
-from scenewise.parts.labelfree.regularisers import FeedbackKL, build_correlation
-from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.recipes import PointLabels, Recipe, settings_as_json
+from scenewise.parts.labelfree.regularisers import CorrelationSettings, FeedbackKL, build_correlation
+from scenewise.parts.labelfree.schedules import LossPhase, LossSchedule, phase_starts
 from scenewise.parts.labelfree.steps import LabelSource, Regulariser
+from scenewise.parts.segments.votes import MajorityVote
 
 
 def recipe(config: HiclConfig) -> Recipe:
@@ -18,8 +19,7 @@ def recipe(config: HiclConfig) -> Recipe:
     def regularisers(text: Float32[Tensor, "classes dim"], points: int, pixels: int, targets: int) -> tuple[Regulariser, ...]:
         if not config.levels:
             return ()
-        correlation = build_correlation(
-            text.shape[1],
+        settings = CorrelationSettings(
             levels=config.levels,
             tokens_per_scan=config.tokens,
             layers=config.layers,
@@ -30,6 +30,7 @@ def recipe(config: HiclConfig) -> Recipe:
             deep_supervision=config.deep_supervision,
             detach=config.detach,
         )
+        correlation = build_correlation(text.shape[1], settings)
         if not config.feedback:
             return (correlation,)
         return correlation, FeedbackKL(correlation, space=config.feedback_space, direction=config.feedback_direction)
@@ -37,7 +38,7 @@ def recipe(config: HiclConfig) -> Recipe:
     return Recipe(
         name="hicl",
         point_labels=PointLabels(
-            config.labels, region_vote=config.region_refined, min_region=config.min_region, set_vote=config.vote
+            config.labels, region_vote=config.region_refined, min_region=config.min_region, set_vote=MajorityVote.of(config.vote)
         ),
         build_points=point_backbone(config.backbone, config.width),
         build_regularisers=regularisers,
@@ -46,28 +47,24 @@ def recipe(config: HiclConfig) -> Recipe:
         voxel=config.voxel,
         batch_scans=config.batch_scans,
         epochs=config.epochs,
-        points_optimizer=OptimizerSettings(
-            config.optimizer, config.learning_rate, config.momentum, config.dampening, config.weight_decay, config.clip_norm
-        ),
-        extra_optimizer=OptimizerSettings(
-            "adamw", config.transformer_learning_rate, weight_decay=config.transformer_weight_decay
-        ),
+        points_optimizer=config.student_optimizer(),
+        extra_optimizer=config.transformer_optimizer(),
         views_per_step=config.views_per_step,
         augmentation=config.augmentation,
         config=settings_as_json(config),
     )
 
 
-def _schedule(config: HiclConfig) -> Schedule:
+def _schedule(config: HiclConfig) -> LossSchedule:
     """Three phases; fewer where levels or feedback are left out."""
     epochs = (1, config.correlation_from, config.feedback_from)
     starts = phase_starts(epochs, config.published_epochs, config.epochs)
-    phases = [Phase(starts[0], {"points": 1.0})]
+    phases = [LossPhase(starts[0], {"points": 1.0})]
     if config.levels:
-        phases.append(Phase(starts[1], {"points": 1.0, "correlation": 1.0}))
+        phases.append(LossPhase(starts[1], {"points": 1.0, "correlation": 1.0}))
     if config.levels and config.feedback:
-        phases.append(Phase(starts[2], {"points": 1.0, "correlation": 1.0, "feedback": 1.0}))
-    return Schedule(tuple(phases), combine=config.combine)
+        phases.append(LossPhase(starts[2], {"points": 1.0, "correlation": 1.0, "feedback": 1.0}))
+    return LossSchedule(tuple(phases), combine=config.combine)
 
 
 def _source(config: HiclConfig) -> LabelSource:

@@ -1,14 +1,12 @@
 """Backbones by name: what a configuration says and what is built."""
 
 from collections.abc import Callable
-from typing import Literal, assert_never
+from typing import assert_never
 
 from torch import nn
 
 from scenewise.networks.backbones import Backbone3D
-
-BackboneName = Literal["minkunet14a", "minkunet18a", "minkunet34c", "spvcnn"]
-PixelBackboneName = Literal["deeplabv3_resnet50", "deeplab_narrow"]
+from scenewise.parts.labelfree.settings import BackboneName, PixelBackboneName
 
 
 def point_backbone(name: BackboneName, width: float) -> Callable[[int], Backbone3D]:
@@ -22,20 +20,12 @@ def point_backbone(name: BackboneName, width: float) -> Callable[[int], Backbone
     """
 
     def build(in_channels: int) -> Backbone3D:
-        from scenewise.networks.minkunet import minkunet14a, minkunet18a, minkunet34c
+        from scenewise.networks.minkunet import minkunet
         from scenewise.networks.spvcnn import SPVCNN
 
-        match name:
-            case "minkunet14a":
-                return minkunet14a(in_channels, width)
-            case "minkunet18a":
-                return minkunet18a(in_channels, width)
-            case "minkunet34c":
-                return minkunet34c(in_channels, width)
-            case "spvcnn":
-                return SPVCNN(in_channels, width=width, heads_on="concat", dropout=0.0, bn_momentum=0.05)
-            case _:
-                assert_never(name)
+        if name == "spvcnn":
+            return SPVCNN(in_channels, width=width, heads_on="concat", dropout=0.0, bn_momentum=0.05)
+        return minkunet(name.removeprefix("minkunet").upper(), in_channels, width=width)
 
     return build
 

@@ -9,57 +9,10 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from scenewise.networks.backbones import Backbone3D
-from scenewise.parts.labelfree.schedules import Schedule
+from scenewise.parts.labelfree.schedules import LossSchedule
+from scenewise.parts.labelfree.settings import Augmentation, OptimizerSettings
 from scenewise.parts.labelfree.steps import LabelSource, Regulariser
 from scenewise.parts.segments.votes import MajorityVote
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What is done to clouds and pictures, drawn anew for every scan and epoch.
-
-    Attributes:
-        rotate_up: turn about the up axis by U(0, 2π).
-        flip: mirror x and y, each with probability ½.
-        shift_voxels: add U(0, this) voxels along every axis, so that voxel borders fall elsewhere.
-        flip_pictures: mirror left–right with probability ½.
-        scale: multiply by U(1 − this, 1 + this).
-        color_jitter: standard deviation of what is added to colour inputs.
-        most_points: of more points in a scan, so many are drawn anew in every epoch; None = all.
-    """
-
-    rotate_up: bool = True
-    flip: bool = True
-    shift_voxels: float = 16.0
-    flip_pictures: bool = True
-    scale: float = 0.0
-    color_jitter: float = 0.0
-    most_points: int | None = None
-
-
-ROOM_AUGMENTATION = Augmentation(most_points=20_000)
-"""Of the preset "rooms" of all methods: a third of a room's vertices says as much and costs a third."""
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """One group of trained parameters.  The learning rate falls by half a cosine to 0 over all epochs, step by step.
-
-    Attributes:
-        kind: which.
-        learning_rate: at the start.
-        momentum: of SGD.
-        dampening: of SGD.
-        weight_decay: of both.
-        clip_norm: largest gradient norm of the group; None = no clipping.
-    """
-
-    kind: Literal["sgd", "adamw"]
-    learning_rate: float
-    momentum: float = 0.9
-    dampening: float = 0.1
-    weight_decay: float = 1e-4
-    clip_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +64,7 @@ class Recipe:
     build_points: Callable[[int], Backbone3D]
     build_regularisers: Callable[[Float32[Tensor, "classes dim"], int, int, int], tuple[Regulariser, ...]]
     source: LabelSource
-    schedule: Schedule
+    schedule: LossSchedule
     voxel: float
     batch_scans: int
     epochs: int

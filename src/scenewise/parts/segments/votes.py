@@ -4,47 +4,35 @@
     CNS (Chen et al., NeurIPS 2023) is the same on regions of the image.
 
 The formula leaves open what happens to members without a label, on a tie, and with weak majorities; the attributes of
-:class:`MajorityVote` say what is done.
+:class:`~scenewise.parts.segments.vote_settings.VoteSettings` say what is done.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 
-from scenewise.errors import ConventionError, ShapeError
+from scenewise.errors import ShapeError
 from scenewise.parts.lifting import VoteHistogram, pair_histogram
 from scenewise.parts.lifting.votes import largest_of_groups
+from scenewise.parts.segments.vote_settings import VoteSettings
 from scenewise.scenes.correspondences import Correspondence
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.partitions import Partition
 
 
 @dataclass(frozen=True)
-class MajorityVote:
+class MajorityVote(VoteSettings):
     """Gives every member of a set the label that most of its members have.
 
     A vote is idempotent, never changes a set whose members agree, and does not depend on how sets are numbered.  Elements that
     belong to no set keep what they have.
-
-    Attributes:
-        scope: "scene" pools the votes of all views of a set; "view" lets each view vote by itself, as the formula does per image.
-            They differ only where elements are seen in several views (:meth:`over_views`).
-        weighting: "count": every labelled member has one vote; "confidence": it has its confidence.  A tie goes to the larger sum
-            of the other, then to the lowest class id.
-        fill: members without a label get the set's.  False leaves them unknown.
-        min_agreement: share of the votes that the winner needs; a set without such a winner becomes unknown.
     """
 
-    scope: Literal["scene", "view"] = "scene"
-    weighting: Literal["count", "confidence"] = "count"
-    fill: bool = True
-    min_agreement: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_agreement <= 1:
-            raise ConventionError("min_agreement", expected="a share in [0, 1]", got=self.min_agreement)
+    @classmethod
+    def of(cls, settings: VoteSettings) -> "MajorityVote":
+        """The vote with these settings."""
+        return cls(settings.scope, settings.weighting, settings.fill, settings.min_agreement)
 
     def __call__(self, labels: LabelField, partition: Partition) -> LabelField:
         """Labels after the vote, of pixels [height, width] or points [n] alike.

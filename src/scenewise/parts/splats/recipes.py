@@ -12,6 +12,9 @@ from scenewise.parts.splats.pose_refinement import PoseRefinementSettings
 from scenewise.parts.splats.schedules import LearningRates, ResolutionSchedule, ShSchedule
 from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy
 
+PAPER_FROM_STEPS = 15_000
+"""Reconstructions of at least this many steps use the papers' settings, shorter ones those for a CPU."""
+
 
 @dataclass(frozen=True)
 class SplatRecipe:
@@ -31,7 +34,7 @@ class SplatRecipe:
         depth: loss on measured depth where a capture has it; None to ignore depth.
         exposure: one colour transform per image, or None.
         pose_refinement: one pose correction per image, or None.
-        random_background: see :class:`scenewise.parts.splats.trainer.TrainerSettings`.
+        random_background: see :class:`scenewise.parts.splats.settings.TrainerSettings`.
     """
 
     steps: int = 30_000

@@ -144,4 +144,12 @@ def _features(folder: Path, of: str) -> ElementFeatures | None:
 def _opened(features: ElementFeatures) -> Teacher:
     from scenewise.teachers.choose import open_choice
 
-    return open_choice(TeacherChoice(features.teacher, features.read_out, features.text_from, features.key_smoothing))
+    return open_choice(
+        TeacherChoice(
+            features.teacher,
+            features.read_out,
+            features.text_from,
+            features.key_smoothing,
+            read_out_settings=features.read_out_settings,
+        )
+    )

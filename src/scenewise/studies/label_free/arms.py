@@ -13,8 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
-from scenewise.catalogue import LABEL_FREE_METHODS
-from scenewise.commands.train.run import NEEDS, Needs
+from scenewise.catalogue import LABEL_FREE_METHODS, Needs
 from scenewise.engine.checkpoints import Checkpointer, require_same_run
 from scenewise.engine.memory import give_back_freed_memory, peak_resident_bytes
 from scenewise.engine.threads import compute_threads
@@ -142,7 +141,7 @@ class RoomArms:
             noise: kind of errors; None = the embedded teacher.
             split: of the rooms it is scored on.
         """
-        needs = NEEDS[recipe.name]
+        needs = LABEL_FREE_METHODS[recipe.name].needs
         about = self.described(
             arm="student", method=recipe.name, recipe=dict(recipe.config), teacher=self.teacher_name(noise, 0),
             needs=asdict(needs), split=split,

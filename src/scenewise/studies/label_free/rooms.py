@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from scenewise.commands.train.run import NEEDS, Needs
+from scenewise.catalogue import LABEL_FREE_METHODS, Needs
 from scenewise.engine.memory import keep_freed_memory
 from scenewise.parts.scans.data_sets import instruments_of, prepare_data
 from scenewise.parts.scans.scan_files import ScanSet
@@ -179,7 +179,7 @@ class Rooms:
 
     def ready(self, methods: Sequence[str]) -> None:
         """Prepares what the arms of some methods need."""
-        for needs in {NEEDS[method] for method in methods}:
+        for needs in {LABEL_FREE_METHODS[method].needs for method in methods}:
             self.prepared("train", needs.targets)
         for split in ("val", "test"):
             self.prepared(split)

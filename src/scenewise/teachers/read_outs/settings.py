@@ -8,8 +8,8 @@ then adds MLP(LN2(u)).  Towers without class token ignore ``class_residual``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 from scenewise.errors import ConventionError
 
@@ -174,6 +174,26 @@ def read_out_named(name: str) -> ReadOutSettings:
     if name not in READ_OUTS:
         raise ConventionError("read-out", expected=f"one of {', '.join(READ_OUTS)}", got=repr(name))
     return READ_OUTS[name]
+
+
+def read_out_changed(name: str | None, changes: Mapping[str, Any]) -> str | ReadOutSettings | None:
+    """What to open a teacher with: a read-out's name, its published settings with some changed, or None for what suits the model.
+
+    Args:
+        name: of the read-out, or None.
+        changes: values by the names of settings; none of them without a name.
+
+    Raises:
+        ConventionError: unknown read-out or setting, or a value that a setting cannot have.
+    """
+    if not changes or name is None:
+        return name
+    published = read_out_named(name)
+    known = [entry.name for entry in fields(published)]
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise ConventionError(f"settings of {name}", expected=f"any of {', '.join(known)}", got=", ".join(unknown))
+    return replace(published, **changes)
 
 
 def name_of(settings: ReadOutSettings) -> str:

@@ -1,38 +1,28 @@
 """Settings of HICL, each with its source.
 
 "Paper" is Kang et al. 2024, *Hierarchical Intra-modal Correlation Learning for Label-free 3D Semantic Segmentation*, CVPR 2024.
-No code was found.  What the paper leaves open is decided here, the other reading being an option; "taken over" is CLIP2Scene's.
+No code was found.  What the paper leaves open is decided here, the other reading being an option; "taken over" is CLIP2Scene's,
+and so are the values of :class:`StudentTraining` that are not named here.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
 
-from scenewise.parts.labelfree.backbone_choice import BackboneName
-from scenewise.parts.labelfree.recipes import ROOM_AUGMENTATION, Augmentation
-from scenewise.parts.segments.votes import MajorityVote
-
-Level = Literal["scene", "batch"]
+from scenewise.parts.labelfree.settings import Correlations, StudentTraining, presets_of
+from scenewise.parts.segments.vote_settings import VoteSettings
 
 
 @dataclass(frozen=True)
-class HiclConfig:
+class HiclConfig(Correlations, StudentTraining):
     """Everything that decides a run, the data and the seed apart.
 
     Attributes:
         backbone: paper: MinkUNet14 on ScanNet, of which 14A is taken over; SPVCNN on nuScenes.
-        width: multiple of the backbone's channels.
         voxel: edge in metres; taken over: 5 cm on ScanNet, 10 cm on nuScenes.
         epochs: paper: 120 on ScanNet, 30 on nuScenes.
         batch_scans: scans per step over all devices; paper: 8, and 4 in its ablations.
         views_per_step: pictures of each scan in a step, for what needs pictures; None = all.
-        optimizer: of the 3D network; SGD is published, AdamW fits runs of a few hundred steps.
         learning_rate: down to 0 by half a cosine; paper.
-        momentum: taken over.
-        dampening: taken over.
-        weight_decay: taken over.
-        clip_norm: largest gradient norm of the 3D network; None = no limit.
         transformer_learning_rate: of the transformers' AdamW, down to 0 by half a cosine; paper.
         transformer_weight_decay: not told; AdamW's usual value.
         labels: "set_vote": the intra-set vote (paper, section on intra-set learning); "view_vote": each point the mode over its
@@ -54,71 +44,33 @@ class HiclConfig:
         feedback_direction: "distil": KL(transformer ‖ network) with a fixed transformer; "literal": KL(network ‖ transformer).
         correlation_from: first epoch of the transformers; paper: 11.
         feedback_from: first epoch of the feedback; paper: 21.
-        published_epochs: length that these refer to.
         combine: "mean" of the active losses (paper), or "sum".
         self_training: chance of a step whose labels are the network's own; CLIP2Scene's switch, not mentioned in the paper: 0.
         self_training_from: its first epoch.
-        augmentation: taken over.
     """
 
-    backbone: BackboneName = "minkunet14a"
-    width: float = 1.0
-    voxel: float = 0.05
     epochs: int = 120
-    batch_scans: int = 8
     views_per_step: int | None = None
-    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.2
-    momentum: float = 0.9
-    dampening: float = 0.1
-    weight_decay: float = 1e-4
-    clip_norm: float | None = None
-    transformer_learning_rate: float = 2e-4
-    transformer_weight_decay: float = 0.01
     labels: Literal["set_vote", "view_vote", "pairs"] = "set_vote"
-    vote: MajorityVote = field(default_factory=MajorityVote)
+    vote: VoteSettings = field(default_factory=VoteSettings)
     region_refined: bool = False
     min_region: int = 100
-    levels: tuple[Level, ...] = ("scene", "batch")
-    tokens: int = 1024
-    layers: int = 3
-    heads: int = 8
     layer_form: Literal["vit", "paper"] = "vit"
     positions: Literal["none", "xyz_fourier"] = "none"
     deep_supervision: bool = False
     detach: bool = False
-    feedback: bool = True
     feedback_space: Literal["class", "channel"] = "class"
     feedback_direction: Literal["distil", "literal"] = "distil"
-    correlation_from: int = 11
-    feedback_from: int = 21
-    published_epochs: int = 120
-    combine: Literal["mean", "sum"] = "mean"
     self_training: float = 0.0
     self_training_from: int = 10
-    augmentation: Augmentation = field(default_factory=Augmentation)
 
 
-PRESETS: Mapping[str, HiclConfig] = MappingProxyType(
-    {
-        "scannet": HiclConfig(),
-        # The phases of a run of 30 epochs are not told; they keep their share of the whole here.
-        "nuscenes": HiclConfig(backbone="spvcnn", voxel=0.1, epochs=30),
-        # 24 small rooms: a quarter of the width, voxels, tokens and steps that fit minutes on a CPU.
-        "rooms": HiclConfig(
-            width=0.25,
-            voxel=0.1,
-            epochs=80,
-            batch_scans=4,
-            min_region=20,
-            tokens=256,
-            heads=4,
-            clip_norm=10.0,
-            optimizer="adamw",
-            learning_rate=0.01,
-            weight_decay=0.01,
-            augmentation=ROOM_AUGMENTATION,
-        ),
-    }
+PRESETS = presets_of(
+    HiclConfig,
+    # The phases of a run of 30 epochs are not told; they keep their share of the whole here.
+    nuscenes={"backbone": "spvcnn", "epochs": 30},
+    # Few tokens as well.
+    rooms={"min_region": 20, "tokens": 256, "heads": 4},
 )
 """By data set."""
