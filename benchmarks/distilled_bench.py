@@ -16,14 +16,13 @@ import torch
 
 from quality import data_root
 from scenewise.commands.demo.capture import write_demo_capture
-from scenewise.commands.reconstruct.distill import detached, measured, measured_mean
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
 from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.experiments import Outcome
-from scenewise.engine.journal import json_ready
 from scenewise.engine.memory import forget_peak, peak_since_forgotten
 from scenewise.io.atomic import atomic_write_json
 from scenewise.io.captures import open_capture
+from scenewise.io.json_values import json_ready
 from scenewise.io.ply import read_gaussians_ply, read_points_ply, write_gaussians_ply, write_points_ply
 from scenewise.methods.distilled_3dgs.config import (
     FAST_DISTILLED,
@@ -33,12 +32,14 @@ from scenewise.methods.distilled_3dgs.config import (
     student_recipe,
 )
 from scenewise.methods.distilled_3dgs.distillation import write_pictures
+from scenewise.methods.distilled_3dgs.figures import measured, measured_mean
 from scenewise.methods.distilled_3dgs.simplification import sample_step
 from scenewise.methods.distilled_3dgs.training import build_student, build_teacher, pictured_frames
 from scenewise.metrics.lpips import Lpips
 from scenewise.parts.points.choose import initial_points
 from scenewise.parts.splats.building import build_trainer
 from scenewise.parts.splats.recipes import FAST, FAST_MCMC, SplatRecipe, with_cap
+from scenewise.parts.splats.reconstruction import detached
 from scenewise.parts.splats.schedules import Schedule
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.rendering import render

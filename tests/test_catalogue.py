@@ -2,7 +2,7 @@
 
 import ast
 import json
-from importlib import import_module
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
@@ -32,8 +32,10 @@ def test_every_method_is_described_in_its_folder_and_can_be_built():
     for name, method in {**LABEL_FREE_METHODS, **SPLAT_METHODS}.items():
         assert method.readme == PACKAGE / "methods" / name / "README.md" and method.readme.is_file()
     for method in LABEL_FREE_METHODS.values():
-        assert callable(getattr(import_module(method.recipe.module), method.recipe.function))
+        assert callable(method.recipe.named())
         assert all(isinstance(settings, method.options) for settings in method.presets.values())
+    for method in SPLAT_METHODS.values():
+        assert callable(method.start.named()) and is_dataclass(method.settings.named())
 
 
 def test_no_method_is_asked_for_by_name_outside_the_table():

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import tyro
 
-from scenewise.engine.journal import json_ready
 from scenewise.engine.progress import console_progress
+from scenewise.io.json_values import json_ready
 from scenewise.methods.small_clip.config import Phase, PictureSettings, SmallClipConfig
 from scenewise.methods.small_clip.train import export, read_pictures, render_pictures, train
 from scenewise.teachers.choose import chosen_device

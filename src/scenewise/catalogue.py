@@ -70,6 +70,7 @@ class SplatMethod:
 
     Attributes:
         settings: record of its settings.
+        start: what a person asks → the method in the flow of ``scenewise reconstruct``.
         readme: what it is, with sources and figures.
         leaves_out: settings that ``scenewise reconstruct`` has an option for already, or that the method does not have; a name
             that ends with a dot stands for all settings of a record.
@@ -78,6 +79,7 @@ class SplatMethod:
     """
 
     settings: Deferred
+    start: Deferred
     readme: Path
     leaves_out: tuple[str, ...] = ()
     group: str | None = None
@@ -125,11 +127,13 @@ SPLAT_METHODS: Mapping[str, SplatMethod] = MappingProxyType(
     {
         "gaussian_splatting": SplatMethod(
             Deferred("scenewise.parts.splats.recipes", "SplatRecipe"),
+            Deferred("scenewise.methods.gaussian_splatting.reconstruction", "start"),
             _FOLDER / "gaussian_splatting" / "README.md",
             leaves_out=_OF_RECIPE,
         ),
         "distilled_3dgs": SplatMethod(
             Deferred("scenewise.methods.distilled_3dgs.config", "DistilledConfig"),
+            Deferred("scenewise.methods.distilled_3dgs.stages", "start"),
             _FOLDER / "distilled_3dgs" / "README.md",
             leaves_out=(
                 *(f"{who}.{setting}" for who in ("teacher", "student") for setting in _OF_RECIPE),

@@ -13,9 +13,9 @@ import pytest
 from scenewise.catalogue import LABEL_FREE_METHODS, READ_OUT_METHODS, SPLAT_METHODS, Overrides, method_recipe
 from scenewise.cli.main import COMMANDS, main
 from scenewise.commands.method_settings import settings_arguments
-from scenewise.commands.reconstruct.distill import distilled_config
-from scenewise.commands.reconstruct.run import recipe_from_options
+from scenewise.commands.reconstruct.planning import recipe_from_options
 from scenewise.commands.train.run import overrides_of
+from scenewise.methods.distilled_3dgs.config import distilled_config
 from scenewise.teachers.read_outs.settings import READ_OUTS, read_out_changed
 
 # Options that every method shares, where they have another name than the setting.
@@ -103,7 +103,7 @@ def test_every_setting_of_gaussian_splatting_reaches_its_recipe(strategy: str, o
 def test_every_setting_of_distilled_3dgs_reaches_its_configuration(options_of: Callable[[list[str]], Any]):
     def built(options: Any) -> Any:
         recipe = recipe_from_options(options, data_set=None)
-        return distilled_config(options, recipe, scene="room", data_set=None)
+        return options.changed(distilled_config(options.distillation, recipe, scene="room", data_set=None))
 
     line = ["reconstruct", "a", "--out", "b", "--method", "distilled_3dgs"]
     assert_settings_reach("distilled_3dgs", built(options_of(line)), line, built, options_of)

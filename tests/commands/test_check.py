@@ -14,10 +14,10 @@ import torch
 from scenewise.commands.check.images import brightness_quartiles, laplacian_variance, working_gray
 from scenewise.commands.check.options import CheckOptions
 from scenewise.commands.check.run import CheckReport, check_capture, check_command, render_check
-from scenewise.engine.journal import json_ready
 from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.orbits import look_at
+from scenewise.io.json_values import json_ready
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame

@@ -11,16 +11,20 @@ import pytest
 import torch
 import tyro
 
+import scenewise
 from scenewise.commands.demo.capture import write_demo_capture
-from scenewise.commands.reconstruct import distill
-from scenewise.commands.reconstruct.distill import command_arguments, spec_of
-from scenewise.commands.reconstruct.options import DistillationOptions, ReconstructOptions
+from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.reconstruct.run import reconstruct
+from scenewise.commands.reconstruct.splat_methods import command_arguments
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.ply import read_gaussians_ply
 from scenewise.io.scene_folder import read_scene
 from scenewise.io.spz import read_spz
+from scenewise.methods.distilled_3dgs import stages
+from scenewise.methods.distilled_3dgs.config import spec_of
+from scenewise.methods.distilled_3dgs.ensemble import Ensemble
+from scenewise.methods.distilled_3dgs.options import DistillationOptions
 
 FIGURES = ("vanilla", "noise", "dropout", "mean of the teachers", "student")
 
@@ -117,13 +121,13 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_bits_and_trains_no_teach
     reconstruct(_options(room, whole, distillation=options))
     first, again = (_options(room, broken, distillation=options, resume=resume) for resume in (False, True))
     trained: list[str] = []
-    train = distill.DistillationStages.train_teacher
+    train = Ensemble.train
 
-    def noted(self: Any, spec: Any, points: Any) -> None:
+    def noted(self: Any, spec: Any, points: Any, folder: Path) -> dict[str, Any]:
         trained.append(spec.name)
-        train(self, spec, points)
+        return train(self, spec, points, folder)
 
-    monkeypatch.setattr(distill.DistillationStages, "train_teacher", noted)
+    monkeypatch.setattr(Ensemble, "train", noted)
 
     def at(folder: str, step: int) -> Callable[[Path, int], bool]:
         return lambda place, done: place.parent.name == folder and done == step
@@ -135,7 +139,7 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_bits_and_trains_no_teach
         def die(*_: object, **__: object) -> None:
             raise _Kill
 
-        patched.setattr(distill, "write_pictures", die)
+        patched.setattr(stages, "write_pictures", die)
         reconstruct(again)
     assert trained == ["vanilla", "vanilla", "noise", "noise", "dropout"]
     _killed(monkeypatch, at("broken", 30), lambda: reconstruct(again))
@@ -159,7 +163,7 @@ def test_a_size_in_bytes_is_kept(room: Path, scene: Path, tmp_path: Path) -> Non
 
 
 def test_teachers_of_their_own_processes_give_the_same_bits(room: Path, scene: Path, tmp_path: Path) -> None:
-    source = str(Path(distill.__file__).parents[2])
+    source = str(Path(scenewise.__file__).parents[1])
     options = DistillationOptions(teacher_gaussians=2_000, keep_ratio=0.3, jobs=2, teachers=("vanilla", "noise"))
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]))

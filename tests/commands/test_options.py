@@ -8,7 +8,7 @@ from scenewise.commands.demo.options import DemoOptions
 from scenewise.commands.export.options import ExportOptions
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.render.options import RenderOptions
-from scenewise.commands.shared import bytes_from_text
+from scenewise.engine.option_values import bytes_from_text
 from scenewise.errors import ConventionError
 
 CAPTURE, OUT = Path("capture"), Path("scene")

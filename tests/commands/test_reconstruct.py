@@ -20,7 +20,8 @@ from scenewise.commands.demo.capture import write_demo_capture
 from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.commands.evaluate.run import evaluate_command
 from scenewise.commands.reconstruct.options import ReconstructOptions
-from scenewise.commands.reconstruct.run import recipe_from_options, reconstruct
+from scenewise.commands.reconstruct.planning import recipe_from_options
+from scenewise.commands.reconstruct.run import reconstruct
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import read_journal
 from scenewise.errors import ConventionError, DataFormatError, ResourceError

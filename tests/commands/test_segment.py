@@ -15,10 +15,10 @@ from scenewise.cli.main import main
 from scenewise.commands.demo.capture import write_demo_capture
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.segment.run import segment
-from scenewise.engine.journal import json_ready
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.captures import open_capture
 from scenewise.io.element_features import features_path, read_element_features
+from scenewise.io.json_values import json_ready
 from scenewise.io.ply import read_gaussians_ply, read_points_ply_with_extra, write_points_ply
 from scenewise.io.rgbd import read_class_ids
 from scenewise.io.scene_folder import labels_path, read_scene, read_scene_labels

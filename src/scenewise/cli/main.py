@@ -37,9 +37,9 @@ from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.train.options import TrainOptions
 from scenewise.commands.view.options import ViewOptions
 from scenewise.engine.deferred import Deferred
-from scenewise.engine.journal import json_ready
 from scenewise.engine.progress import Progress, console_progress
 from scenewise.errors import ScenewiseError
+from scenewise.io.json_values import json_ready
 
 _Json = Annotated[bool, tyro.conf.arg(help="print exactly one JSON object on standard output")]
 

@@ -17,8 +17,8 @@ from typing import Annotated, Any, TypedDict, get_args, get_type_hints
 from tyro.conf import FlagConversionOff, arg
 
 from scenewise.catalogue import READ_OUT_METHODS, records_in
-from scenewise.commands.shared import require
 from scenewise.engine.deferred import Deferred
+from scenewise.engine.option_values import require
 
 MethodSettings = Mapping[str, Mapping[str, Any]]
 """Changed settings by method, then by name; those of a record within by "record.name"."""

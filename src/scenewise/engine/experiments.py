@@ -4,7 +4,6 @@ An arm is run once per seed; its outcome is kept under a hash of its configurati
 where it stopped and a changed setting is run again.  Claims are judged from outcomes alone.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -20,7 +19,10 @@ import numpy as np
 from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.provenance import versions
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.atomic import atomic_write_json
+from scenewise.io.atomic import json_text
+from scenewise.io.json_values import fingerprint_of
+from scenewise.io.product_kinds import OUTCOME
+from scenewise.io.products import find, keep, of_bytes
 from scenewise.kernels.native import library
 
 
@@ -92,14 +94,15 @@ def run_arm(arm: Arm, seeds: Sequence[int], cache: Path, *, report: Callable[[st
     """
     outcomes = []
     for seed in seeds:
-        path = outcome_path(arm, seed, cache)
-        if path.exists():
-            outcomes.append(_read_outcome(path))
-            report(f"{arm.name}, seed {seed}: kept from before: {_figures(outcomes[-1])}")
+        path, key = outcome_path(arm, seed, cache), _fingerprint(arm, seed)
+        kept = find(path, OUTCOME, key, _read_outcome)
+        if kept is not None:
+            outcomes.append(kept)
+            report(f"{arm.name}, seed {seed}: kept from before: {_figures(kept)}")
             continue
         started = time.monotonic()
         outcome = arm.run(seed)
-        atomic_write_json(path, asdict(outcome))
+        keep(path, OUTCOME, key, of_bytes(json_text(path, asdict(outcome)).encode()))
         outcomes.append(outcome)
         report(f"{arm.name}, seed {seed}: {_figures(outcome)} ({time.monotonic() - started:.0f} s)")
     return outcomes
@@ -107,8 +110,11 @@ def run_arm(arm: Arm, seeds: Sequence[int], cache: Path, *, report: Callable[[st
 
 def outcome_path(arm: Arm, seed: int, cache: Path) -> Path:
     """Where the outcome of an arm is kept; its name changes with the arm's configuration."""
-    described = json.dumps({"arm": arm.name, "seed": seed, "config": arm.config}, sort_keys=True)
-    return cache / f"{arm.name}_{seed}_{hashlib.sha256(described.encode()).hexdigest()[:16]}.json"
+    return OUTCOME.path(cache, f"{arm.name}_{seed}", _fingerprint(arm, seed))
+
+
+def _fingerprint(arm: Arm, seed: int) -> str:
+    return fingerprint_of({"arm": arm.name, "seed": seed, "config": arm.config})
 
 
 def _read_outcome(path: Path) -> Outcome:

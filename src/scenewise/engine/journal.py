@@ -18,16 +18,15 @@ Events and their fields (others may be added; readers ignore what they do not kn
 """
 
 import json
-import math
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, final
 
 from scenewise.errors import DataFormatError
+from scenewise.io.json_values import json_ready
 
 
 @final
@@ -92,20 +91,3 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 def _is_after(event: Mapping[str, Any], step: object) -> bool:
     at = event.get("step")
     return isinstance(at, int | float) and isinstance(step, int | float) and at > step
-
-
-def json_ready(value: object) -> Any:
-    """``value`` in JSON's own types: records become objects, paths text, arrays lists, NaN and infinities null."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: json_ready(getattr(value, item.name)) for item in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): json_ready(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):  # NumPy and torch values, without importing either
-        return json_ready(value.tolist())
-    if isinstance(value, Sequence | set | frozenset):
-        return [json_ready(item) for item in value]
-    return str(value)

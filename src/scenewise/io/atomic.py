@@ -269,13 +269,18 @@ def atomic_folder(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
             temporary.mkdir()
             yield temporary
             _flush_tree_to_disk(temporary)
-            _put_in_place(temporary, target)
+            _put_in_place(temporary, target, replace)
         finally:  # after a swap the temporary name holds the old folder
             shutil.rmtree(temporary, ignore_errors=True)
         _flush_to_disk(target.parent)
 
 
-def _put_in_place(temporary: Path, target: Path) -> None:
+def _put_in_place(temporary: Path, target: Path, replace: bool) -> None:
+    if not replace:  # fails where somebody was quicker: theirs stays
+        if target.exists():
+            target.rmdir()
+        temporary.rename(target)
+        return
     if not target.exists():
         temporary.rename(target)
         return

@@ -177,6 +177,11 @@ class JsonFields:
             raise self.wrong(key, "an object {…}", _brief(value))
         return value
 
+    def keys(self) -> tuple[str, ...]:
+        """All keys there are; they count as asked for."""
+        self._asked.extend(self._values)
+        return tuple(self._values)
+
     def finish(self) -> None:
         """Refuses keys that nobody asked for."""
         for key in self._values:

@@ -94,8 +94,8 @@ class _Record:
         return value
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+def _read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that others wrote: unlike ours, it may begin with a byte-order mark and hold a key twice.
 
     Raises:
         DataFormatError: unreadable, not UTF-8, not JSON, nested too deeply, or not an object.
@@ -143,11 +143,11 @@ def read_transforms(
         root, listing = path.parent, path
     is_split = listing.name == "transforms_train.json"
     held_out = next((root / name for name in ("transforms_test.json", "transforms_val.json") if is_file(root / name)), None)
-    meta = _Record(listing, "", read_json_object(listing))
+    meta = _Record(listing, "", _read_object(listing))
     frames, in_effect = _frames(meta, root, factor, background)
     points = None
     if is_split and held_out is not None:
-        test_meta = _Record(held_out, "", read_json_object(held_out))
+        test_meta = _Record(held_out, "", _read_object(held_out))
         test_frames, test_background = _frames(test_meta, root, factor, background)
         in_effect = in_effect or test_background
         test_names = frozenset(frame.name for frame in test_frames)

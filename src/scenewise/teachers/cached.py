@@ -9,15 +9,15 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
-from scenewise.errors import ScenewiseError
-from scenewise.io.atomic import atomic_write_bytes
+from scenewise.errors import DataFormatError, ScenewiseError
+from scenewise.io.product_kinds import ANSWER, safe_stem
+from scenewise.io.products import Product, drop, files_in, find, keep, of_bytes
 from scenewise.scenes.dense_fields import DenseField, FieldKind
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.protocol import Teacher
 
 _KINDS = ("features", "probabilities")
-_KEY_DIGITS = 16
 _LONGEST_STEM = 80
 
 
@@ -44,7 +44,7 @@ class CachedTeacher:
         self.root = folder
         self.folder = folder / re.sub(r"[^\w.-]", "_", teacher.fingerprint)[:_LONGEST_STEM]
         self.asked = self.found = 0
-        self._bytes = sum(path.stat().st_size for path in folder.glob("*/*.safetensors")) if max_bytes else 0
+        self._bytes = sum(answer.num_bytes for answer in self._kept()) if max_bytes else 0
 
     @property
     def name(self) -> str:
@@ -80,8 +80,8 @@ class CachedTeacher:
         Raises:
             ResourceError: the disk is full or the folder cannot be written.
         """
-        path = self._path(image, frame_name)
-        kept = _read(path) if self.max_bytes else None
+        path, key = self._place(image, frame_name)
+        kept = find(path, ANSWER, key, _read) if self.max_bytes else None
         if kept is not None:
             self.found += 1
             return kept
@@ -90,16 +90,17 @@ class CachedTeacher:
             return None
         self.asked += 1
         values = said.values.astype(np.float16)
-        self._keep(path, said, values)
+        self._keep(path, key, said, values)
         return DenseField(values.astype(np.float32), said.height, said.width, said.kind)
 
-    def _path(self, image: ImageU8, frame_name: str) -> Path:
+    def _place(self, image: ImageU8, frame_name: str) -> tuple[Path, str]:
+        """Where the answer is kept, and its fingerprint in the teacher's folder."""
         digest = hashlib.sha256(f"{frame_name}|{image.shape}|".encode())
         digest.update(np.ascontiguousarray(image).data)
-        stem = re.sub(r"[^\w.-]", "_", re.sub(r"\.\w{1,5}$", "", frame_name).replace("/", "__"))[-_LONGEST_STEM:]
-        return self.folder / f"{stem}-{digest.hexdigest()[:_KEY_DIGITS]}.safetensors"
+        stem = safe_stem(re.sub(r"\.\w{1,5}$", "", frame_name).replace("/", "__"))
+        return ANSWER.path(self.folder, stem, digest.hexdigest()), digest.hexdigest()
 
-    def _keep(self, path: Path, said: DenseField, values: np.ndarray) -> None:
+    def _keep(self, path: Path, key: str, said: DenseField, values: np.ndarray) -> None:
         from safetensors.numpy import save
 
         if not self.max_bytes:
@@ -109,33 +110,39 @@ class CachedTeacher:
         if self._bytes + len(data) > self.max_bytes:
             self._make_room(len(data))
         if self._bytes + len(data) <= self.max_bytes:
-            atomic_write_bytes(path, data)
+            keep(path, ANSWER, key, of_bytes(data))
             self._bytes += len(data)
 
+    def _kept(self) -> list[Product]:
+        """All answers in the cache, whoever gave them."""
+        folders = sorted(folder for folder in self.root.glob("*") if folder.is_dir())
+        return [answer for folder in folders for answer in files_in(folder, ANSWER)]
+
     def _make_room(self, needed: int) -> None:
-        others = [path for path in self.root.glob("*/*.safetensors") if path.parent != self.folder]
-        for path in sorted(others, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        others = [answer for answer in self._kept() if answer.path.parent != self.folder]
+        for answer in sorted(others, key=lambda answer: (answer.path.stat().st_mtime_ns, answer.path.name)):
             if self._bytes + needed <= self.max_bytes:
                 return
-            size = path.stat().st_size
-            path.unlink()
-            self._bytes -= size
+            drop(answer)
+            self._bytes -= answer.num_bytes
 
 
-def _read(path: Path) -> DenseField | None:
-    """The answer in a file; None where there is none that can be used."""
+def _read(path: Path) -> DenseField:
+    """The answer in a file.
+
+    Raises:
+        DataFormatError: there is none that can be used.
+    """
     from safetensors import SafetensorError, safe_open
 
-    if not path.exists():
-        return None
     try:
         with safe_open(path, framework="numpy") as file:
             about = file.metadata() or {}
             part = file.get_slice("values")
             if part.get_dtype() != "F16" or len(part.get_shape()) != 3 or about.get("kind") not in _KINDS:
-                return None
+                raise DataFormatError(path, expected="float16 on 3 axes", got=f"{part.get_dtype()} {part.get_shape()}")
             values = file.get_tensor("values").astype(np.float32)
         kind: FieldKind = "features" if about["kind"] == "features" else "probabilities"
         return DenseField(values, int(about["height"]), int(about["width"]), kind)
-    except (SafetensorError, OSError, KeyError, ValueError, ScenewiseError):
-        return None
+    except (SafetensorError, OSError, KeyError, ValueError, ScenewiseError) as error:
+        raise DataFormatError(path, expected="a teacher's answer", got=str(error)[:120], fix="delete it") from error

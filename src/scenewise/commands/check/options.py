@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import Count, OptionalColor, Text, require_at_least, require_color
+from scenewise.commands.shared import OptionalColor, require_color
+from scenewise.engine.option_values import Count, Text, require_at_least
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import OptionalPath
+from scenewise.engine.option_values import OptionalPath
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenewise.commands.shared import Count, require_at_least
+from scenewise.engine.option_values import Count, require_at_least
 
 
 @dataclass(frozen=True)

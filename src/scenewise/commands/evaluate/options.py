@@ -6,7 +6,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import Count, Device, OptionalPath, require, require_at_least
+from scenewise.commands.shared import Device
+from scenewise.engine.option_values import Count, OptionalPath, require, require_at_least
 
 
 @dataclass(frozen=True)

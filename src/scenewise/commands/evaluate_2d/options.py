@@ -7,7 +7,8 @@ from typing import Literal
 from tyro.conf import Positional
 
 from scenewise.commands.method_settings import ReadOutOptions, given, require_read_out
-from scenewise.commands.shared import Count, Device, Number, OptionalPath, Text, require, require_at_least, require_refinement
+from scenewise.commands.shared import Device, require_refinement
+from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least
 from scenewise.teachers.choice import TeacherChoice
 
 SegmentationBenchmark = Literal["voc21", "voc20", "context60", "context59", "coco_object", "coco_stuff", "cityscapes", "ade20k"]

@@ -22,13 +22,14 @@ import numpy as np
 from jaxtyping import Int64
 
 from scenewise.commands.evaluate_2d.options import Evaluate2dOptions
-from scenewise.engine.journal import Journal, json_ready, read_journal
+from scenewise.engine.journal import Journal, read_journal
 from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import torch_threads
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json, disk_errors
 from scenewise.io.json_fields import read_json_object
+from scenewise.io.json_values import json_ready
 from scenewise.io.segmentation_datasets import SEGMENTATION_DATASETS, LabelledImages, SegmentationDataset
 from scenewise.metrics.segmentation import ConfusionMatrix, SegmentationScores
 from scenewise.parts.words.pixel_classes import ClassQuestion, PixelRules, ask_for_classes, classify_pixels

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import Count, OptionalPath, require
+from scenewise.engine.option_values import Count, OptionalPath, require
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import Count, Device, require_at_least
+from scenewise.commands.shared import Device
+from scenewise.engine.option_values import Count, require_at_least
 
 
 @dataclass(frozen=True)

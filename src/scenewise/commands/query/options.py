@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import Count, Number, OptionalPath, require, require_at_least
+from scenewise.engine.option_values import Count, Number, OptionalPath, require, require_at_least
 
 
 @dataclass(frozen=True)

@@ -2,118 +2,41 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
-from scenewise.catalogue import SPLAT_METHODS
 from scenewise.commands.evaluate.run import Evaluated, EvaluationSettings, TrainingCost, evaluate_scene
-from scenewise.commands.reconstruct.distill import (
-    TEACHERS_FOLDER,
-    DistillationStages,
-    DistillationSummary,
-    detached,
-    distilled_config,
-    spec_of,
-)
 from scenewise.commands.reconstruct.options import ReconstructOptions
-from scenewise.commands.reconstruct.splat_training import train_splats
-from scenewise.commands.shared import PAPER_FROM_STEPS
+from scenewise.commands.reconstruct.planning import most_initial_points, planned, recorded
+from scenewise.commands.reconstruct.splat_methods import started
+from scenewise.commands.reconstruct.summary import ReconstructSummary
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
 from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.devices import compute_device
 from scenewise.engine.jobs import end_with_parent
 from scenewise.engine.journal import Journal
-from scenewise.engine.memory import cap_within_budget, peak_resident_bytes, text_from_bytes
-from scenewise.engine.progress import NullProgress, Progress, duration_text
+from scenewise.engine.memory import peak_resident_bytes
+from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.provenance import git_commit, versions
 from scenewise.engine.threads import compute_threads
-from scenewise.errors import ConventionError
 from scenewise.io.captures import open_capture, usable_frames
 from scenewise.io.ply import write_points_ply
-from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, POINTS_FILE, prepare_output, write_scene
-from scenewise.methods.gaussian_splatting.config import preset
+from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, JOURNAL_FILE, POINTS_FILE, prepare_output, write_scene
+from scenewise.methods.distilled_3dgs.figures import DistillationSummary
 from scenewise.parts.points.choose import initial_points
-from scenewise.parts.splats.building import build_trainer
-from scenewise.parts.splats.exposure import ExposureSettings
-from scenewise.parts.splats.memory import decoded_bytes, training_memory
-from scenewise.parts.splats.pose_refinement import PoseRefinementSettings
-from scenewise.parts.splats.recipes import SplatRecipe, with_cap
-from scenewise.parts.splats.strategies import DefaultStrategy
+from scenewise.parts.splats.recipes import SplatRecipe
+from scenewise.parts.splats.reconstruction import FinishedSplats, MadePart, SplatMethod, SplatRun, SplatStart, timed
 from scenewise.parts.splats.trainer import SplatTrainer
+from scenewise.parts.splats.training import train_splats
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
-from scenewise.scenes.frames import Frame
-from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.point_clouds import PointCloud
-from scenewise.scenes.scenes import EvaluationCard, Provenance, Scene, SceneCamera
+from scenewise.scenes.scenes import Provenance, Scene, SceneCamera
 from scenewise.show.report.report import shown_views, write_report
-
-LOG_FILE = "log.jsonl"
-FEWEST_GAUSSIANS = 2_000
-"""A budget that allows fewer is refused: nothing recognisable would come of it."""
-PIXELS_PER_GAUSSIAN = 4
-"""Without a cap of the user's own there is never more than one Gaussian for this many training pixels: more would learn them
-by heart.
-"""
-INITIAL_SHARE = 0.5
-"""Part of the cap that initial points may fill; the rest is for densification, which knows better where detail is missing."""
-_MOST_INITIAL_POINTS = 500_000
-_NO_CAP = 5_000_000
-_CACHE_BYTES = 1_000_000_000
-_CACHE_SHARE = 0.3  # of a memory budget
-ABSGRAD_THRESHOLD = 8e-4
-"""Sums of absolute gradients are larger than the absolute sum (Ye et al. 2024, section 4)."""
-
-
-@dataclass(frozen=True)
-class ReconstructSummary:
-    """What ``scenewise reconstruct`` made.
-
-    Attributes:
-        scene: the scene folder.
-        num_gaussians: size of the scene.
-        steps: optimiser steps.
-        seconds: training time, earlier sessions included.
-        setup_seconds: reading the capture and finding initial points.
-        initial_points: where the first Gaussians came from.
-        peak_memory_bytes: of this process.
-        evaluation: figures on held-out views, or None where none are held out.
-        pose_refinement: how far poses moved and what it brought, or None.
-        distillation: teachers, sizes and what all of it cost, or None.
-    """
-
-    scene: Path
-    num_gaussians: int
-    steps: int
-    seconds: float
-    setup_seconds: float
-    initial_points: str
-    peak_memory_bytes: int
-    evaluation: EvaluationCard | None
-    pose_refinement: Mapping[str, float] | None = None
-    distillation: DistillationSummary | None = None
-
-    def text(self) -> str:
-        """A few lines for people."""
-        lines = [
-            f"{self.scene}: {self.num_gaussians:,} Gaussians after {self.steps:,} steps in {duration_text(self.seconds)} "
-            f"(preparation {duration_text(self.setup_seconds)}), {text_from_bytes(self.peak_memory_bytes)} of memory at most",
-            f"started from {self.initial_points}",
-        ]
-        card = self.evaluation
-        if card is not None and card.psnr is not None and card.ssim is not None:
-            lines.append(f"PSNR {card.psnr:.2f} dB, SSIM {card.ssim:.4f} on {card.num_views} held-out views")
-        if self.pose_refinement is not None:
-            lines.append(
-                "poses: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.pose_refinement.items())
-            )
-        if self.distillation is not None:
-            lines += self.distillation.lines()
-        return "\n".join(lines)
 
 
 def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -> ReconstructSummary:
@@ -126,25 +49,71 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
         TrainingDivergedError: training fails again and again.
     """
     progress = NullProgress() if progress is None else progress
-    only_teacher = options.distillation.only_teacher
-    # Several machines may train one teacher each in the same folder, whoever comes first.
-    is_shared = only_teacher is not None and not options.overwrite
+    method = started(options)
+    # Several machines may make one part each in the same folder, whoever comes first.
+    is_shared = method.part is not None and not options.overwrite
     folder = prepare_output(options.out, overwrite=options.overwrite, resume=options.resume or is_shared)
-    diary = folder / LOG_FILE if only_teacher is None else folder / TEACHERS_FOLDER / only_teacher / "job.jsonl"
+    diary = folder / JOURNAL_FILE if method.part is None else folder / method.part / "job.jsonl"
     end_with_parent()
     with Journal(diary) as journal, _journaled_warnings(journal), compute_threads(options.threads) as threads:
-        run = _Reconstruction(options, progress, folder, journal, threads)
-        return run.run() if SPLAT_METHODS[options.method].group is None else run.run_distilled()
+        return _Reconstruction(options, method, progress, folder, journal, threads).run()
 
 
 @final
 class _Reconstruction:
-    """The stages of one reconstruction; each reads top to bottom in :meth:`run`."""
+    """One reconstruction; :meth:`run` reads top to bottom, whatever the method."""
 
-    def __init__(self, options: ReconstructOptions, progress: Progress, folder: Path, journal: Journal, threads: int) -> None:
-        self.options, self.progress, self.folder, self.journal, self.threads = options, progress, folder, journal, threads
+    def __init__(
+        self, options: ReconstructOptions, method: SplatStart, progress: Progress, folder: Path, journal: Journal, threads: int
+    ) -> None:
+        self.options, self.method, self.progress = options, method, progress
+        self.folder, self.journal, self.threads = folder, journal, threads
         self.device = compute_device(options.device)
         self.checkpointer = Checkpointer(folder / CHECKPOINTS_FOLDER)
+
+    def run(self) -> ReconstructSummary:
+        """Capture → points → field and trainer → scene folder → figures → report."""
+        started = time.monotonic()
+        capture, data_hash = self._read_capture()
+        planned_from = self._newest() if self.method.keeps_cap else None
+        run = self._planned(capture, data_hash, planned_from)
+        splats = self.method.begin(run)
+        points, provenance = splats.points(lambda: self._initial_points(capture, run.recipe), planned_from)
+        setup_seconds = time.monotonic() - started
+        part = splats.prepare(points)
+        if part is not None:
+            return self._part_summary(part, provenance, setup_seconds)
+        started = time.monotonic()
+        found = planned_from if self.method.keeps_cap else self._newest()
+        trainer = self._trainer(splats, run, points, provenance, found)
+        setup_seconds += time.monotonic() - started
+        self._train(trainer)
+        moved = self._refinement(trainer)
+        finished = splats.finish(trainer)
+        scene = self._write(capture, trainer, finished, data_hash)
+        evaluated = self._evaluate(scene, capture, trainer, finished)
+        peak = self._end(capture, trainer, scene, evaluated)
+        return ReconstructSummary(
+            self.folder,
+            len(finished.gaussians),
+            trainer.steps_done,
+            finished.seconds,
+            setup_seconds,
+            provenance,
+            peak,
+            None if evaluated is None else evaluated.card,
+            moved,
+            finished.more if isinstance(finished.more, DistillationSummary) else None,
+        )
+
+    def _part_summary(self, part: MadePart, provenance: str, setup_seconds: float) -> ReconstructSummary:
+        """Of a part that was made alone, for example on a machine of its own."""
+        peak = peak_resident_bytes()
+        return ReconstructSummary(
+            part.folder, part.num_gaussians, part.steps, part.seconds, setup_seconds, provenance, peak, None, None
+        )
+
+    # ------------------------------------------------------------------------------------------------------------------ planning
 
     def _read_capture(self) -> tuple[Capture, str]:
         options = self.options
@@ -156,191 +125,36 @@ class _Reconstruction:
             usable_frames(capture, options.strict)
             return capture, capture_hash(capture)
 
-    def run(self) -> ReconstructSummary:
-        """All stages of plain Gaussian splatting in order."""
-        options = self.options
-        started = time.monotonic()
-        capture, data_hash = self._read_capture()
-        found = self.checkpointer.latest() if options.resume else None
-        config, cache_bytes = self._plan(capture, found, max_gaussians=options.max_gaussians)
-        record = self._record(config)
-        if found is None:
-            points, provenance = self._initial_points(capture, config)
-        else:
-            points, provenance = None, str(found.config["initial_points"])
-            record |= {"initial_points": provenance}
-            self.journal.write("resume", step=found.step)
-            self.progress.message(f"going on from step {found.step:,}")
-        trainer = build_trainer(
-            capture,
-            points,
-            config,
-            seed=options.seed,
-            device=self.device,
-            data_hash=data_hash,
-            record=record | {"initial_points": provenance},
-            cache_bytes=cache_bytes,
-            resume_from=found,
-        )
-        with self._stage("decode the photographs"):
-            trainer.views.preload(self.threads)
-        setup_seconds = time.monotonic() - started
-        self._train(trainer)
-        moved = self._refinement(trainer)
-        gaussians = detached(trainer.field.gaussians())
-        written, evaluated = self._write(capture, trainer, gaussians, data_hash)
-        peak = self._end(trainer, capture, written, evaluated)
-        return ReconstructSummary(
-            self.folder,
-            len(gaussians),
-            trainer.steps_done,
-            trainer.seconds,
-            setup_seconds,
-            provenance,
-            peak,
-            None if evaluated is None else evaluated.card,
-            moved,
-        )
+    def _newest(self) -> Checkpoint | None:
+        """The checkpoint to go on from, or None."""
+        return self.checkpointer.latest() if self.options.resume else None
 
-    def run_distilled(self) -> ReconstructSummary:
-        """All stages of Distilled-3DGS in order: teachers, their pictures, the student, the curve."""
+    def _planned(self, capture: Capture, data_hash: str, found: Checkpoint | None) -> SplatRun:
         options = self.options
-        started = time.monotonic()
-        capture, data_hash = self._read_capture()
-        # The dial of a distilled run is the student's; teachers have their own cap.
-        recipe, cache_bytes = self._plan(capture, None, max_gaussians=options.distillation.teacher_gaussians)
-        scene = options.capture.resolve().name
-        stages = DistillationStages(
-            options,
-            distilled_config(options, recipe, scene=scene, data_set=capture.preset),
-            capture,
-            self.folder,
+        recipe, cache_bytes = planned(options, capture, self.progress, max_gaussians=self.method.max_gaussians, found=found)
+        return SplatRun(
+            name=options.capture.resolve().name,
+            capture=capture,
             data_hash=data_hash,
+            folder=self.folder,
+            recipe=recipe,
             cache_bytes=cache_bytes,
             device=self.device,
+            threads=options.threads,
+            seed=options.seed,
+            minutes=options.minutes,
+            downscale=options.downscale,
+            max_gaussians=options.max_gaussians,
+            checkpoint_every=options.checkpoint_every,
             journal=self.journal,
             progress=self.progress,
         )
-        points, provenance = stages.plan(lambda: self._initial_points(capture, recipe)[1])
-        setup_seconds = time.monotonic() - started
-        if options.distillation.only_teacher is not None:
-            return self._only_teacher(stages, points, provenance, setup_seconds)
-        with self._timed("teachers"):
-            teachers = stages.teachers(points)
-            pictures, vanilla = stages.prepare_student(teachers)
-        found = self.checkpointer.latest() if options.resume else None
-        if found is not None:
-            self.journal.write("resume", step=found.step)
-            self.progress.message(f"student: going on from step {found.step:,}")
-        trainer = stages.student(
-            None if found is not None else points,
-            pictures,
-            vanilla,
-            record=self._record(recipe) | stages.student_record() | {"initial_points": provenance},
-            resume_from=found,
-        )
-        with self._stage("decode the photographs"):
-            trainer.views.preload(self.threads)
-        self._train(trainer)
-        curve = stages.train_curve(points, pictures, vanilla)
-        gaussians = stages.fitted(detached(trainer.field.gaussians()))
-        summary = stages.summary(teachers, gaussians, student_seconds=trainer.seconds, curve=curve)
-        written, evaluated = self._write(capture, trainer, gaussians, data_hash, seconds=summary.seconds)
-        peak = self._end(trainer, capture, written, evaluated)
-        return ReconstructSummary(
-            self.folder,
-            len(gaussians),
-            trainer.steps_done,
-            summary.seconds,
-            setup_seconds,
-            provenance,
-            peak,
-            None if evaluated is None else evaluated.card,
-            None,
-            summary,
-        )
 
-    def _only_teacher(
-        self, stages: DistillationStages, points: PointCloud, provenance: str, setup_seconds: float
-    ) -> ReconstructSummary:
-        """One teacher, for a machine of its own."""
-        name = self.options.distillation.only_teacher
-        assert name is not None
-        done = stages.one_teacher(spec_of(name), points)
-        return ReconstructSummary(
-            done.folder,
-            done.num_gaussians,
-            done.steps,
-            done.seconds,
-            setup_seconds,
-            provenance,
-            peak_resident_bytes(),
-            None,
-            None,
-        )
-
-    def _end(self, trainer: SplatTrainer, capture: Capture, scene: Scene, evaluated: Evaluated | None) -> int:
-        peak = peak_resident_bytes()
-        self.journal.write("end", seconds=trainer.seconds, peak_memory_bytes=peak)
-        with self._timed("report"):
-            write_report(
-                self.folder,
-                scene=scene,
-                capture=capture,
-                renders=None if evaluated is None else evaluated.renders,
-                progress=self.progress,
-            )
-        return peak
-
-    # ------------------------------------------------------------------------------------------------------------------ planning
-
-    def _plan(self, capture: Capture, found: Checkpoint | None, *, max_gaussians: int | None) -> tuple[SplatRecipe, int]:
-        """The method's settings with the cap that the budget allows, and the size of the decode cache."""
-        options = self.options
-        config = recipe_from_options(options, data_set=capture.preset, max_gaussians=max_gaussians)
-        budget = options.budget_bytes
-        frames = capture.train_frames
-        limit = _CACHE_BYTES if budget is None else int(_CACHE_SHARE * budget)
-        cache_bytes = min(limit, decoded_bytes(frames, config.resolution.factors))
-        has_points = capture.points is not None and len(capture.points) > 0
-        matches = not has_points and all(frame.load_depth is None for frame in frames)
-        estimate = training_memory(frames, sh_degree=options.sh_degree, cache_bytes=cache_bytes, matches=matches)
-        if max_gaussians is None:
-            few_pixels = max(FEWEST_GAUSSIANS, _pixels(frames) // PIXELS_PER_GAUSSIAN)
-            config = with_cap(config, min(config.strategy.max_gaussians or _NO_CAP, few_pixels))
-        wanted = config.strategy.max_gaussians
-        cap, allowed = cap_within_budget(
-            estimate, budget, wanted=wanted, at_least=min(FEWEST_GAUSSIANS, wanted or FEWEST_GAUSSIANS)
-        )
-        if found is not None:
-            cap = found.config["strategy"]["max_gaussians"]
-        shown = cap if cap is not None else 500_000
-        self.progress.message(f"memory: about {estimate.text(shown)}")
-        if allowed is not None and (wanted is None or allowed < wanted):
-            self.progress.message(f"the budget of {text_from_bytes(float(budget or 0))} allows {allowed:,} Gaussians")
-        return with_cap(config, cap), cache_bytes
-
-    def _record(self, config: SplatRecipe) -> dict[str, Any]:
-        """What a resumed run must have in common with this one."""
-        options = self.options
-        return {
-            "method": options.method,
-            "seed": options.seed,
-            "minutes": options.minutes,
-            "downscale": options.downscale,
-            "budget": options.budget,
-            "strategy_name": options.strategy,
-            **asdict(config),
-        }
-
-    def _initial_points(self, capture: Capture, config: SplatRecipe) -> tuple[PointCloud, str]:
-        cap = config.strategy.max_gaussians
-        limits = (config.max_initial_points, None if cap is None else max(1, int(INITIAL_SHARE * cap)), _MOST_INITIAL_POINTS)
-        most = min(limit for limit in limits if limit is not None)
+    def _initial_points(self, capture: Capture, recipe: SplatRecipe) -> tuple[PointCloud, str]:
         with self._stage("initial points"):
             found = initial_points(
                 self._full_size(capture),
-                maximum=most,
+                maximum=most_initial_points(recipe),
                 seed=self.options.seed,
                 threads=self.threads,
                 progress=self.progress,
@@ -358,6 +172,19 @@ class _Reconstruction:
         return open_capture(options.capture, preset=options.preset, background=options.background)
 
     # ------------------------------------------------------------------------------------------------------------------ training
+
+    def _trainer(
+        self, splats: SplatMethod, run: SplatRun, points: PointCloud | None, provenance: str, found: Checkpoint | None
+    ) -> SplatTrainer:
+        """The trainer with its photographs decoded."""
+        if found is not None:
+            self.journal.write("resume", step=found.step)
+            self.progress.message(f"{self.method.spoken}going on from step {found.step:,}")
+        record: dict[str, Any] = recorded(self.options, run.recipe) | dict(splats.record()) | {"initial_points": provenance}
+        trainer = splats.trainer(points, record, found)
+        with self._stage("decode the photographs"):
+            trainer.views.preload(self.threads)
+        return trainer
 
     def _train(self, trainer: SplatTrainer) -> None:
         options = self.options
@@ -382,21 +209,12 @@ class _Reconstruction:
 
     # ------------------------------------------------------------------------------------------------------------------- writing
 
-    def _write(
-        self,
-        capture: Capture,
-        trainer: SplatTrainer,
-        gaussians: Gaussians,
-        data_hash: str,
-        *,
-        seconds: float | None = None,
-    ) -> tuple[Scene, Evaluated | None]:
-        """Writes the scene and measures it on the held-out views, where there are any."""
+    def _write(self, capture: Capture, trainer: SplatTrainer, finished: FinishedSplats, data_hash: str) -> Scene:
         with self._stage("write the scene"):
             scene = Scene(
-                load_gaussians=lambda: gaussians,
-                num_gaussians=len(gaussians),
-                sh_degree=gaussians.sh_degree,
+                load_gaussians=lambda: finished.gaussians,
+                num_gaussians=len(finished.gaussians),
+                sh_degree=finished.gaussians.sh_degree,
                 cameras=_scene_cameras(capture, trainer),
                 provenance=Provenance(
                     capture=str(self.options.capture.resolve()),
@@ -419,33 +237,43 @@ class _Reconstruction:
                 else {capture.preset or "capture": capture.licence},
             )
             write_scene(self.folder, scene)
+        return scene
+
+    def _evaluate(self, scene: Scene, capture: Capture, trainer: SplatTrainer, finished: FinishedSplats) -> Evaluated | None:
+        """Figures of the held-out views, where there are any."""
         if not capture.test_frames:
-            return scene, None
+            return None
         shown = frozenset(entry.name for entry in shown_views(scene))  # the report shows these
-        with self._timed("evaluate"):
+        with timed(self.journal, "evaluate"):
             evaluated = evaluate_scene(
                 self.folder,
                 EvaluationSettings(device=self.device, keep=shown),
                 scene=scene,
                 capture=capture,
-                cost=TrainingCost(trainer.seconds if seconds is None else seconds, peak_resident_bytes()),
+                cost=TrainingCost(finished.seconds, peak_resident_bytes()),
                 progress=self.progress,
             )
         card = evaluated.card
         self.journal.write("evaluation", step=trainer.steps_done, psnr=card.psnr, ssim=card.ssim)
-        return evaluated.scene, evaluated
+        return evaluated
+
+    def _end(self, capture: Capture, trainer: SplatTrainer, scene: Scene, evaluated: Evaluated | None) -> int:
+        peak = peak_resident_bytes()
+        self.journal.write("end", seconds=trainer.seconds, peak_memory_bytes=peak)
+        with timed(self.journal, "report"):
+            write_report(
+                self.folder,
+                scene=scene if evaluated is None else evaluated.scene,
+                capture=capture,
+                renders=None if evaluated is None else evaluated.renders,
+                progress=self.progress,
+            )
+        return peak
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        with self._timed(name), self.progress.stage(name):
+        with timed(self.journal, name), self.progress.stage(name):
             yield
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        """A stage of the diary; for work that shows its own progress."""
-        started = time.monotonic()
-        yield
-        self.journal.write("stage", name=name, seconds=time.monotonic() - started)
 
 
 @contextmanager
@@ -462,10 +290,6 @@ def _journaled_warnings(journal: Journal) -> Iterator[None]:
         yield
 
 
-def _pixels(frames: Sequence[Frame]) -> int:
-    return sum(frame.camera.width * frame.camera.height for frame in frames)
-
-
 def _scene_cameras(capture: Capture, trainer: SplatTrainer) -> tuple[SceneCamera, ...]:
     """The cameras of all photographs, those of the training views as refined."""
     refined: dict[str, Cameras] = {}
@@ -476,23 +300,3 @@ def _scene_cameras(capture: Capture, trainer: SplatTrainer) -> tuple[SceneCamera
         SceneCamera(frame.name, refined.get(frame.name, frame.camera), "test" if frame.name in capture.test_names else "train")
         for frame in capture.frames_with_image
     )
-
-
-def recipe_from_options(options: ReconstructOptions, *, data_set: str | None, max_gaussians: int | None = None) -> SplatRecipe:
-    """The settings of splatting that a command line asks for, with this cap unless it is None."""
-    long_run = options.steps is not None and options.steps >= PAPER_FROM_STEPS
-    config = preset("paper_30k" if long_run else "fast", data_set=data_set, strategy=options.strategy)
-    config = replace(
-        config,
-        steps=config.steps if options.steps is None else options.steps,
-        sh=replace(config.sh, highest=options.sh_degree),
-        exposure=ExposureSettings() if options.exposure_compensation else None,
-        pose_refinement=PoseRefinementSettings() if options.pose_refinement else None,
-    )
-    if options.absgrad:
-        if not isinstance(config.strategy, DefaultStrategy):
-            raise ConventionError(
-                "--absgrad", expected="--strategy default", got=f"--strategy {options.strategy}", fix="leave it out"
-            )
-        config = replace(config, strategy=replace(config.strategy, absgrad=True, grow_gradient=ABSGRAD_THRESHOLD))
-    return options.changed(with_cap(config, max_gaussians))

@@ -6,7 +6,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import Count, Device, Number, OptionalColor, OptionalPath, require, require_at_least, require_color
+from scenewise.commands.shared import Device, OptionalColor, require_color
+from scenewise.engine.option_values import Count, Number, OptionalPath, require, require_at_least
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,8 @@ from typing import Literal
 from tyro.conf import Positional
 
 from scenewise.commands.method_settings import ReadOutOptions, given, require_read_out
-from scenewise.commands.shared import (
-    Count,
-    Number,
-    OptionalPath,
-    Text,
-    bytes_from_text,
-    require,
-    require_at_least,
-    require_refinement,
-)
+from scenewise.commands.shared import require_refinement
+from scenewise.engine.option_values import Count, Number, OptionalPath, Text, bytes_from_text, require, require_at_least
 from scenewise.teachers.choice import TeacherChoice
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from scenewise.commands.segment.element_sets import ElementSet, NamedSet
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.atomic import atomic_write_json, disk_errors
+from scenewise.io.atomic import disk_errors
 from scenewise.io.element_features import features_path, write_element_features
-from scenewise.io.json_fields import read_json_object
+from scenewise.io.json_values import fingerprint_of
+from scenewise.io.product_kinds import LABELS
+from scenewise.io.products import claim, read_mark
 from scenewise.io.scene_folder import (
     CLASS_SPLATS_FILE,
     SPLATS_FILE,
@@ -32,7 +34,6 @@ from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.show.label_pictures import class_palette
 from scenewise.teachers.protocol import Teacher
 
-SETTINGS_FILE = "cache/segment.json"
 _ROWS = 1 << 14
 
 
@@ -63,10 +64,9 @@ def prepared_folder(options: SegmentOptions, target: SpatialTarget, teacher: Tea
             out, expected="a scene without labels", got="labels", fix="--overwrite replaces them, --resume makes them again"
         )
     settings = _settings(options, target, teacher, vocabulary)
-    path = out / SETTINGS_FILE
-    if options.resume and path.exists():
-        _check_same(path, settings)
-    atomic_write_json(path, {"settings": settings})
+    if options.resume:
+        _check_same(out, settings)
+    claim(out, LABELS, fingerprint_of(settings), {"settings": settings})
     return out
 
 
@@ -89,8 +89,11 @@ def _settings(options: SegmentOptions, target: SpatialTarget, teacher: Teacher, 
     }
 
 
-def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
-    before = read_json_object(path).mapping("settings")
+def _check_same(folder: Path, settings: Mapping[str, Any]) -> None:
+    mark = read_mark(folder, LABELS)
+    if mark is None:
+        return
+    before = mark.mapping("settings")
     different = [key for key, value in settings.items() if before.get(key) != value]
     if different:
         raise ConventionError(

@@ -15,9 +15,15 @@ from scenewise.commands.method_settings import (
     require_only,
     require_read_out,
 )
-from scenewise.commands.shared import Count, Device, Number, OptionalPath, Text, require, require_at_least
+from scenewise.commands.shared import Device
+from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least
 from scenewise.parts.labelfree.settings import BackboneName
 from scenewise.teachers.choice import TeacherChoice
+
+_OF_METHODS = expert_groups(
+    {name: method.options for name, method in LABEL_FREE_METHODS.items()},
+    leave_out={name: [entry.name for entry in fields(Overrides)] for name in LABEL_FREE_METHODS},
+)
 
 _OF_METHODS = expert_groups(
     {name: method.options for name, method in LABEL_FREE_METHODS.items()},

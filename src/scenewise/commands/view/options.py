@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import Count, OptionalPath, Text, require, require_at_least
+from scenewise.engine.option_values import Count, OptionalPath, Text, require, require_at_least
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from scenewise.errors import ConventionError
 from scenewise.methods.distilled_3dgs.distillation import L1Target
+from scenewise.methods.distilled_3dgs.options import DistillationOptions
 from scenewise.methods.distilled_3dgs.simplification import SimplificationSettings
 from scenewise.methods.distilled_3dgs.structure import HistogramKind
 from scenewise.methods.distilled_3dgs.teachers import Dropout, Perturbation, TeacherSchedule
 from scenewise.parts.splats.importance import ImportanceKind
 from scenewise.parts.splats.objectives import InverseDepth
-from scenewise.parts.splats.recipes import FAST, PAPER_30K, SplatRecipe
+from scenewise.parts.splats.recipes import FAST, PAPER_30K, PAPER_FROM_STEPS, SplatRecipe
 from scenewise.parts.splats.strategies import DefaultStrategy
 
 TeacherKind = Literal["vanilla", "noise", "dropout"]
@@ -216,3 +217,59 @@ def with_depth(config: DistilledConfig, depth_reg: bool) -> DistilledConfig:
     """The same settings with or without the loss on measured depth."""
     depth = InverseDepth() if depth_reg else None
     return replace(config, teacher=replace(config.teacher, depth=depth), student=replace(config.student, depth=depth))
+
+
+def distilled_config(wanted: DistillationOptions, recipe: SplatRecipe, *, scene: str, data_set: str | None) -> DistilledConfig:
+    """The method's settings that a command line asks for.
+
+    Args:
+        wanted: options of the command.
+        recipe: what teachers and the student's first part are trained with, caps and steps included.
+        scene: name of the capture's folder.
+        data_set: preset of the capture, or None.
+    """
+    name = "released" if wanted.released else "paper_30k" if recipe.steps >= PAPER_FROM_STEPS else "fast"
+    config = preset(name, scene=scene, data_set=data_set)
+    views = wanted.views_per_step or config.teacher.views_per_step
+    recipe = replace(recipe, views_per_step=views)
+    teacher_steps = wanted.teacher_steps or recipe.steps
+    structure = config.structure
+    teachers = tuple(map(spec_of, wanted.teachers)) or config.teachers
+    if wanted.hist_kind == "none" or (wanted.hist_kind is None and TeacherSpec("vanilla") not in teachers):
+        structure = None
+    elif structure is not None:
+        structure = replace(
+            structure,
+            hist_kind=wanted.hist_kind or structure.hist_kind,
+            hist_grid=wanted.hist_grid or structure.hist_grid,
+        )
+    config = replace(
+        config,
+        teacher=replace(recipe, steps=teacher_steps),
+        student=student_recipe(recipe),
+        teachers=teachers,
+        teacher_schedule=wanted.teacher_schedule or config.teacher_schedule,
+        kd_l1_target=wanted.kd_l1_target or config.kd_l1_target,
+        kd_from=wanted.kd_from or config.kd_from,
+        between=config.between if wanted.between is None else wanted.between,
+        restart_lr=config.restart_lr if wanted.restart_lr is None else wanted.restart_lr == "on",
+        structure=structure,
+    )
+    return config if wanted.depth_reg is None else with_depth(config, wanted.depth_reg == "on")
+
+
+def spec_of(name: str) -> TeacherSpec:
+    """A teacher by its name: ``noise``, ``vanilla_2``."""
+    kind, _, number = name.partition("_")
+    if kind not in ("vanilla", "noise", "dropout"):
+        raise ConventionError("teacher", expected="vanilla, noise or dropout", got=name)
+    return TeacherSpec(kind, int(number) if number else 1)  # type: ignore[arg-type]
+
+
+def with_steps(config: DistilledConfig, student_steps: int, teacher_steps: int) -> DistilledConfig:
+    """The same settings with other lengths."""
+    return replace(
+        config,
+        student=replace(config.student, steps=student_steps),
+        teacher=replace(config.teacher, steps=teacher_steps),
+    )

@@ -4,8 +4,7 @@ Views are fixed, so a teacher need not be there while the student learns: it is 
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, final
@@ -17,8 +16,9 @@ from torch import Tensor
 
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.images import png_bytes, read_image
+from scenewise.io.product_kinds import PICTURE, PICTURES
+from scenewise.io.products import claim, keep, of_bytes
 from scenewise.kernels.ssim import l1_dssim
 from scenewise.parts.splats.strategies import StepContext
 from scenewise.parts.splats.views import TrainingViews, ViewData
@@ -29,8 +29,6 @@ from scenewise.scenes.gaussians import Gaussians
 
 L1Target = Literal["teacher", "gt"]
 """What the absolute difference of the distillation loss is to: the teachers' picture (paper), or the photograph (released)."""
-
-PICTURES_FILE = "pictures.json"
 
 
 @torch.no_grad()
@@ -85,21 +83,15 @@ def write_pictures(
     """
     progress = NullProgress() if progress is None else progress
     key = picture_fingerprint(fingerprint, frames, background)
-    known = _known_fingerprint(folder)
-    if known != key:
-        # The mark goes first and comes last: pictures without it are of somebody else.
-        (folder / PICTURES_FILE).unlink(missing_ok=True)
-        for path in folder.glob("*.png"):
-            path.unlink()
-        atomic_write_json(folder / PICTURES_FILE, {"fingerprint": key, "names": [frame.name for frame in frames]})
+    claim(folder, PICTURES, key, {"names": [frame.name for frame in frames]})
     missing = [index for index in range(len(frames)) if not picture_path(folder, index).exists()]
     if not missing:
         return 0
     loaded = [load() for load in teachers]
     with progress.stage("pictures of the teachers", len(missing)) as stage:
         for index in missing:
-            color = mean_picture(loaded, frames[index].camera, background)
-            atomic_write_bytes(picture_path(folder, index), png_bytes(_u8(color)))
+            picture = png_bytes(_u8(mean_picture(loaded, frames[index].camera, background)))
+            keep(picture_path(folder, index), PICTURE, key, of_bytes(picture))
             stage.advance()
     return len(missing)
 
@@ -112,14 +104,6 @@ def picture_fingerprint(teachers: str, frames: Sequence[Frame], background: tupl
         digest.update(frame.camera.camera_from_world.cpu().contiguous().numpy().tobytes())
         digest.update(frame.camera.K.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _known_fingerprint(folder: Path) -> str | None:
-    try:
-        found = json.loads((folder / PICTURES_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found.get("fingerprint") if isinstance(found, Mapping) else None
 
 
 def picture_path(folder: Path, index: int) -> Path:

@@ -7,7 +7,6 @@ them.  The metadata has one entry, a JSON object with the names, the fingerprint
 
 import hashlib
 import json
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -18,8 +17,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from scenewise.errors import DataFormatError, ScenewiseError
-from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.bounded import open_bounded
+from scenewise.io.product_kinds import SCAN, safe_stem
+from scenewise.io.products import find, keep, of_bytes
 from scenewise.parts.scans.preparation import PreparedScan, ScanSummary, labelled_share
 from scenewise.parts.scans.scans import ScanView, TrainingScan
 from scenewise.scenes.correspondences import Correspondence
@@ -28,8 +28,6 @@ from scenewise.scenes.vocabularies import Vocabulary
 
 _ABOUT = "scan"
 _VERSION = 1
-_KEY_DIGITS = 16
-_LONGEST_STEM = 80
 _WHOLE = ("I8", "I16", "I32")
 _PIXEL_COLUMNS = ("element", "view", "row", "column")
 DEFAULT_MEMORY = 1 << 30
@@ -47,6 +45,11 @@ def write_scan(path: str | Path, prepared: PreparedScan, fingerprint: str = "") 
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
     """
+    keep(Path(path), SCAN, fingerprint, of_bytes(scan_file_content(prepared, fingerprint)))
+
+
+def scan_file_content(prepared: PreparedScan, fingerprint: str) -> bytes:
+    """What :func:`write_scan` writes."""
     from safetensors.numpy import save
 
     scan = prepared.scan
@@ -72,11 +75,10 @@ def write_scan(path: str | Path, prepared: PreparedScan, fingerprint: str = "") 
         "views": [view.name for view in scan.views],
         "summary": asdict(prepared.summary),
     }
-    data = save(
+    return save(
         {name: np.ascontiguousarray(values) for name, values in tensors.items()},
         metadata={_ABOUT: json.dumps(about, ensure_ascii=False, sort_keys=True)},
     )
-    atomic_write_bytes(path, data)
 
 
 def read_scan(path: str | Path) -> PreparedScan:
@@ -135,19 +137,20 @@ class ScanCache:
 
     def path(self, name: str, fingerprint: str) -> Path:
         """Where a scan is kept."""
-        stem = re.sub(r"[^\w.-]", "_", name)[-_LONGEST_STEM:]
-        return self.folder / f"{stem}-{fingerprint[:_KEY_DIGITS]}.safetensors"
+        return SCAN.path(self.folder, safe_stem(name), fingerprint)
 
     def find(self, name: str, fingerprint: str) -> ScanSummary | None:
         """The summary of a scan that is there whole; None where it has to be prepared, a damaged file included."""
-        path = self.path(name, fingerprint)
-        if not path.is_file():
-            return None
-        try:
+
+        def read(path: Path) -> ScanSummary:
             found, summary = read_scan_header(path)
-        except DataFormatError:
-            return None
-        return summary if found == fingerprint and summary.name == name else None
+            if found != fingerprint or summary.name != name:
+                raise DataFormatError(
+                    path, expected=f"{name} of {fingerprint}", got=f"{summary.name} of {found}", fix="delete it"
+                )
+            return summary
+
+        return find(self.path(name, fingerprint), SCAN, fingerprint, read)
 
     def keep(self, prepared: PreparedScan, fingerprint: str) -> None:
         """Writes a scan; errors as in :func:`write_scan`."""

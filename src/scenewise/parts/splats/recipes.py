@@ -12,6 +12,9 @@ from scenewise.parts.splats.pose_refinement import PoseRefinementSettings
 from scenewise.parts.splats.schedules import LearningRates, ResolutionSchedule, ShSchedule
 from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy
 
+PAPER_FROM_STEPS = 15_000
+"""Reconstructions of at least this many steps use the papers' settings, shorter ones those for a CPU."""
+
 
 @dataclass(frozen=True)
 class SplatRecipe:

@@ -1,0 +1,79 @@
+"""What ``scenewise reconstruct`` says when it is done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scenewise.engine.memory import text_from_bytes
+from scenewise.engine.progress import duration_text
+from scenewise.methods.distilled_3dgs.figures import DistillationSummary
+from scenewise.scenes.scenes import EvaluationCard
+
+
+@dataclass(frozen=True)
+class ReconstructSummary:
+    """What ``scenewise reconstruct`` made.
+
+    Attributes:
+        scene: the scene folder.
+        num_gaussians: size of the scene.
+        steps: optimiser steps.
+        seconds: training time, earlier sessions included.
+        setup_seconds: reading the capture and finding initial points.
+        initial_points: where the first Gaussians came from.
+        peak_memory_bytes: of this process.
+        evaluation: figures on held-out views, or None where none are held out.
+        pose_refinement: how far poses moved and what it brought, or None.
+        distillation: teachers, sizes and what all of it cost, or None.
+    """
+
+    scene: Path
+    num_gaussians: int
+    steps: int
+    seconds: float
+    setup_seconds: float
+    initial_points: str
+    peak_memory_bytes: int
+    evaluation: EvaluationCard | None
+    pose_refinement: Mapping[str, float] | None = None
+    distillation: DistillationSummary | None = None
+
+    def text(self) -> str:
+        """A few lines for people."""
+        lines = [
+            f"{self.scene}: {self.num_gaussians:,} Gaussians after {self.steps:,} steps in {duration_text(self.seconds)} "
+            f"(preparation {duration_text(self.setup_seconds)}), {text_from_bytes(self.peak_memory_bytes)} of memory at most",
+            f"started from {self.initial_points}",
+        ]
+        card = self.evaluation
+        if card is not None and card.psnr is not None and card.ssim is not None:
+            lines.append(f"PSNR {card.psnr:.2f} dB, SSIM {card.ssim:.4f} on {card.num_views} held-out views")
+        if self.pose_refinement is not None:
+            lines.append(
+                "poses: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.pose_refinement.items())
+            )
+        if self.distillation is not None:
+            lines += table_lines(self.distillation)
+        return "\n".join(lines)
+
+
+def table_lines(summary: DistillationSummary) -> list[str]:
+    """Teachers and students as a table for people."""
+    rows = [f"{'':<22}{'Gaussians':>11}{'PSNR':>9}{'SSIM':>8}{'ply':>10}{'spz':>10}{'render':>10}{'training':>14}"]
+    for row in dict.fromkeys([*summary.table, *summary.curve]):
+        cells = (
+            f"{row.num_gaussians:,}" if row.num_gaussians is not None else "",
+            f"{row.psnr:.2f} dB" if row.psnr is not None else "",
+            f"{row.ssim:.4f}" if row.ssim is not None else "",
+            text_from_bytes(float(row.ply_bytes)) if row.ply_bytes is not None else "",
+            text_from_bytes(float(row.spz_bytes)) if row.spz_bytes is not None else "",
+            f"{row.render_ms:.1f} ms" if row.render_ms is not None else "",
+            duration_text(row.seconds) if row.seconds is not None else "",
+        )
+        widths = (11, 9, 8, 10, 10, 10, 14)
+        rows.append(f"{row.name:<22}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths)))
+    rows.append(
+        f"the student keeps {100 * summary.kept:.1f} %; in all {duration_text(summary.seconds)} of training and "
+        f"{summary.views_rendered:,} pictures rendered, teachers included"
+    )
+    return rows
