@@ -36,8 +36,9 @@ from scenewise.methods.distilled_3dgs import distillation
 from scenewise.methods.distilled_3dgs.ensemble import Ensemble
 from scenewise.methods.distilled_3dgs.options import DistillationOptions
 from scenewise.methods.distilled_3dgs.students import Student
-from scenewise.parts.scans.data_sets import open_training_data, prepare_data
-from scenewise.parts.scans.preparation import PreparationSettings
+from scenewise.parts.scans.data_sets import instruments_of, prepare_data
+from scenewise.parts.scans.settings import PreparationSettings
+from scenewise.parts.sources.opening import open_scans
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.cached import CachedTeacher
@@ -153,7 +154,8 @@ def test_a_run_that_was_stopped_in_a_teacher_goes_on_there(former: Path, monkeyp
 def test_prepared_scans_and_answers_are_found(former: Path) -> None:
     teacher, before = Channels(), _contents(former / "scans", "*")
     settings = PreparationSettings(picture_width=40)
-    found = prepare_data(open_training_data(former / "rooms", "train"), teacher, COLORS, settings, former / "scans")
+    instruments = instruments_of(teacher, COLORS, settings)
+    found = prepare_data(open_scans(former / "rooms", "train"), instruments, settings, former / "scans")
     assert len(found) == 2 and teacher.asked == [] and _contents(former / "scans", "*") == before
     cached = CachedTeacher(teacher, former / "answers", 1 << 20)
     said = cached.dense(np.arange(60, dtype=np.uint8).reshape(4, 5, 3), "deep/a 1.jpg")

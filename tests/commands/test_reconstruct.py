@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from scenewise.cli.main import main
 from scenewise.commands.demo.capture import write_demo_capture
 from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.commands.evaluate.run import evaluate_command
@@ -27,6 +28,7 @@ from scenewise.errors import ConventionError, DataFormatError, ResourceError
 from scenewise.io.ply import read_gaussians_ply
 from scenewise.io.scene_folder import read_scene
 from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy
+from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.rendering import render
 
 
@@ -138,6 +140,27 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(room: Path, scene: 
     reconstruct(_options(room, out, resume=True, checkpoint_every=5))
     assert len(Checkpointer(out / "checkpoints").paths()) == 2
     assert (out / "splats.ply").read_bytes() == (scene / "splats.ply").read_bytes()
+
+
+def test_interrupted_by_ctrl_c_it_says_how_to_go_on_and_loses_no_step(
+    room: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, step = tmp_path / "interrupted", SplatTrainer.step
+    command = ["reconstruct", str(room), "--out", str(out), "--steps", "120", "--threads", "1", "--sh-degree", "1"]
+
+    def interrupted(trainer: SplatTrainer) -> None:
+        if trainer.steps_done == 106:
+            signal.raise_signal(signal.SIGINT)
+        step(trainer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SplatTrainer, "step", interrupted)
+        assert main([*command, "--checkpoint-every", "50"]) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert [path.name for path in Checkpointer(out / "checkpoints").paths()] == ["step_000100", "step_000107"]
+    reconstruct(_options(room, out, resume=True))
+    assert (out / "splats.ply").read_bytes() == (scene / "splats.ply").read_bytes()
+    assert [event["step"] for event in read_journal(out / "log.jsonl") if event["event"] == "checkpoint"] == [50, 100, 107, 120]
 
 
 def test_mcmc_ends_with_exactly_its_cap(room: Path, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_what_is_wrong_is_said_in_one_line(arguments, message, run, rooms, tmp_p
 def test_tensorboard_says_how_to_install_it(monkeypatch, tmp_path):
     import sys
 
-    from scenewise.commands.train.run import tensorboard_of
+    from scenewise.engine.tensorboard import tensorboard_of
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     wanted = r"--tensorboard needs .*pip install \"scenewise\[log\]\""
@@ -179,12 +179,12 @@ def test_tensorboard_gets_the_figures_of_a_step(tmp_path):
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from scenewise.commands.train.run import tensorboard_of
-    from scenewise.parts.labelfree.trainer import StepReport
+    from scenewise.engine.tensorboard import tensorboard_of
+    from scenewise.engine.training import StepReport, curves
 
-    report = StepReport(7, 9, 2, 3, 1.5, {"points": 1.25}, {"points": 0.125}, {"rows/points": 40.0}, 1.0, 0.5)
+    report = StepReport(7, 9, 1.5, {"points": 1.25}, 1.0, {"points": 0.125}, {"rows/points": 40.0})
     with tensorboard_of(tmp_path) as board:
-        board.write(report)
+        board.write(report.step, curves(report))
     events = EventAccumulator(str(tmp_path)).Reload()
     found = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     assert found == {

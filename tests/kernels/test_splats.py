@@ -13,7 +13,7 @@ from scenewise.errors import ResourceError, ShapeError
 from scenewise.geometry.rotations import rotation_from_quat
 from scenewise.geometry.spherical_harmonics import sh_basis
 from scenewise.kernels.native import library
-from scenewise.kernels.splats import native, rasterize
+from scenewise.kernels.splats import constants, native, rasterize
 from scenewise.kernels.splats.constants import ALPHA_MAX, ALPHA_MIN, DILATION, TRANSMITTANCE_MIN
 
 HAS_NATIVE = library.load() is not None
@@ -61,6 +61,16 @@ def loop_render(splats):
             color[row, column] += transmittance * s.background.numpy()
             alpha[row, column] = 1 - transmittance
     return color, depth, alpha
+
+
+@needs_native
+def test_the_library_was_compiled_with_the_same_constants():
+    ours = {name: value for name, value in vars(constants).items() if name.isupper()}
+    assert {"ALPHA_MAX", "ALPHA_MIN", "MEAN_MAX"} <= set(ours)
+    # NaN, for a name the library does not know, equals nothing.
+    assert {name: native.constant(name) for name in ours} == {name: float(np.float32(value)) for name, value in ours.items()}
+    assert native.constant("LOG2_ALPHA_MIN") == float(np.float32(math.log2(ALPHA_MIN)))
+    assert math.isnan(native.constant("ALPHA_MIDDLE"))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

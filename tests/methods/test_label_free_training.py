@@ -12,8 +12,9 @@ import pytest
 
 from scenewise.catalogue import LABEL_FREE_METHODS, Overrides, method_recipe
 from scenewise.engine.experiments import with_generated_section
+from scenewise.engine.training import StepReport
 from scenewise.errors import ConventionError
-from scenewise.parts.labelfree.trainer import LabelFreeTrainer, StepReport
+from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 from scenewise.teachers.small_clip import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]

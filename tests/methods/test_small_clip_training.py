@@ -18,6 +18,7 @@ from scenewise.methods.small_clip.batches import Batch, Words, batch_at
 from scenewise.methods.small_clip.config import Phase, PictureSettings, SmallClipConfig
 from scenewise.methods.small_clip.objective import VisibilityScale, caption_loss, losses_of, pooled, subject_loss
 from scenewise.methods.small_clip.pictures import Pictures, pictures_of_room, read_shards, write_shard
+from scenewise.methods.small_clip.trainer import build_network
 from scenewise.networks.small_clip import SmallClip, SmallClipShape
 from scenewise.teachers.small_clip import read_small_clip
 from scenewise.worlds.captions import ImageRecords
@@ -102,7 +103,7 @@ def test_subject_loss_leaves_out_pictures_of_nothing() -> None:
 def test_the_loss_falls_and_the_temperature_receives_gradients(pictures: Pictures) -> None:
     config = replace(CONFIG, learning_rate=3e-3)
     language = training.training_language()
-    network, visibility = training.build_network(config, len(language.words))
+    network, visibility = build_network(config, len(language.words))
     batch = batch_at(pictures, Words(language.words, config.shape.context), config, 0)
     optimizer = torch.optim.AdamW([*network.parameters(), *visibility.parameters()], lr=3e-3)
     values = []
@@ -195,7 +196,7 @@ def test_pooling_lies_between_mean_and_largest() -> None:
 
 def test_patches_answer_along_the_value_path_and_learn_only_when_asked(pictures: Pictures) -> None:
     language = training.training_language()
-    network, visibility = training.build_network(CONFIG, len(language.words))
+    network, visibility = build_network(CONFIG, len(language.words))
     batch = batch_at(pictures, Words(language.words, CONFIG.shape.context), CONFIG, 6)
     whole, patches = network.vision.with_patches(batch.images, batch.kept)
     assert torch.allclose(whole, network.vision(batch.images, batch.kept), atol=1e-6) and patches.shape[1] == batch.kept.shape[1]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.labelfree.batches import PictureBatch, PixelLinks, TrainingBatch
-from scenewise.parts.labelfree.steps import StepContext, StudentOutput
+from scenewise.parts.labelfree.steps import LossContext, StudentOutput
 from scenewise.parts.labelfree.supervision import Modality, Supervision
 
 HEIGHT, WIDTH, GRID = 12, 16, (3, 4)
@@ -83,10 +83,10 @@ def made_context(
     seed: int = 11,
     outputs: Mapping[Modality, StudentOutput] | None = None,
     text: Tensor | None = None,
-) -> StepContext:
+) -> LossContext:
     """A step whose supervision is the fixed one."""
     batch = made_batch() if batch is None else batch
-    return StepContext(
+    return LossContext(
         epoch=epoch,
         batch=batch,
         text=unit_text() if text is None else text,

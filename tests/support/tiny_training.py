@@ -12,9 +12,9 @@ from scenewise.networks.batch_norm import BatchNorm
 from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.labelfree.label_sources import Fixed
 from scenewise.parts.labelfree.recipes import PointLabels, Recipe
-from scenewise.parts.labelfree.schedules import Phase, Schedule
+from scenewise.parts.labelfree.schedules import LossPhase, LossSchedule
 from scenewise.parts.labelfree.settings import Augmentation, OptimizerSettings
-from scenewise.parts.labelfree.steps import LossTerm, StepContext
+from scenewise.parts.labelfree.steps import LossContext, LossTerm
 from scenewise.parts.scans.scans import ScanView, TrainingScan
 from scenewise.scenes.correspondences import Correspondence
 from scenewise.scenes.label_fields import LabelField
@@ -69,7 +69,7 @@ class Spread:
     def modules(self) -> dict[str, nn.Module]:
         return {"layer": self.layer}
 
-    def __call__(self, context: StepContext) -> LossTerm:
+    def __call__(self, context: LossContext) -> LossTerm:
         begins = context.batch.first_point[:-1]
         mine = context.outputs["points"].latent[torch.cat([begins, begins + 7])]
         rows, begin = context.gather(mine)
@@ -128,7 +128,7 @@ def tiny_recipe(
     *,
     pixels: bool = False,
     spread: bool = False,
-    phases: Sequence[Phase] | None = None,
+    phases: Sequence[LossPhase] | None = None,
     dropout: float = 0.0,
     epochs: int = 4,
     batch_scans: int = 3,
@@ -143,7 +143,7 @@ def tiny_recipe(
         build_pixels=TinyPixels if pixels else None,
         build_regularisers=lambda text, of_points, of_pixels, of_targets: (Spread(of_points),) if spread else (),
         source=Fixed(),
-        schedule=Schedule(tuple(phases or (Phase(1, weights),)), "mean"),
+        schedule=LossSchedule(tuple(phases or (LossPhase(1, weights),)), "mean"),
         voxel=0.2,
         batch_scans=batch_scans,
         epochs=epochs,

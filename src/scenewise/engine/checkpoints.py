@@ -12,17 +12,17 @@ writer is gone, removed by the next write.
 """
 
 import json
-import platform
 import re
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
 from torch import Tensor
 
+from scenewise.engine.provenance import versions
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_folder, remove_stray_temporaries
 
@@ -53,21 +53,19 @@ class Checkpoint:
     data_hash: str
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    def copied(self) -> "Checkpoint":
+        """The same with tensors of its own, which further training does not change."""
 
-def versions() -> dict[str, str]:
-    """Versions that may change bits: Scenewise, torch, NumPy, Python and the kind of machine."""
-    import numpy as np
-    import torch
+        def own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.clone() for name, tensor in tensors.items()}
 
-    import scenewise
-
-    return {
-        "scenewise": scenewise.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
+        return replace(
+            self,
+            parameters=own(self.parameters),
+            optimizer=own(self.optimizer),
+            state=own(self.state),
+            details=dict(self.details),
+        )
 
 
 @final

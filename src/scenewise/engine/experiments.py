@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from scenewise.engine.checkpoints import versions
 from scenewise.engine.memory import peak_resident_bytes
+from scenewise.engine.provenance import versions
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import json_text
 from scenewise.io.json_values import fingerprint_of

@@ -1,12 +1,25 @@
 """Which software made a result."""
 
+import platform
 import subprocess
 from functools import cache
 from pathlib import Path
 
-from scenewise.engine.checkpoints import versions
 
-__all__ = ["git_commit", "versions"]
+def versions() -> dict[str, str]:
+    """Versions that may change bits: Scenewise, torch, NumPy, Python and the kind of machine."""
+    import numpy as np
+    import torch
+
+    import scenewise
+
+    return {
+        "scenewise": scenewise.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
 
 
 @cache

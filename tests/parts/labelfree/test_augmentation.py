@@ -9,7 +9,7 @@ from tests.support.tiny_training import CLASSES, HEIGHT, WIDTH, tiny_scan
 
 from scenewise.errors import ConventionError
 from scenewise.parts.labelfree import augmentation
-from scenewise.parts.labelfree.augmentation import BatchMember, Draws, drawn, training_batch
+from scenewise.parts.labelfree.augmentation import BatchMember, BatchSettings, Draws, drawn, training_batch
 from scenewise.parts.labelfree.fixed_labels import fixed_labels
 from scenewise.parts.labelfree.recipes import PointLabels
 from scenewise.parts.labelfree.settings import Augmentation
@@ -21,8 +21,9 @@ def _member(seed, by="view_vote"):
 
 
 def _batch(members, *, settings=None, epoch=1, views=2, **changes):
-    wanted = {"voxel": 0.5, "views_per_step": views, "seed": 9, "epoch": epoch, "with_pictures": True, "with_images": True}
-    return training_batch(members, Augmentation() if settings is None else settings, **{**wanted, **changes})
+    wanted = {"voxel": 0.5, "views_per_step": views, "seed": 9, "with_pictures": True, "with_images": True}
+    augmentation = Augmentation() if settings is None else settings
+    return training_batch(members, BatchSettings(augmentation, **{**wanted, **changes}), epoch=epoch)
 
 
 def test_points_are_turned_then_shifted(monkeypatch):

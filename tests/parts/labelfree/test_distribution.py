@@ -12,7 +12,7 @@ from tests.support.rank_of_training import main
 
 from scenewise.engine.distribution import ALONE, Ranks, joined_ranks
 from scenewise.errors import ConventionError
-from scenewise.parts.labelfree.trainer import EpochOrder
+from scenewise.parts.labelfree.epochs import EpochOrder
 
 _ROOT = Path(__file__).parents[3]
 _STEPS = 5

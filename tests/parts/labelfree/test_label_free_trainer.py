@@ -1,20 +1,24 @@
 """The training loop: same seed, same bits; resumed = unbroken; phases leave optimisers alone."""
 
 import math
+import signal
 
 import pytest
 import torch
 from tests.support.tiny_training import tiny_recipe, tiny_scans, tiny_text
 
 from scenewise.engine.checkpoints import Checkpointer
+from scenewise.engine.step_back import TrainingDivergedError
+from scenewise.engine.training import resume
 from scenewise.errors import ConventionError
 from scenewise.networks.minkunet import MinkUNet
 from scenewise.networks.sparse_blocks import SparseConv
-from scenewise.parts.labelfree.schedules import Phase
+from scenewise.parts.labelfree.epochs import EpochOrder
+from scenewise.parts.labelfree.schedules import LossPhase
 from scenewise.parts.labelfree.settings import OptimizerSettings
-from scenewise.parts.labelfree.trainer import EpochOrder, LabelFreeTrainer, TrainingDivergedError
+from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 
-_PHASES = (Phase(1, {"points": 1.0}), Phase(3, {"points": 1.0, "spread": 1.0}))
+_PHASES = (LossPhase(1, {"points": 1.0}), LossPhase(3, {"points": 1.0, "spread": 1.0}))
 
 
 def _trainer(seed=0, **changes):
@@ -56,6 +60,25 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(tmp_path, at):
     assert _same(_state(unbroken), _state(resumed)) == []
 
 
+def test_an_interrupted_run_leaves_a_checkpoint_of_a_whole_step_and_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    changes = {"pixels": True, "spread": True, "dropout": 0.3}
+    unbroken, interrupted, resumed = (_trainer(**changes) for _ in range(3))
+    unbroken.run()
+    batch_at = interrupted.batch_at
+
+    def interrupting(step):
+        if step == 4:
+            signal.raise_signal(signal.SIGINT)
+        return batch_at(step)
+
+    monkeypatch.setattr(interrupted, "batch_at", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run(save=Checkpointer(tmp_path).save, save_every=100)
+    assert resume(resumed, Checkpointer(tmp_path)) and resumed.steps_done == 5
+    resumed.run()
+    assert _same(_state(unbroken), _state(resumed)) == []
+
+
 def test_a_phase_starts_modules_but_resets_no_optimizer():
     trainer = _trainer(spread=True, phases=_PHASES)
     start = {name: value.clone() for name, value in trainer.checkpoint().parameters.items()}
@@ -92,7 +115,7 @@ def test_rates_fall_by_half_a_cosine_and_losses_are_averaged():
     assert first.loss == pytest.approx((1.0 * first.terms["points"] + 0.5 * first.terms["spread"]) / 1.5)
     assert first.figures["share/clip/points"] == 1.0 and 1 / 3 <= first.figures["largest_class/labels/points"] <= 1
     assert first.figures["spread/gathered"] in (4.0, 6.0)
-    assert 0 < reports[-1].seconds_preparing < reports[-1].seconds
+    assert 0 < reports[-1].line["seconds_preparing"] < reports[-1].seconds
 
 
 def test_it_learns_from_the_labels():
@@ -122,7 +145,7 @@ def test_a_loss_that_explodes_names_its_step():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"phases": (Phase(1, {"pixels": 1.0}),)}, "loss 'pixels' of epoch 1: expected one of points, got pixels"),
+        ({"phases": (LossPhase(1, {"pixels": 1.0}),)}, "loss 'pixels' of epoch 1: expected one of points, got pixels"),
         ({"spread": True, "extra_optimizer": None}, "extra_optimizer of tiny: expected settings, got none"),
         ({"batch_scans": 0}, "training: expected scans, and at least one per step"),
     ],

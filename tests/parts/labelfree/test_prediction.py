@@ -7,7 +7,7 @@ from tests.support.tiny_training import TinyBackbone, TinyPixels, tiny_text
 
 from scenewise.errors import ConventionError, ShapeError
 from scenewise.networks.minkunet import MinkUNet
-from scenewise.parts.labelfree.prediction import predict_points, tiles
+from scenewise.parts.labelfree.prediction import PredictionGrids, predict_points, tiles
 from scenewise.parts.labelfree.students import PixelStudent, PointStudent
 
 
@@ -49,7 +49,7 @@ def test_every_point_gets_a_class_also_duplicates_and_points_whose_logits_are_al
         student.head.weight.mul_(0.1)
         student.head.bias.copy_(torch.linalg.pinv(tiny_text()) @ torch.full((3,), -50.0))
     assert bool((student(_cloud()).logits(tiny_text()) < -40).all())
-    said = predict_points(student, tiny_text(), points, inputs, voxel=0.1)
+    said = predict_points(student, tiny_text(), points, inputs, PredictionGrids(voxel=0.1))
     assert len(said.class_ids) == 300 and said.coverage == 1.0
     assert len(set(said.class_ids[[3, 7, 9, 11]].tolist())) == 1
     assert bool((said.confidence > 0).all())
@@ -58,7 +58,7 @@ def test_every_point_gets_a_class_also_duplicates_and_points_whose_logits_are_al
 def test_one_grid_is_the_network_and_several_are_summed():
     student = _student()
     points, inputs = _points(400, seed=1)
-    once, thrice = (predict_points(student, tiny_text(), points, inputs, voxel=0.7, repeats=n) for n in (1, 3))
+    once, thrice = (predict_points(student, tiny_text(), points, inputs, PredictionGrids(voxel=0.7, repeats=n)) for n in (1, 3))
     from scenewise.networks.sparse_inputs import VoxelisedPoints
 
     cloud = VoxelisedPoints.from_points(
@@ -69,7 +69,7 @@ def test_one_grid_is_the_network_and_several_are_summed():
     np.testing.assert_allclose(once.confidence, logits.softmax(1).max(1).values.detach().numpy(), rtol=1e-5)
     other_grids = (logits / 3).softmax(1).max(1).values.detach().numpy()
     assert not np.allclose(once.confidence, thrice.confidence) and not np.allclose(other_grids, thrice.confidence)
-    again = predict_points(student, tiny_text(), points, inputs, voxel=0.7, repeats=3)
+    again = predict_points(student, tiny_text(), points, inputs, PredictionGrids(voxel=0.7, repeats=3))
     assert np.array_equal(again.confidence, thrice.confidence)
 
 
@@ -93,8 +93,8 @@ def test_tiles_give_what_the_whole_gives_away_from_their_borders():
     draw = np.random.default_rng(3)
     points = np.concatenate([draw.uniform(0, [24, 1, 0.1], (3000, 3))]).astype(np.float32)
     inputs = draw.uniform(-1, 1, points.shape).astype(np.float32)
-    whole = predict_points(student, tiny_text(), points, inputs, voxel=0.1)
-    cut = predict_points(student, tiny_text(), points, inputs, voxel=0.1, max_voxels=1300)
+    whole = predict_points(student, tiny_text(), points, inputs, PredictionGrids(voxel=0.1))
+    cut = predict_points(student, tiny_text(), points, inputs, PredictionGrids(voxel=0.1, max_voxels=1300))
     assert float((whole.class_ids == cut.class_ids).mean()) > 0.99
     assert not np.array_equal(whole.confidence, cut.confidence)
 
@@ -113,4 +113,5 @@ def test_what_cannot_be_named_is_one_clear_error(change, error, message):
     points, inputs = _points(20)
     given = {"points": points, "inputs": inputs, "voxel": 0.1, "repeats": 1, **change}
     with pytest.raises(error, match=message):
-        predict_points(_student(), tiny_text(), given["points"], given["inputs"], voxel=given["voxel"], repeats=given["repeats"])
+        grids = PredictionGrids(given["voxel"], given["repeats"])
+        predict_points(_student(), tiny_text(), given["points"], given["inputs"], grids)

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from scenewise.errors import ConventionError
 from scenewise.parts.labelfree.batches import PixelLinks, TrainingBatch
-from scenewise.parts.labelfree.regularisers import Correlation, FeatureMatch, FeedbackKL, GridConsistency, build_correlation
+from scenewise.parts.labelfree.regularisers import (
+    Correlation,
+    CorrelationSettings,
+    FeatureMatch,
+    FeedbackKL,
+    GridConsistency,
+    build_correlation,
+)
 from scenewise.parts.labelfree.regularisers.correlation import point_classes
 from scenewise.parts.labelfree.regularisers.grid_consistency import fused_agreement
 from scenewise.parts.labelfree.regularisers.matching import at_pixels, cosine_of_rows
@@ -22,7 +29,7 @@ from scenewise.scenes.dense_fields import DenseField
 
 def small(**options) -> Correlation:
     torch.manual_seed(0)
-    made = build_correlation(8, tokens_per_scan=20, layers=1, heads=2, **options)
+    made = build_correlation(8, CorrelationSettings(tokens_per_scan=20, layers=1, heads=2, **options))
     with torch.no_grad():
         for module in made.modules.values():
             for parameter in module.parameters():
@@ -159,7 +166,7 @@ class TestCorrelation:
         with pytest.raises(ConventionError, match="one or both of scene, batch"):
             Correlation({})
         with pytest.raises(ConventionError, match="edge of a voxel"):
-            build_correlation(8, heads=2, position_code="xyz_fourier")
+            build_correlation(8, CorrelationSettings(heads=2, position_code="xyz_fourier"))
 
 
 class TestMatching:

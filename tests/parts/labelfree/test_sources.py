@@ -20,7 +20,7 @@ from scenewise.parts.labelfree.label_sources import (
     predicted_classes,
     student_logits,
 )
-from scenewise.parts.labelfree.steps import StepContext, StudentOutput
+from scenewise.parts.labelfree.steps import LossContext, StudentOutput
 from scenewise.parts.labelfree.supervision import Supervision
 
 SELF_ONLY, CROSS_ONLY = (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -257,7 +257,7 @@ class TestSwitching:
 
 
 class TestCrossEntropy:
-    def reference(self, context: StepContext, logits: Tensor, rows: Supervision) -> Tensor:
+    def reference(self, context: LossContext, logits: Tensor, rows: Supervision) -> Tensor:
         return -logits.log_softmax(dim=1)[rows.element, rows.class_ids].sum()
 
     def test_pixels_against_every_pixel_by_itself(self):

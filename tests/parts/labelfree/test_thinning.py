@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.support.tiny_training import CLASSES, tiny_scan
 
-from scenewise.parts.labelfree.augmentation import BatchMember, thinned, training_batch
+from scenewise.parts.labelfree.augmentation import BatchMember, BatchSettings, thinned, training_batch
 from scenewise.parts.labelfree.fixed_labels import fixed_labels
 from scenewise.parts.labelfree.recipes import PointLabels
 from scenewise.parts.labelfree.settings import Augmentation
@@ -42,14 +42,6 @@ def test_other_points_in_every_epoch_and_all_where_there_are_few():
     first, again, later = (thinned(member, 10, 5, epoch).scan.points_in_scan for epoch in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, later)
     assert thinned(member, len(scan), 5, 1) is member
-    batch = training_batch(
-        [member],
-        Augmentation(most_points=10),
-        voxel=0.5,
-        views_per_step=None,
-        seed=5,
-        epoch=1,
-        with_pictures=True,
-        with_images=False,
-    )
+    settings = BatchSettings(Augmentation(most_points=10), 0.5, None, seed=5, with_pictures=True, with_images=False)
+    batch = training_batch([member], settings, epoch=1)
     assert len(batch.cloud.inputs) == 10 and int(batch.first_point[-1]) == 10 and int(batch.links.point.max()) < 10

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from scenewise.errors import ConventionError, ShapeError
-from scenewise.parts.splats.store import FreeParameters, ParameterStore
+from scenewise.parts.splats.adam import FreeParameters
+from scenewise.parts.splats.store import ParameterStore
 
 RATES = {"means": 0.1, "colors": 0.2}
 

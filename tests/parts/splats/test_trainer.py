@@ -1,11 +1,11 @@
 """The training loop: reproducible, resumable, robust against NaN, and it learns."""
 
 import math
+import signal
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,19 +14,21 @@ from tests.support.fabricated_capture import arc_camera, constant, fabricated_ca
 from torch import Tensor
 
 from scenewise.engine.checkpoints import Checkpointer
+from scenewise.engine.step_back import TrainingDivergedError
+from scenewise.engine.training import StepReport
 from scenewise.parts.splats.exposure import ExposureSettings
 from scenewise.parts.splats.fields import ExplicitGaussians, gaussians_from_points, neighbor_spacing, scene_extent
 from scenewise.parts.splats.objectives import InverseDepth, Objective, Photometric
 from scenewise.parts.splats.pose_refinement import PoseRefinementSettings, rigid_motion
 from scenewise.parts.splats.schedules import LearningRates, ResolutionSchedule, ShSchedule
+from scenewise.parts.splats.settings import RunIdentity, TrainerSettings
 from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy, StepContext, Strategy, ViewResult
-from scenewise.parts.splats.trainer import SplatTrainer, StepReport, TrainerSettings, TrainingDivergedError
+from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.parts.splats.views import TrainingViews, ViewData, ViewOrder
 from scenewise.rendering import RenderOutput, render
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
-from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.point_clouds import PointCloud
 
 SHORT = TrainerSettings(steps=60, sh=ShSchedule(highest=1, every=15_000), check_every=10)
@@ -54,8 +56,8 @@ def _trainer(
         settings=settings,
         scene_extent=extent,
         objectives=objectives,
-        seed=seed,
         background=capture.background,
+        identity=RunIdentity(seed),
     )
 
 
@@ -140,6 +142,32 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, strategy: Strategy
         assert _equal(getattr(first, part), getattr(second, part)), part
 
 
+@dataclass(frozen=True)
+class _CtrlC(Strategy):
+    """Somebody interrupts in the middle of a step."""
+
+    step: int
+
+    def after_view(self, context: StepContext, view: ViewResult) -> None:
+        if context.step == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupted_run_leaves_a_checkpoint_of_a_whole_step_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    unbroken, interrupted = _trainer(settings=FULL), _trainer(strategies=[DENSE, _CtrlC(33)], settings=FULL)
+    unbroken.run()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run(save=Checkpointer(tmp_path).save, save_every=1000)
+    found = Checkpointer(tmp_path).latest()
+    assert found is not None and found.step == 34
+    resumed = _trainer(settings=FULL)
+    resumed.restore(found)
+    resumed.run()
+    first, second = unbroken.checkpoint(), resumed.checkpoint()
+    for part in ("parameters", "optimizer", "state"):
+        assert _equal(getattr(first, part), getattr(second, part)), part
+
+
 def test_measuring_leaves_no_trace_and_more_time_means_more_steps() -> None:
     measured, plain = _trainer(), _trainer()
     few, many = measured.measure(seconds=1.0), measured.measure(seconds=10.0)
@@ -185,36 +213,18 @@ def test_preloading_decodes_what_the_cache_holds_and_no_more() -> None:
 
 
 @dataclass(frozen=True)
-class _Poison:
+class _Poison(Strategy):
     """Makes the gradient of one Gaussian NaN whenever a certain frame is seen."""
 
     frame: str
     row: int = 3
     only_at: tuple[int, ...] = ()
 
-    def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
-        return 0
-
-    def contribution(self, context: StepContext) -> bool:
-        return False
-
-    def start(self, context: StepContext) -> None:
-        pass
-
-    def before_step(self, context: StepContext, gaussians: Gaussians) -> Gaussians:
-        return gaussians
-
     def after_view(self, context: StepContext, view: ViewResult) -> None:
         if view.name == self.frame and (not self.only_at or context.step in self.only_at):
             gradient = context.field.store["means"].grad
             assert gradient is not None
             gradient[self.row] = float("nan")
-
-    def after_backward(self, context: StepContext) -> None:
-        pass
-
-    def after_step(self, context: StepContext) -> None:
-        pass
 
 
 def test_a_nan_gradient_is_named_and_its_image_left_out_once() -> None:
@@ -403,6 +413,6 @@ def test_the_listener_hears_the_truth() -> None:
     trainer = _trainer()
     trainer.run(until=20, listener=reports.append, report_every=5)
     assert [report.step for report in reports] == [5, 10, 15, 20]
-    assert reports[-1].num_gaussians == len(trainer.field.store) and reports[-1].total_steps == 60
+    assert reports[-1].line["num_gaussians"] == len(trainer.field.store) and reports[-1].total_steps == 60
     assert reports[-1].loss == pytest.approx(reports[-1].terms["photometric"])
     assert reports[0].seconds < reports[-1].seconds

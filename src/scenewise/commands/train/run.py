@@ -2,11 +2,10 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 
@@ -14,15 +13,18 @@ from scenewise.catalogue import Overrides, method_named, method_recipe
 from scenewise.commands.train.model_card import Training, model_card
 from scenewise.commands.train.options import TrainOptions
 from scenewise.commands.vocabularies import vocabulary_asked_for
-from scenewise.engine.checkpoints import Checkpoint, Checkpointer, require_same_run
+from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.devices import compute_device
 from scenewise.engine.distribution import Ranks, joined_ranks, rank_device
 from scenewise.engine.journal import Journal
 from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes, text_from_bytes
-from scenewise.engine.progress import NullProgress, Progress, Stage, duration_text
+from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.provenance import git_commit, versions
+from scenewise.engine.tensorboard import Board, tensorboard_of
 from scenewise.engine.threads import compute_threads
-from scenewise.errors import CaptureWarning, MissingDependencyError
+from scenewise.engine.training import Rhythm, Session, StepReport, journaled, resume
+from scenewise.engine.training import train as train_to_end
+from scenewise.errors import CaptureWarning
 from scenewise.io.atomic import atomic_write_text
 from scenewise.io.run_folder import (
     MODEL_CARD_FILE,
@@ -37,7 +39,7 @@ from scenewise.io.run_folder import (
 from scenewise.io.vocabularies import write_vocabulary
 from scenewise.parts.labelfree.recipes import Recipe
 from scenewise.parts.labelfree.students import parameter_count
-from scenewise.parts.labelfree.trainer import LabelFreeTrainer, StepReport
+from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 from scenewise.parts.scans.data_sets import instruments_of, prepare_data
 from scenewise.parts.scans.scan_files import ScanSet
 from scenewise.parts.scans.settings import PreparationSettings
@@ -260,76 +262,47 @@ class _Run:
             config=compared,
         )
         self.checkpoints = Checkpointer(options.out / RUN_CHECKPOINTS)
-        self.last: StepReport | None = None
 
     def train(self, prepare_seconds: float) -> TrainSummary | None:
         """To the end; what it gave, on the first rank."""
-        self._resume()
         trainer, folder = self.trainer, self.options.out
+        if self.options.resume:
+            resume(trainer, self.checkpoints)  # there is none where it stopped before the first checkpoint
         if not self.ranks.is_first:
             trainer.run()
             return None
         write_run_config(folder, self.config)
         write_vocabulary(folder / RUN_VOCABULARY_FILE, self.scans.vocabulary, teacher=self.config.teacher)
-        every = max(1, trainer.steps_per_epoch // _REPORTS_PER_EPOCH)
-        title = f"train {self.recipe.name}" + (f" from step {trainer.steps_done}" if trainer.steps_done else "")
         with (
             Journal(folder / RUN_LOG_FILE) as journal,
             tensorboard_of(folder / "tensorboard" if self.options.tensorboard else None) as board,
-            self.progress.stage(title, trainer.total_steps - trainer.steps_done) as stage,
         ):
             if trainer.steps_done:
                 journal.write("resume", step=trainer.steps_done)
             journal.write("start", command="train", options=self.options, versions=versions(), processes=self.ranks.size)
-            before = trainer.steps_done
-
-            def listen(report: StepReport) -> None:
-                nonlocal before
-                self._tell(report, journal, board, stage, report.step - before)
-                before = report.step
-
-            def save(checkpoint: Checkpoint) -> None:
-                self.checkpoints.save(checkpoint)
-                journal.write("checkpoint", step=checkpoint.step)
-
-            trainer.run(
-                listener=listen, report_every=every, save=save, save_every=self.options.save_every * trainer.steps_per_epoch
-            )
-            summary = self._summary(prepare_seconds)
+            last = train_to_end(trainer, self._session(journal, board), ranks=self.ranks)
+            summary = self._summary(prepare_seconds, last)
             journal.write("end", seconds=summary.seconds, peak_memory_bytes=summary.peak_memory_bytes)
         atomic_write_text(folder / MODEL_CARD_FILE, model_card(self.config, self._training(summary), self.scans.vocabulary))
         return summary
 
-    def _resume(self) -> None:
-        if not self.options.resume:
-            return
-        found = self.checkpoints.latest()
-        if found is None:
-            return  # stopped before the first checkpoint
-        require_same_run(found, config=self.trainer.config, data_hash=self.scans.fingerprint)
-        self.trainer.restore(found)
-
-    def _tell(self, report: StepReport, journal: Journal, board: "Board", stage: Stage, steps: int) -> None:
-        self.last = report
-        stage.advance(steps, epoch=f"{report.epoch}/{report.epochs}", loss=report.loss)
-        journal.write(
-            "step",
-            step=report.step,
-            epoch=report.epoch,
-            loss=report.loss,
-            terms=report.terms,
-            rates=report.rates,
-            figures=report.figures,
-            seconds=report.seconds,
-            seconds_preparing=report.seconds_preparing,
+    def _session(self, journal: Journal, board: Board) -> Session:
+        trainer = self.trainer
+        every = max(1, trainer.steps_per_epoch // _REPORTS_PER_EPOCH)
+        return Session(
+            save=journaled(self.checkpoints, journal),
+            rhythm=Rhythm(every, every, self.options.save_every * trainer.steps_per_epoch),
+            journal=journal,
+            progress=self.progress,
+            board=board,
+            title=f"train {self.recipe.name}" + (f" from step {trainer.steps_done}" if trainer.steps_done else ""),
         )
-        board.write(report)
 
     def _training(self, summary: TrainSummary) -> Training:
         loss = summary.loss
         return Training(summary.steps, summary.epochs, summary.seconds, loss, summary.parameters_deployed)
 
-    def _summary(self, prepare_seconds: float) -> TrainSummary:
+    def _summary(self, prepare_seconds: float, last: StepReport | None) -> TrainSummary:
         trainer = self.trainer
         return TrainSummary(
             folder=self.options.out,
@@ -337,8 +310,8 @@ class _Run:
             scans=len(self.scans),
             steps=trainer.total_steps,
             epochs=self.recipe.epochs,
-            loss=None if self.last is None else self.last.loss,
-            terms={} if self.last is None else dict(self.last.terms),
+            loss=None if last is None else last.loss,
+            terms={} if last is None else dict(last.terms),
             parameters_trained=sum(parameter_count(module) for module in trainer.modules.values()),
             parameters_deployed=parameter_count(trainer.points),
             seconds=trainer.seconds,
@@ -346,46 +319,3 @@ class _Run:
             prepare_seconds=prepare_seconds,
             peak_memory_bytes=peak_resident_bytes(),
         )
-
-
-@final
-class Board:
-    """TensorBoard's files, or nothing.
-
-    Args:
-        writer: of torch, or None.
-    """
-
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-
-    def write(self, report: StepReport) -> None:
-        """The figures of a step."""
-        if self._writer is None:
-            return
-        figures = {
-            "loss": report.loss,
-            **{f"loss/{name}": value for name, value in report.terms.items()},
-            **{f"rate/{name}": value for name, value in report.rates.items()},
-            **report.figures,
-        }
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, report.step)
-
-
-@contextmanager
-def tensorboard_of(folder: Path | None) -> Iterator[Board]:
-    """A board that writes to a folder; one that does nothing without.
-
-    Raises:
-        MissingDependencyError: TensorBoard is not installed.
-    """
-    if folder is None:
-        yield Board(None)
-        return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingDependencyError("tensorboard", needed_for="--tensorboard", extra="log") from error
-    with SummaryWriter(str(folder)) as writer:
-        yield Board(writer)

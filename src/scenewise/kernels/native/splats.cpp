@@ -28,6 +28,7 @@ constexpr float kNear = 0.01f;
 constexpr float kFrustumMargin = 0.3f;
 constexpr float kScaleMaxLog = 30.0f;
 constexpr float kMeanMax = 1e15f;
+constexpr float kHuge = 3e38f;  // near the largest float
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 constexpr float kLog2AlphaMin = -7.994353436858858f;
@@ -42,8 +43,9 @@ constexpr uint32_t kAhead = 24;    // cache lines asked for before they are need
 constexpr int kBatch = 8;          // Gaussians that a block takes in one go
 constexpr int kTogether = 8 / kParts;  // Gaussians whose moments are summed together: as many as registers hold
 
-// Fields of a projected Gaussian.  α = 2^(A·dx² + B·dx·dy + C·dy² + L) with d = pixel − mean.
-enum Field { kX, kY, kA, kB, kC, kL, kRed, kGreen, kBlue, kDepth, kOpacity, kExtentX, kExtentY };
+// Fields of a projected Gaussian.  α = 2^(A·dx² + B·dx·dy + C·dy² + L) with d = pixel − mean.  kSigns has a bit for each colour
+// that was positive before it was clamped: the backward pass needs them.
+enum Field { kX, kY, kA, kB, kC, kL, kRed, kGreen, kBlue, kDepth, kOpacity, kExtentX, kExtentY, kSigns };
 
 }  // namespace
 
@@ -140,6 +142,7 @@ SW_INLINE V16 finite_mask_of(V16 v, V16 bound) { return select(vabs(v) <= bound,
 
 struct Lens {
   float R[9], t[3], fx, fy, cx, cy, low_x, high_x, low_y, high_y;
+  float center[3];  // of the camera, in the world
   explicit Lens(const SplatScene& s) {
     std::memcpy(R, s.rotation, sizeof R);
     std::memcpy(t, s.translation, sizeof t);
@@ -147,6 +150,7 @@ struct Lens {
     const float mx = kFrustumMargin * 0.5f * s.width / fx, my = kFrustumMargin * 0.5f * s.height / fy;
     low_x = -cx / fx - mx, high_x = (s.width - cx) / fx + mx;
     low_y = -cy / fy - my, high_y = (s.height - cy) / fy + my;
+    for (int k = 0; k < 3; ++k) center[k] = -(R[k] * t[0] + R[3 + k] * t[1] + R[6 + k] * t[2]);
   }
 };
 
@@ -210,7 +214,10 @@ struct Inputs {
   }
 };
 
-// Values of the basis and, when `derivative`, its gradient with respect to the (unit) direction.
+// Harmonics above the constant one.
+SW_INLINE int higher_harmonics(int degree) { return (degree + 1) * (degree + 1) - 1; }
+
+// Values of the basis in the (unit) direction (x, y, z).
 SW_INLINE void sh_basis(int degree, V16 x, V16 y, V16 z, V16* basis) {
   basis[0] = splat(0.28209479177387814f);
   if (degree < 1) return;
@@ -271,110 +278,139 @@ struct Direction {
   }
 };
 
-void camera_center(const SplatScene& s, float* center) {
-  for (int k = 0; k < 3; ++k)
-    center[k] = -(s.rotation[k] * s.translation[0] + s.rotation[3 + k] * s.translation[1] + s.rotation[6 + k] * s.translation[2]);
+// Sixteen Gaussians with the scales and opacity that formulas take.  `usable` is 0 where numbers are not finite or so large that
+// arithmetic would overflow, else 1.
+struct Activated {
+  V16 usable, scale[3], opacity;
+  SW_INLINE Activated(const SplatScene& s, const Inputs& in) {
+    const V16 one = splat(1.0f), zero = splat(0.0f), huge = splat(kHuge);
+    usable = one;
+    for (int k = 0; k < 3; ++k) usable *= finite_mask_of(in.mean[k], splat(kMeanMax));
+    for (int k = 0; k < 4; ++k) usable *= finite_mask_of(in.quat[k], splat(1e18f));
+    const V16 norm2 = in.quat[0] * in.quat[0] + in.quat[1] * in.quat[1] + in.quat[2] * in.quat[2] + in.quat[3] * in.quat[3];
+    usable = select(norm2 > splat(1e-30f), usable, zero);
+    if (s.stored) {
+      for (int k = 0; k < 3; ++k) {
+        usable *= finite_mask_of(in.scale[k], splat(kScaleMaxLog));
+        scale[k] = expv(in.scale[k]);
+      }
+      usable *= finite_mask_of(in.opacity, huge);
+      opacity = one / (one + expv(-in.opacity));
+    } else {
+      for (int k = 0; k < 3; ++k) {
+        usable *= finite_mask_of(in.scale[k], splat(1e13f));
+        scale[k] = in.scale[k];
+      }
+      usable *= finite_mask_of(in.opacity, huge);
+      opacity = in.opacity;
+    }
+  }
+};
+
+// The ellipses {α ≥ 1/255} of sixteen Gaussians: centres and half extents in pixels, and which of them the picture shows.
+struct Footprint {
+  V16 u, v, extent_x, extent_y, log2_opacity, determinant;
+  I16 visible;
+  SW_INLINE Footprint(const SplatScene& s, const Lens& lens, const Activated& a, const Projection& p) {
+    const V16 zero = splat(0.0f), huge = splat(kHuge);
+    log2_opacity = log2_fast(vmax(a.opacity, splat(1e-30f)));
+    determinant = p.c00 * p.c11 - p.c01 * p.c01;
+    const V16 cutoff = splat(2.0f * kLn2) * (log2_opacity - splat(kLog2AlphaMin));
+    u = splat(lens.fx) * p.slope_x + splat(lens.cx), v = splat(lens.fy) * p.slope_y + splat(lens.cy);
+    extent_x = vsqrt(vmax(cutoff, zero) * p.c00), extent_y = vsqrt(vmax(cutoff, zero) * p.c11);
+    visible = (a.usable > zero) & (p.z > splat(kNear)) & (determinant > splat(1e-10f)) & (cutoff > zero) &
+              (extent_x < splat(1e9f)) & (extent_y < splat(1e9f)) & (determinant < huge) & (u + extent_x > zero) &
+              (u - extent_x < splat(static_cast<float>(s.width))) & (v + extent_y > zero) &
+              (v - extent_y < splat(static_cast<float>(s.height)));
+  }
+};
+
+// Writes the fields that come as vectors to table[field][lane]; colours are added up lane by lane.
+SW_INLINE void store_fields(const Projection& p, const Footprint& f, V16 opacity, float (&table)[kSigns][16]) {
+  const V16 inverse = splat(1.0f) / f.determinant;
+  store(table[kX], f.u), store(table[kY], f.v);
+  store(table[kA], splat(-0.5f * kLog2E) * p.c11 * inverse);
+  store(table[kB], splat(kLog2E) * p.c01 * inverse);
+  store(table[kC], splat(-0.5f * kLog2E) * p.c00 * inverse);
+  store(table[kL], f.log2_opacity);
+  store(table[kDepth], p.z), store(table[kOpacity], opacity);
+  store(table[kExtentX], f.extent_x), store(table[kExtentY], f.extent_y);
+}
+
+// Colour of one Gaussian before it is clamped at 0, with column `lane` of the basis; false where it is not finite.  The basis is an
+// array and not a pointer because its size lets the compiler unroll the loop over harmonics.
+SW_INLINE bool unclamped_color(
+    const SplatScene& s, int64_t gaussian, const float (&basis)[16][16], int lane, float (&rgb)[3]) {
+  const int rest = higher_harmonics(s.sh_degree);
+  const float* sh0 = s.sh0 + gaussian * 3;
+  const float* shN = s.shN + gaussian * 3 * s.sh_rest;
+  for (int k = 0; k < 3; ++k) rgb[k] = 0.5f + basis[0][lane] * sh0[k];
+  for (int j = 0; j < rest; ++j)
+    for (int k = 0; k < 3; ++k) rgb[k] += basis[j + 1][lane] * shN[j * 3 + k];
+  return std::fabs(rgb[0]) < 1e30f && std::fabs(rgb[1]) < 1e30f && std::fabs(rgb[2]) < 1e30f;
+}
+
+// Projects Gaussians first … first + lanes − 1, writes a line for each that is drawn from `slot` on and returns the next free slot.
+SW_INLINE int64_t project_sixteen(
+    const SplatScene& s, Context& c, const Lens& lens, int64_t first, int lanes, int64_t slot, float* radii) {
+  int32_t rows[16];
+  for (int i = 0; i < 16; ++i) rows[i] = static_cast<int32_t>(first + std::min(i, lanes - 1));
+  Inputs in;
+  in.read(s, rows, 16);
+  const Activated activated(s, in);
+  Projection p;
+  p.run(lens, in.mean, in.quat, activated.scale);
+  const Footprint footprint(s, lens, activated, p);
+  alignas(64) float table[kSigns][16], basis_table[16][16];
+  store_fields(p, footprint, activated.opacity, table);
+  const Direction d(in.mean, lens.center);
+  V16 basis[16];
+  sh_basis(s.sh_degree, d.x, d.y, d.z, basis);
+  for (int k = 0; k <= higher_harmonics(s.sh_degree); ++k) store(basis_table[k], basis[k]);
+  for (int lane = 0; lane < lanes; ++lane) {
+    const int64_t gaussian = first + lane;
+    float rgb[3];
+    const bool drawn = footprint.visible[lane] != 0 && unclamped_color(s, gaussian, basis_table, lane, rgb);
+    radii[gaussian] = drawn ? std::max(table[kExtentX][lane], table[kExtentY][lane]) : 0.0f;
+    if (!drawn) continue;
+    float* line = c.lines + slot * kLine;
+    for (int k = 0; k < kSigns; ++k) line[k] = table[k][lane];
+    for (int k = 0; k < 3; ++k) line[kRed + k] = std::max(rgb[k], 0.0f);
+    line[kSigns] = static_cast<float>((rgb[0] > 0) | (rgb[1] > 0) << 1 | (rgb[2] > 0) << 2);
+    c.id[slot] = static_cast<int32_t>(gaussian);
+    ++slot;
+  }
+  return slot;
+}
+
+// Moves the lines of all chunks together; `chunk_slot` has each chunk's number of lines after its place and gets the first slots.
+void close_gaps(Context& c, int64_t chunks) {
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) c.chunk_slot[chunk + 1] += c.chunk_slot[chunk];
+  c.visible = c.chunk_slot[chunks];
+  for (int64_t chunk = 1; chunk < chunks; ++chunk) {  // source and target ascend, so moving forward is safe
+    const int64_t count = c.chunk_slot[chunk + 1] - c.chunk_slot[chunk], from = chunk * kGaussianGrain, to = c.chunk_slot[chunk];
+    if (from == to || count == 0) continue;
+    std::memmove(c.lines + to * kLine, c.lines + from * kLine, count * kLine * sizeof(float));
+    std::memmove(c.id.data() + to, c.id.data() + from, count * sizeof(int32_t));
+  }
 }
 
 void project(const SplatScene& s, Context& c, const SplatPicture& out) {
   const Lens lens(s);
   const int64_t chunks = (s.n + kGaussianGrain - 1) / kGaussianGrain;
-  float center[3];
-  camera_center(s, center);
-  float* scratch = aligned(c.line_storage, static_cast<size_t>(s.n) * kLine);
-  c.lines = scratch;
+  c.lines = aligned(c.line_storage, static_cast<size_t>(s.n) * kLine);
   c.id.resize(s.n);
   c.chunk_slot.assign(chunks + 1, 0);
-  const int rest = (s.sh_degree + 1) * (s.sh_degree + 1) - 1;
   parallel_for(chunks, [&](int64_t chunk) {
     const int64_t begin = chunk * kGaussianGrain, end = std::min<int64_t>(s.n, begin + kGaussianGrain);
     int64_t slot = begin;  // compacted inside the chunk first, across chunks below
     for (int64_t first = begin; first < end; first += 16) {
       const int lanes = static_cast<int>(std::min<int64_t>(16, end - first));
-      int32_t rows[16];
-      for (int i = 0; i < 16; ++i) rows[i] = static_cast<int32_t>(first + std::min(i, lanes - 1));
-      Inputs in;
-      in.read(s, rows, 16);
-      const V16 zero = splat(0.0f), one = splat(1.0f), huge = splat(3e38f);
-      V16 usable = one, scale[3], log2_opacity, opacity;
-      for (int k = 0; k < 3; ++k) usable *= finite_mask_of(in.mean[k], splat(kMeanMax));
-      for (int k = 0; k < 4; ++k) usable *= finite_mask_of(in.quat[k], splat(1e18f));
-      V16 norm2 = in.quat[0] * in.quat[0] + in.quat[1] * in.quat[1] + in.quat[2] * in.quat[2] + in.quat[3] * in.quat[3];
-      usable = select(norm2 > splat(1e-30f), usable, zero);
-      if (s.stored) {
-        for (int k = 0; k < 3; ++k) {
-          usable *= finite_mask_of(in.scale[k], splat(kScaleMaxLog));
-          scale[k] = expv(in.scale[k]);
-        }
-        usable *= finite_mask_of(in.opacity, huge);
-        opacity = one / (one + expv(-in.opacity));
-      } else {
-        for (int k = 0; k < 3; ++k) {
-          usable *= finite_mask_of(in.scale[k], splat(1e13f));
-          scale[k] = in.scale[k];
-        }
-        usable *= finite_mask_of(in.opacity, huge);
-        opacity = in.opacity;
-      }
-      log2_opacity = log2_fast(vmax(opacity, splat(1e-30f)));
-      Projection p;
-      p.run(lens, in.mean, in.quat, scale);
-      V16 determinant = p.c00 * p.c11 - p.c01 * p.c01;
-      V16 cutoff = splat(2.0f * kLn2) * (log2_opacity - splat(kLog2AlphaMin));
-      V16 u = splat(lens.fx) * p.slope_x + splat(lens.cx), v = splat(lens.fy) * p.slope_y + splat(lens.cy);
-      V16 extent_x = vsqrt(vmax(cutoff, zero) * p.c00), extent_y = vsqrt(vmax(cutoff, zero) * p.c11);
-      I16 visible = (usable > zero) & (p.z > splat(kNear)) & (determinant > splat(1e-10f)) & (cutoff > zero) &
-                    (extent_x < splat(1e9f)) & (extent_y < splat(1e9f)) & (determinant < huge) & (u + extent_x > zero) &
-                    (u - extent_x < splat(static_cast<float>(s.width))) & (v + extent_y > zero) &
-                    (v - extent_y < splat(static_cast<float>(s.height)));
-      V16 inverse = one / determinant;
-      V16 fields[13];
-      fields[kX] = u, fields[kY] = v;
-      fields[kA] = splat(-0.5f * kLog2E) * p.c11 * inverse;
-      fields[kB] = splat(kLog2E) * p.c01 * inverse;
-      fields[kC] = splat(-0.5f * kLog2E) * p.c00 * inverse;
-      fields[kL] = log2_opacity;
-      fields[kDepth] = p.z, fields[kOpacity] = opacity, fields[kExtentX] = extent_x, fields[kExtentY] = extent_y;
-      alignas(64) float table[13][16], basis_table[16][16];
-      Direction d(in.mean, center);
-      V16 basis[16];
-      sh_basis(s.sh_degree, d.x, d.y, d.z, basis);
-      for (int k = 0; k <= rest; ++k) store(basis_table[k], basis[k]);
-      for (int k = 0; k < 13; ++k)
-        if (k < kRed || k > kBlue) store(table[k], fields[k]);
-      for (int lane = 0; lane < lanes; ++lane) {
-        const int64_t g = first + lane;
-        bool drawn = visible[lane] != 0;
-        float rgb[3];
-        if (drawn) {
-          const float* sh0 = s.sh0 + g * 3;
-          const float* shN = s.shN + g * 3 * s.sh_rest;
-          for (int k = 0; k < 3; ++k) rgb[k] = 0.5f + basis_table[0][lane] * sh0[k];
-          for (int j = 0; j < rest; ++j)
-            for (int k = 0; k < 3; ++k) rgb[k] += basis_table[j + 1][lane] * shN[j * 3 + k];
-          drawn = std::fabs(rgb[0]) < 1e30f && std::fabs(rgb[1]) < 1e30f && std::fabs(rgb[2]) < 1e30f;
-        }
-        out.radii[g] = drawn ? std::max(table[kExtentX][lane], table[kExtentY][lane]) : 0.0f;
-        if (!drawn) continue;
-        float* line = scratch + slot * kLine;
-        for (int k = 0; k < 13; ++k) line[k] = table[k][lane];
-        for (int k = 0; k < 3; ++k) line[kRed + k] = std::max(rgb[k], 0.0f);
-        // Signs of the unclamped colours: the backward pass needs them.
-        line[13] = static_cast<float>((rgb[0] > 0) | (rgb[1] > 0) << 1 | (rgb[2] > 0) << 2);
-        c.id[slot] = static_cast<int32_t>(g);
-        ++slot;
-      }
+      slot = project_sixteen(s, c, lens, first, lanes, slot, out.radii);
     }
     c.chunk_slot[chunk + 1] = static_cast<int32_t>(slot - begin);
   });
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) c.chunk_slot[chunk + 1] += c.chunk_slot[chunk];
-  c.visible = c.chunk_slot[chunks];
-  for (int64_t chunk = 1; chunk < chunks; ++chunk) {  // close the gaps; source and target ascend, so moving forward is safe
-    const int64_t count = c.chunk_slot[chunk + 1] - c.chunk_slot[chunk], from = chunk * kGaussianGrain, to = c.chunk_slot[chunk];
-    if (from == to || count == 0) continue;
-    std::memmove(scratch + to * kLine, scratch + from * kLine, count * kLine * sizeof(float));
-    std::memmove(c.id.data() + to, c.id.data() + from, count * sizeof(int32_t));
-  }
+  close_gaps(c, chunks);
 }
 
 // ------------------------------------------------------------------------------------------------------------------- binning
@@ -580,116 +616,160 @@ SW_INLINE Native exponent(const float* line, Native dx, Native dy) {
   return (splat_native(line[kA]) * dx + splat_native(line[kB]) * dy) * dx +
          (splat_native(line[kC]) * dy * dy + splat_native(line[kL]));
 }
+// α where 2^power is `raw`: capped, and 0 where it is too little to count.
+SW_INLINE Native alpha_of(Native power, Native raw) {
+  return select(power >= splat_native(kLog2AlphaMin), vmin(raw, splat_native(kAlphaMax)), splat_native(0.0f));
+}
 SW_INLINE bool any_part_above(const Native* parts, float bound) {
   bool any = false;
   for (int p = 0; p < kParts; ++p) any |= any_above(parts[p], bound);
   return any;
 }
 
-struct TilePlace {
-  int left, top, columns, rows;  // pixels of the tile inside the picture
-  TilePlace(const SplatScene& s, const Context& c, int64_t tile)
-      : left(static_cast<int>(tile % c.tiles_x) * kTile),
-        top(static_cast<int>(tile / c.tiles_x) * kTile),
+// A tile under work: its place in the picture, and its Gaussians in the scratch of the thread.
+struct Tile {
+  const SplatScene& s;
+  const Context& c;
+  TileScratch& t;
+  const uint32_t begin, count;         // pairs
+  const int left, top, columns, rows;  // pixels inside the picture
+
+  Tile(const SplatScene& scene, const Context& context, int64_t index)
+      : s(scene),
+        c(context),
+        t(scratch()),
+        begin(c.tile_offset[index]),
+        count(c.tile_offset[index + 1] - begin),
+        left(static_cast<int>(index % c.tiles_x) * kTile),
+        top(static_cast<int>(index / c.tiles_x) * kTile),
         columns(std::min(kTile, s.width - left)),
-        rows(std::min(kTile, s.height - top)) {}
+        rows(std::min(kTile, s.height - top)) {
+    t.gather_tile(c, index);
+  }
+  SW_INLINE const float* line(uint32_t j) const { return t.lines + static_cast<size_t>(j) * kLine; }
+  SW_INLINE const float* extra_of(uint32_t j) const {
+    return s.extra + static_cast<int64_t>(c.id[c.pairs[begin + j].slot]) * s.channels;
+  }
   bool covers(int block) const { return (block & 3) * 4 < columns && (block >> 2) * 4 < rows; }
   // 1 for pixels inside the picture: lanes outside start dead and cost nothing more.
-  SW_INLINE Native inside(Native x, Native y) const {
+  SW_INLINE Native inside(int block, int part) const {
+    const Native x = block_x(block, part), y = block_y(block, part);
     const NativeInt mask = (x < splat_native(static_cast<float>(columns))) & (y < splat_native(static_cast<float>(rows)));
     return select(mask, splat_native(1.0f), splat_native(0.0f));
   }
+  // Index in the picture of a block's pixel, −1 outside.
+  SW_INLINE int64_t pixel(int block, int lane) const {
+    const int x = left + (block & 3) * 4 + (lane & 3), y = top + (block >> 2) * 4 + (lane >> 2);
+    return x < s.width && y < s.height ? static_cast<int64_t>(y) * s.width + x : -1;
+  }
 };
 
-template <bool Contributions, bool Extra>
-void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int64_t tile, float* pair_contribution) {
-  TileScratch& t = scratch();
-  t.gather_tile(c, tile);
-  const uint32_t begin = c.tile_offset[tile], count = c.tile_offset[tile + 1] - begin;
-  const TilePlace place(s, c, tile);
-  float* contribution = nullptr;
-  if (Contributions) {
-    contribution = aligned(t.contribution_storage, static_cast<size_t>(count) * 4);
-    std::memset(contribution, 0, static_cast<size_t>(count) * 4 * sizeof(float));
-  }
-  for (int block = 0; block < kBlocks; ++block) {
-    c.reached[tile * kBlocks + block] = 0;
-    if (!place.covers(block)) continue;
+// What the pixels of a block have collected so far, a register for each part of the block.
+struct BlockPixels {
+  Native T[kParts], T_final[kParts];  // transmittance; the second stays where the pixel ended
+  Native red[kParts], green[kParts], blue[kParts], depth[kParts], extra[kParts][kMaxExtra];
+  Native best[kParts];       // largest weight,
+  NativeInt winner[kParts];  // and the place in the tile of whose it is
+
+  template <bool Extra>
+  SW_INLINE void begin(const Tile& tile, int block) {
     const Native zero = splat_native(0.0f);
-    // Results by pixel.
-    Native T[kParts], T_final[kParts], red[kParts], green[kParts], blue[kParts], depth[kParts];
-    Native best[kParts], extra[kParts][kMaxExtra];
-    NativeInt winner[kParts];
     for (int p = 0; p < kParts; ++p) {
-      T[p] = place.inside(block_x(block, p), block_y(block, p)), T_final[p] = splat_native(1.0f);
+      T[p] = tile.inside(block, p), T_final[p] = splat_native(1.0f);
       red[p] = green[p] = blue[p] = depth[p] = best[p] = zero;
       winner[p] = splat_native_int(-1);
       if (Extra)
-        for (int k = 0; k < s.channels; ++k) extra[p][k] = zero;
+        for (int k = 0; k < tile.s.channels; ++k) extra[p][k] = zero;
     }
-    const uint32_t* list = t.list[block];
-    const uint32_t n = t.counts[block];
+  }
+};
+
+// Blends Gaussians start … stop − 1 of a block's list into a part of its pixels.
+template <bool Contributions, bool Extra>
+SW_INLINE void blend(const Tile& tile, int block, int p, uint32_t start, uint32_t stop, BlockPixels& to, float* contribution) {
+  const uint32_t* list = tile.t.list[block];
+  const Native px = block_x(block, p), py = block_y(block, p), zero = splat_native(0.0f);
+  for (uint32_t i = start; i < stop; ++i) {
+    const float* line = tile.line(list[i]);
+    const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
+    const Native power = exponent(line, dx, dy), alpha = alpha_of(power, exp2_raster(power));
+    // T only ever falls, so "still above the stop" needs no memory: one product per Gaussian is the whole dependency.
+    const Native after = to.T[p] * (splat_native(1.0f) - alpha);
+    const NativeInt alive = after > splat_native(kTransmittanceMin);
+    const Native weight = select(alive, alpha * to.T[p], zero);
+    to.T_final[p] = select(alive, after, to.T_final[p]);
+    to.T[p] = after;
+    to.red[p] += weight * splat_native(line[kRed]);
+    to.green[p] += weight * splat_native(line[kGreen]);
+    to.blue[p] += weight * splat_native(line[kBlue]);
+    to.depth[p] += weight * splat_native(line[kDepth]);
+    if (Extra) {
+      const float* values = tile.extra_of(list[i]);
+      for (int k = 0; k < tile.s.channels; ++k) to.extra[p][k] += weight * splat_native(values[k]);
+    }
+    if (Contributions) {
+      float* row = contribution + static_cast<size_t>(list[i]) * 4;
+      float sum = 0, touched = 0;
+      for (int l = 0; l < kNativeLanes; ++l) sum += weight[l], touched += weight[l] > 0;
+      row[0] += sum, row[1] += touched;
+      const NativeInt better = weight > to.best[p];
+      to.best[p] = select(better, weight, to.best[p]);
+      to.winner[p] = select(better, splat_native_int(static_cast<int32_t>(list[i])), to.winner[p]);
+    }
+  }
+}
+
+// Puts the background behind a part of a block and writes its pixels.
+template <bool Extra>
+SW_INLINE void write_part(const Tile& tile, int block, int p, BlockPixels& from, const SplatPicture& out) {
+  const SplatScene& s = tile.s;
+  from.red[p] += from.T_final[p] * splat_native(s.background[0]);
+  from.green[p] += from.T_final[p] * splat_native(s.background[1]);
+  from.blue[p] += from.T_final[p] * splat_native(s.background[2]);
+  for (int l = 0; l < kNativeLanes; ++l) {
+    const int64_t pixel = tile.pixel(block, p * kNativeLanes + l);
+    if (pixel < 0) continue;
+    float* color = out.color + pixel * 3;
+    color[0] = from.red[p][l], color[1] = from.green[p][l], color[2] = from.blue[p][l];
+    out.depth[pixel] = from.depth[p][l];
+    out.alpha[pixel] = 1.0f - from.T_final[p][l];
+    if (Extra)
+      for (int k = 0; k < s.channels; ++k) out.extra[pixel * s.channels + k] = from.extra[p][k][l];
+  }
+}
+
+template <bool Contributions, bool Extra>
+void forward_tile(const SplatScene& s, Context& c, const SplatPicture& out, int64_t index, float* pair_contribution) {
+  const Tile tile(s, c, index);
+  float* contribution = nullptr;
+  if (Contributions) {
+    contribution = aligned(tile.t.contribution_storage, static_cast<size_t>(tile.count) * 4);
+    std::memset(contribution, 0, static_cast<size_t>(tile.count) * 4 * sizeof(float));
+  }
+  for (int block = 0; block < kBlocks; ++block) {
+    c.reached[index * kBlocks + block] = 0;
+    if (!tile.covers(block)) continue;
+    BlockPixels pixels;
+    pixels.begin<Extra>(tile, block);
+    const uint32_t n = tile.t.counts[block];
     uint32_t i = 0;
-    while (i < n && any_part_above(T, kTransmittanceMin)) {
-      const uint32_t start = i, stop = std::min(n, i + kBatch);
-      for (int p = 0; p < kParts; ++p) {
-        const Native px = block_x(block, p), py = block_y(block, p);
-        for (i = start; i < stop; ++i) {
-          const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
-          const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
-          const Native power = exponent(line, dx, dy);
-          Native alpha = vmin(exp2_raster(power), splat_native(kAlphaMax));
-          alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
-          // T only ever falls, so "still above the stop" needs no memory: one product per Gaussian is the whole dependency.
-          const Native after = T[p] * (splat_native(1.0f) - alpha);
-          const NativeInt alive = after > splat_native(kTransmittanceMin);
-          const Native weight = select(alive, alpha * T[p], zero);
-          T_final[p] = select(alive, after, T_final[p]);
-          T[p] = after;
-          red[p] += weight * splat_native(line[kRed]);
-          green[p] += weight * splat_native(line[kGreen]);
-          blue[p] += weight * splat_native(line[kBlue]);
-          depth[p] += weight * splat_native(line[kDepth]);
-          if (Extra) {
-            const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[i]].slot]) * s.channels;
-            for (int k = 0; k < s.channels; ++k) extra[p][k] += weight * splat_native(values[k]);
-          }
-          if (Contributions) {
-            float* row = contribution + static_cast<size_t>(list[i]) * 4;
-            float sum = 0, touched = 0;
-            for (int l = 0; l < kNativeLanes; ++l) sum += weight[l], touched += weight[l] > 0;
-            row[0] += sum, row[1] += touched;
-            const NativeInt better = weight > best[p];
-            best[p] = select(better, weight, best[p]);
-            winner[p] = select(better, splat_native_int(static_cast<int32_t>(list[i])), winner[p]);
-          }
-        }
-      }
+    while (i < n && any_part_above(pixels.T, kTransmittanceMin)) {
+      const uint32_t start = i;
+      i = std::min(n, start + kBatch);
+      for (int p = 0; p < kParts; ++p) blend<Contributions, Extra>(tile, block, p, start, i, pixels, contribution);
     }
-    c.reached[tile * kBlocks + block] = i;
-    const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
+    c.reached[index * kBlocks + block] = i;
     for (int p = 0; p < kParts; ++p) {
       if (Contributions)
         for (int l = 0; l < kNativeLanes; ++l)
-          if (winner[p][l] >= 0) contribution[static_cast<size_t>(winner[p][l]) * 4 + 2] += 1;
-      red[p] += T_final[p] * splat_native(s.background[0]);
-      green[p] += T_final[p] * splat_native(s.background[1]);
-      blue[p] += T_final[p] * splat_native(s.background[2]);
-      for (int l = 0; l < kNativeLanes; ++l) {
-        const int lane = p * kNativeLanes + l, x = x0 + (lane & 3), y = y0 + (lane >> 2);
-        if (x >= s.width || y >= s.height) continue;
-        const int64_t pixel = static_cast<int64_t>(y) * s.width + x;
-        out.color[pixel * 3] = red[p][l], out.color[pixel * 3 + 1] = green[p][l], out.color[pixel * 3 + 2] = blue[p][l];
-        out.depth[pixel] = depth[p][l];
-        out.alpha[pixel] = 1.0f - T_final[p][l];
-        if (Extra)
-          for (int k = 0; k < s.channels; ++k) out.extra[pixel * s.channels + k] = extra[p][k][l];
-      }
+          if (pixels.winner[p][l] >= 0) contribution[static_cast<size_t>(pixels.winner[p][l]) * 4 + 2] += 1;
+      write_part<Extra>(tile, block, p, pixels, out);
     }
   }
   if (Contributions)
-    for (uint32_t j = 0; j < count; ++j)
-      std::memcpy(pair_contribution + static_cast<int64_t>(c.pairs[begin + j].place) * 4, contribution + static_cast<size_t>(j) * 4, 16);
+    for (uint32_t j = 0; j < tile.count; ++j)
+      std::memcpy(pair_contribution + static_cast<int64_t>(c.pairs[tile.begin + j].place) * 4,
+                  contribution + static_cast<size_t>(j) * 4, 4 * sizeof(float));
 }
 
 void reduce_contributions(const SplatScene& s, const Context& c, const SplatPicture& out, const float* pair_contribution) {
@@ -711,142 +791,152 @@ void reduce_contributions(const SplatScene& s, const Context& c, const SplatPict
 
 // -------------------------------------------------------------------------------------------------------------------- backward
 
-
 // Columns of the moment product.  Even lanes are multiplied by v = α·∂L/∂α, odd lanes by the weight w.
 enum Moment { kOne = 0, kRedM = 1, kMx = 2, kGreenM = 3, kMy = 4, kBlueM = 5, kMxx = 6, kDepthM = 7, kMxy = 8, kMyy = 10, kAbsU = 12, kAbsV = 14 };
 
-template <bool Absolute, bool Extra>
-void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture, const SplatGradients& g, int64_t tile, int stride) {
-  TileScratch& t = scratch();
-  t.gather_tile(c, tile);
-  const uint32_t begin = c.tile_offset[tile], count = c.tile_offset[tile + 1] - begin;
-  const TilePlace place(s, c, tile);
-  t.gradients = aligned(t.gradient_storage, static_cast<size_t>(count) * stride);
-  std::memset(t.gradients, 0, static_cast<size_t>(count) * stride * sizeof(float));
-  alignas(64) float products[kBatch][32];
-  alignas(64) float absolutes[kBatch][32];
-  for (int block = 0; block < kBlocks; ++block) {
-    const uint32_t n = c.reached[tile * kBlocks + block];
-    if (n == 0) continue;
-    alignas(64) float upstream[4][16] = {}, suffix[16] = {}, columns[16][16] = {};
-    alignas(64) float extra_columns[16][16];
-    alignas(64) float extra_upstream[kMaxExtra][16];
+// What the loss wants of a block's pixels.
+struct Upstream {
+  alignas(64) float values[4][16];    // ∂L/∂ red, green, blue, depth
+  alignas(64) float suffix[16];       // Σ w·∂L/∂w, the background included
+  alignas(64) float columns[16][16];  // pixel by pixel: what v and w are multiplied by to give the moments
+  alignas(64) float extra[kMaxExtra][16], extra_columns[16][16];
+
+  template <bool Extra>
+  SW_INLINE void read(const Tile& tile, int block, const SplatPicture& picture, const SplatGradients& g) {
+    const SplatScene& s = tile.s;
+    std::memset(values, 0, sizeof values), std::memset(suffix, 0, sizeof suffix), std::memset(columns, 0, sizeof columns);
     if (Extra) {
       std::memset(extra_columns, 0, sizeof extra_columns);
-      std::memset(extra_upstream, 0, s.channels * sizeof extra_upstream[0]);
+      std::memset(extra, 0, s.channels * sizeof extra[0]);
     }
-    const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
     for (int l = 0; l < 16; ++l) {
-      const int x = x0 + (l & 3), y = y0 + (l >> 2);
       // Moments are taken about the tile's centre and moved to the Gaussian's own at the end.
       const float mx = kPixelX[l] + 4.0f * (block & 3) - 8.0f, my = kPixelY[l] + 4.0f * (block >> 2) - 8.0f;
       columns[l][kOne] = 1, columns[l][kMx] = mx, columns[l][kMy] = my;
       columns[l][kMxx] = mx * mx, columns[l][kMxy] = mx * my, columns[l][kMyy] = my * my;
-      if (x >= s.width || y >= s.height) continue;
-      const int64_t pixel = static_cast<int64_t>(y) * s.width + x;
+      const int64_t pixel = tile.pixel(block, l);
+      if (pixel < 0) continue;
       float sum = 0;
       for (int k = 0; k < 3; ++k) {
-        upstream[k][l] = g.color[pixel * 3 + k];
-        sum += upstream[k][l] * picture.color[pixel * 3 + k];
+        values[k][l] = g.color[pixel * 3 + k];
+        sum += values[k][l] * picture.color[pixel * 3 + k];
       }
       if (g.depth) {
-        upstream[3][l] = g.depth[pixel];
-        sum += upstream[3][l] * picture.depth[pixel];
+        values[3][l] = g.depth[pixel];
+        sum += values[3][l] * picture.depth[pixel];
       }
       if (g.alpha) sum -= g.alpha[pixel] * (1.0f - picture.alpha[pixel]);
       for (int k = 0; Extra && k < s.channels; ++k) {
         const float u = g.extra[pixel * s.channels + k];
-        extra_upstream[k][l] = u;
+        extra[k][l] = u;
         extra_columns[l][k] = u;
         sum += u * picture.extra[pixel * s.channels + k];
       }
       suffix[l] = sum;
-      columns[l][kRedM] = upstream[0][l], columns[l][kGreenM] = upstream[1][l], columns[l][kBlueM] = upstream[2][l];
-      columns[l][kDepthM] = upstream[3][l];
+      columns[l][kRedM] = values[0][l], columns[l][kGreenM] = values[1][l], columns[l][kBlueM] = values[2][l];
+      columns[l][kDepthM] = values[3][l];
     }
-    // S: Σ over what is not yet passed of w·∂L/∂w, the background included.
-    Native T[kParts], S[kParts];
-    for (int p = 0; p < kParts; ++p) {
-      T[p] = place.inside(block_x(block, p), block_y(block, p));
-      S[p] = load_native(suffix + p * kNativeLanes);
+  }
+};
+
+// For each Gaussian of a batch two numbers of every pixel, beside each other: v = α·∂L/∂α and the weight w; and the absolute
+// gradients of the centre's u and v, still without their ln 2.
+struct Products {
+  alignas(64) float moments[kBatch][32];
+  alignas(64) float absolutes[kBatch][32];
+
+  // Gaussians that a batch lacks are summed with the others and must be numbers.
+  template <bool Absolute>
+  SW_INLINE void clear_from(int batch) {
+    for (int k = batch; k < kBatch; ++k) {
+      std::memset(moments[k], 0, sizeof moments[k]);
+      if (Absolute) std::memset(absolutes[k], 0, sizeof absolutes[k]);
     }
-    const uint32_t* list = t.list[block];
-    for (uint32_t base = 0; base < n; base += kBatch) {
-      const int batch = static_cast<int>(std::min<uint32_t>(kBatch, n - base));
-      for (int p = 0; p < kParts; ++p) {
-        const int lane = p * kNativeLanes;
-        const Native px = block_x(block, p), py = block_y(block, p), zero = splat_native(0.0f), one = splat_native(1.0f);
-        const Native up_red = load_native(upstream[0] + lane), up_green = load_native(upstream[1] + lane);
-        const Native up_blue = load_native(upstream[2] + lane), up_depth = load_native(upstream[3] + lane);
-        for (int k = 0; k < batch; ++k) {
-          const float* line = t.lines + static_cast<size_t>(list[base + k]) * kLine;
-          const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
-          const Native power = exponent(line, dx, dy), raw = exp2_raster(power);
-          Native alpha = vmin(raw, splat_native(kAlphaMax));
-          alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
-          const Native passed = one - alpha, after = T[p] * passed;
-          const NativeInt alive = after > splat_native(kTransmittanceMin);
-          const Native weight = select(alive, alpha * T[p], zero);
-          T[p] = after;
-          Native slope = splat_native(line[kRed]) * up_red + splat_native(line[kGreen]) * up_green +
-                         splat_native(line[kBlue]) * up_blue + splat_native(line[kDepth]) * up_depth;  // ∂L/∂w
-          if (Extra) {
-            const float* values = s.extra + static_cast<int64_t>(c.id[c.pairs[begin + list[base + k]].slot]) * s.channels;
-            for (int e = 0; e < s.channels; ++e) slope += splat_native(values[e]) * load_native(extra_upstream[e] + lane);
-          }
-          const Native own = weight * slope;
-          S[p] -= own;
-          Native v = own - S[p] * (alpha * reciprocal(passed));  // α·∂L/∂α
-          v = select(alive & (raw <= splat_native(kAlphaMax)), v, zero);
-          store_interleaved(products[k] + 2 * lane, v, weight);
-          if (Absolute) {
-            const Native du = vabs(v * (splat_native(2 * line[kA]) * dx + splat_native(line[kB]) * dy));
-            const Native dv = vabs(v * (splat_native(line[kB]) * dx + splat_native(2 * line[kC]) * dy));
-            store_interleaved(absolutes[k] + 2 * lane, du, dv);
-          }
-        }
+  }
+};
+
+// Walks a batch of a block's list through a part of its pixels.  T is the transmittance so far, S the sum of w·∂L/∂w over what is
+// not yet passed, the background included.
+template <bool Absolute, bool Extra>
+SW_INLINE void differentiate(
+    const Tile& tile, int block, int p, const uint32_t* list, int batch, const Upstream& up, Native& T, Native& S,
+    Products& products) {
+  const int lane = p * kNativeLanes;
+  const Native px = block_x(block, p), py = block_y(block, p), zero = splat_native(0.0f), one = splat_native(1.0f);
+  const Native up_red = load_native(up.values[0] + lane), up_green = load_native(up.values[1] + lane);
+  const Native up_blue = load_native(up.values[2] + lane), up_depth = load_native(up.values[3] + lane);
+  for (int k = 0; k < batch; ++k) {
+    const float* line = tile.line(list[k]);
+    const Native dx = px - splat_native(line[kX]), dy = py - splat_native(line[kY]);
+    const Native power = exponent(line, dx, dy), raw = exp2_raster(power), alpha = alpha_of(power, raw);
+    const Native passed = one - alpha, after = T * passed;
+    const NativeInt alive = after > splat_native(kTransmittanceMin);
+    const Native weight = select(alive, alpha * T, zero);
+    T = after;
+    Native slope = splat_native(line[kRed]) * up_red + splat_native(line[kGreen]) * up_green +
+                   splat_native(line[kBlue]) * up_blue + splat_native(line[kDepth]) * up_depth;  // ∂L/∂w
+    if (Extra) {
+      const float* values = tile.extra_of(list[k]);
+      for (int e = 0; e < tile.s.channels; ++e) slope += splat_native(values[e]) * load_native(up.extra[e] + lane);
+    }
+    const Native own = weight * slope;
+    S -= own;
+    Native v = own - S * (alpha * reciprocal(passed));  // α·∂L/∂α
+    v = select(alive & (raw <= splat_native(kAlphaMax)), v, zero);
+    store_interleaved(products.moments[k] + 2 * lane, v, weight);
+    if (Absolute) {
+      const Native du = vabs(v * (splat_native(2 * line[kA]) * dx + splat_native(line[kB]) * dy));
+      const Native dv = vabs(v * (splat_native(line[kB]) * dx + splat_native(2 * line[kC]) * dy));
+      store_interleaved(products.absolutes[k] + 2 * lane, du, dv);
+    }
+  }
+}
+
+// Adds a batch's moments over a block to the gradients of its Gaussians.
+template <bool Absolute, bool Extra>
+SW_INLINE void add_moments(
+    const Products& products, const Upstream& up, const uint32_t* list, int batch, float* gradients, int stride) {
+  for (int first = 0; first < batch; first += kTogether) {
+    Native sums[kTogether][kParts];
+    for (int k = 0; k < kTogether; ++k)
+      for (int p = 0; p < kParts; ++p) sums[k][p] = splat_native(0.0f);
+    for (int l = 0; l < 16; ++l) {
+      Native row[kParts];
+      for (int p = 0; p < kParts; ++p) row[p] = load_native(up.columns[l] + p * kNativeLanes);
+      for (int k = 0; k < kTogether; ++k) {
+        const Native two = splat_pair(products.moments[first + k] + 2 * l);
+        for (int p = 0; p < kParts; ++p) sums[k][p] += two * row[p];
       }
-      for (int k = batch; k < kBatch; ++k) {
-        std::memset(products[k], 0, sizeof products[k]);
-        if (Absolute) std::memset(absolutes[k], 0, sizeof absolutes[k]);
+    }
+    for (int k = 0; k < std::min(kTogether, batch - first); ++k) {
+      float* target = gradients + static_cast<size_t>(list[first + k]) * stride;
+      if (Absolute) {
+        float u = 0, v = 0;
+        for (int l = 0; l < 16; ++l) u += products.absolutes[first + k][2 * l], v += products.absolutes[first + k][2 * l + 1];
+        sums[k][kAbsU / kNativeLanes][kAbsU % kNativeLanes] = u, sums[k][kAbsV / kNativeLanes][kAbsV % kNativeLanes] = v;
       }
-      for (int first = 0; first < batch; first += kTogether) {
-        Native sums[kTogether][kParts];
-        for (int k = 0; k < kTogether; ++k)
-          for (int p = 0; p < kParts; ++p) sums[k][p] = splat_native(0.0f);
-        for (int l = 0; l < 16; ++l) {
-          Native row[kParts];
-          for (int p = 0; p < kParts; ++p) row[p] = load_native(columns[l] + p * kNativeLanes);
-          for (int k = 0; k < kTogether; ++k) {
-            const Native two = splat_pair(products[first + k] + 2 * l);
-            for (int p = 0; p < kParts; ++p) sums[k][p] += two * row[p];
-          }
-        }
-        for (int k = 0; k < std::min(kTogether, batch - first); ++k) {
-          float* target = t.gradients + static_cast<size_t>(list[base + first + k]) * stride;
-          if (Absolute) {
-            float u = 0, v = 0;
-            for (int l = 0; l < 16; ++l) u += absolutes[first + k][2 * l], v += absolutes[first + k][2 * l + 1];
-            sums[k][kAbsU / kNativeLanes][kAbsU % kNativeLanes] = u, sums[k][kAbsV / kNativeLanes][kAbsV % kNativeLanes] = v;
-          }
-          for (int p = 0; p < kParts; ++p)
-            store(target + p * kNativeLanes, load_native(target + p * kNativeLanes) + sums[k][p]);
-          if (Extra) {
-            V16 sum = splat(0.0f);
+      for (int p = 0; p < kParts; ++p)
+        store(target + p * kNativeLanes, load_native(target + p * kNativeLanes) + sums[k][p]);
+      if (Extra) {
+        V16 sum = splat(0.0f);
 #pragma GCC unroll 16
-            for (int l = 0; l < 16; ++l) sum += splat(products[first + k][2 * l + 1]) * load(extra_columns[l]);
-            store(target + kLine, load(target + kLine) + sum);
-          }
-        }
+        for (int l = 0; l < 16; ++l) sum += splat(products.moments[first + k][2 * l + 1]) * load(up.extra_columns[l]);
+        store(target + kLine, load(target + kLine) + sum);
       }
     }
   }
-  const auto target = [&](uint32_t j) { return c.pair_gradients + static_cast<int64_t>(c.pairs[begin + j].place) * stride; };
-  for (uint32_t j = 0; j < std::min(count, kAhead); ++j) __builtin_prefetch(target(j), 1);
-  for (uint32_t j = 0; j < count; ++j) {
-    if (j + kAhead < count) __builtin_prefetch(target(j + kAhead), 1);
-    float* from = t.gradients + static_cast<size_t>(j) * stride;
-    const float x = t.lines[static_cast<size_t>(j) * kLine + kX] - 8.0f, y = t.lines[static_cast<size_t>(j) * kLine + kY] - 8.0f;
+}
+
+// Moves a tile's moments from its centre to the Gaussians' own and hands them to their pairs.
+template <bool Extra>
+SW_INLINE void hand_to_pairs(const Tile& tile, int stride) {
+  const Context& c = tile.c;
+  const auto target = [&](uint32_t j) { return c.pair_gradients + static_cast<int64_t>(c.pairs[tile.begin + j].place) * stride; };
+  for (uint32_t j = 0; j < std::min(tile.count, kAhead); ++j) __builtin_prefetch(target(j), 1);
+  for (uint32_t j = 0; j < tile.count; ++j) {
+    if (j + kAhead < tile.count) __builtin_prefetch(target(j + kAhead), 1);
+    float* from = tile.t.gradients + static_cast<size_t>(j) * stride;
+    const float x = tile.line(j)[kX] - 8.0f, y = tile.line(j)[kY] - 8.0f;
     const float m = from[kOne], mx = from[kMx], my = from[kMy];
     from[kMx] = mx - x * m, from[kMy] = my - y * m;
     from[kMxx] += x * (x * m - 2 * mx);
@@ -858,12 +948,259 @@ void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture,
   }
 }
 
+template <bool Absolute, bool Extra>
+void backward_tile(const SplatScene& s, Context& c, const SplatPicture& picture, const SplatGradients& g, int64_t index, int stride) {
+  const Tile tile(s, c, index);
+  TileScratch& t = tile.t;
+  t.gradients = aligned(t.gradient_storage, static_cast<size_t>(tile.count) * stride);
+  std::memset(t.gradients, 0, static_cast<size_t>(tile.count) * stride * sizeof(float));
+  Products products;
+  for (int block = 0; block < kBlocks; ++block) {
+    const uint32_t n = c.reached[index * kBlocks + block];
+    if (n == 0) continue;
+    Upstream up;
+    up.read<Extra>(tile, block, picture, g);
+    Native T[kParts], S[kParts];
+    for (int p = 0; p < kParts; ++p) {
+      T[p] = tile.inside(block, p);
+      S[p] = load_native(up.suffix + p * kNativeLanes);
+    }
+    for (uint32_t base = 0; base < n; base += kBatch) {
+      const uint32_t* list = t.list[block] + base;
+      const int batch = static_cast<int>(std::min<uint32_t>(kBatch, n - base));
+      for (int p = 0; p < kParts; ++p)
+        differentiate<Absolute, Extra>(tile, block, p, list, batch, up, T[p], S[p], products);
+      products.clear_from<Absolute>(batch);
+      add_moments<Absolute, Extra>(products, up, list, batch, t.gradients, stride);
+    }
+  }
+  hand_to_pairs<Extra>(tile, stride);
+}
+
+// Sixteen drawn Gaussians (the last of them again in lanes that are left over) and what rasterising collected for them.
+struct Collected {
+  int lanes;
+  int32_t rows[16];
+  alignas(64) float moments[16][16], fields[kLine][16];
+
+  // Adds up the pairs of slots first … first + count − 1.  Extra channels need nothing more and are written.
+  SW_INLINE void add_up(const SplatScene& s, const Context& c, const SplatGradients& g, int64_t first, int count, int stride) {
+    lanes = count;
+    std::memset(moments, 0, sizeof moments);
+    for (int lane = 0; lane < 16; ++lane) {
+      const int64_t slot = first + std::min(lane, lanes - 1);
+      rows[lane] = c.id[slot];
+      const float* line = c.lines + slot * kLine;
+      for (int k = 0; k < kLine; ++k) fields[k][lane] = line[k];
+      if (lane >= lanes) continue;
+      const float* pair = c.pair_gradients + static_cast<int64_t>(c.first_pair[slot]) * stride;
+      V16 sum = splat(0.0f), extra_sum = splat(0.0f);
+      for (uint32_t k = 0; k < c.pair_count[slot]; ++k, pair += stride) {
+        sum += load(pair);
+        if (s.channels) extra_sum += load(pair + kLine);
+      }
+      for (int k = 0; k < 16; ++k) moments[k][lane] = sum[k];
+      if (g.extra_in)
+        for (int k = 0; k < s.channels; ++k) g.extra_in[static_cast<int64_t>(rows[lane]) * s.channels + k] = extra_sum[k];
+    }
+  }
+};
+
+// Gradients with respect to the ellipse on the image plane: its centre (u, v) and Σ′.
+struct EllipseGradient {
+  V16 u, v, g00, g01, g11;
+  SW_INLINE EllipseGradient(const Projection& p, const Collected& from) {
+    const V16 inverse = splat(1.0f) / (p.c00 * p.c11 - p.c01 * p.c01);
+    const V16 a = p.c11 * inverse, b = -p.c01 * inverse, cc = p.c00 * inverse;
+    const V16 mx = load(from.moments[kMx]), my = load(from.moments[kMy]);
+    u = a * mx + b * my, v = b * mx + cc * my;
+    // ∂L/∂Σ′ = ½ K M K with K = Σ′⁻¹ and M the second moments: α = o·exp(−½ dᵀKd)
+    const V16 mxx = load(from.moments[kMxx]), mxy = load(from.moments[kMxy]), myy = load(from.moments[kMyy]);
+    const V16 t00 = a * mxx + b * mxy, t01 = a * mxy + b * myy, t10 = b * mxx + cc * mxy, t11 = b * mxy + cc * myy;
+    const V16 half = splat(0.5f);
+    g00 = half * (t00 * a + t01 * b), g01 = half * (t00 * b + t01 * cc), g11 = half * (t10 * b + t11 * cc);
+  }
+};
+
+// From Σ′ back through U = V·H.
+SW_INLINE void shape_gradient(const Projection& p, const EllipseGradient& ellipse, V16* dV, V16* dH) {
+  const V16 two = splat(2.0f);
+  V16 dU[6];
+  for (int k = 0; k < 3; ++k) {
+    dU[k] = two * (ellipse.g00 * p.U[k] + ellipse.g01 * p.U[3 + k]);
+    dU[3 + k] = two * (ellipse.g01 * p.U[k] + ellipse.g11 * p.U[3 + k]);
+  }
+  for (int r = 0; r < 3; ++r)
+    for (int k = 0; k < 3; ++k) dH[3 * r + k] = p.V[r] * dU[k] + p.V[3 + r] * dU[3 + k];
+  for (int r = 0; r < 2; ++r)
+    for (int k = 0; k < 3; ++k)
+      dV[3 * r + k] = dU[3 * r] * p.H[3 * k] + dU[3 * r + 1] * p.H[3 * k + 1] + dU[3 * r + 2] * p.H[3 * k + 2];
+}
+
+// From H = Q·diag(s) back to the scales, or their logarithms where these are stored.
+SW_INLINE void scale_gradient(const SplatScene& s, const Projection& p, const V16* dH, V16* d_scale) {
+  for (int k = 0; k < 3; ++k) {
+    d_scale[k] = dH[k] * p.Q[k] + dH[3 + k] * p.Q[3 + k] + dH[6 + k] * p.Q[6 + k];
+    if (s.stored) d_scale[k] *= p.s[k];
+  }
+}
+
+// From H = Q·diag(s) back through the rotation Q to the quaternion before it was normalised.
+SW_INLINE void quaternion_gradient(const Projection& p, const V16* dH, V16* d_quat) {
+  const V16 two = splat(2.0f);
+  // ∂L/∂Q by row and column; nine names and no array, which the compiler would keep in memory.
+  const V16 q00 = dH[0] * p.s[0], q01 = dH[1] * p.s[1], q02 = dH[2] * p.s[2];
+  const V16 q10 = dH[3] * p.s[0], q11 = dH[4] * p.s[1], q12 = dH[5] * p.s[2];
+  const V16 q20 = dH[6] * p.s[0], q21 = dH[7] * p.s[1], q22 = dH[8] * p.s[2];
+  d_quat[0] = two * (p.qx * (q21 - q12) + p.qy * (q02 - q20) + p.qz * (q10 - q01));
+  d_quat[1] = two * (-two * p.qx * (q11 + q22) + p.qy * (q01 + q10) + p.qz * (q02 + q20) + p.w * (q21 - q12));
+  d_quat[2] = two * (p.qx * (q01 + q10) - two * p.qy * (q00 + q22) + p.qz * (q12 + q21) + p.w * (q02 - q20));
+  d_quat[3] = two * (p.qx * (q02 + q20) + p.qy * (q12 + q21) - two * p.qz * (q00 + q11) + p.w * (q10 - q01));
+  const V16 along = d_quat[0] * p.w + d_quat[1] * p.qx + d_quat[2] * p.qy + d_quat[3] * p.qz;
+  d_quat[0] = (d_quat[0] - along * p.w) * p.inverse_norm, d_quat[1] = (d_quat[1] - along * p.qx) * p.inverse_norm;
+  d_quat[2] = (d_quat[2] - along * p.qy) * p.inverse_norm, d_quat[3] = (d_quat[3] - along * p.qz) * p.inverse_norm;
+}
+
+// From (u, v), depth and V = J·R back to the centre in the camera's frame.
+struct CameraGradient {
+  V16 x, y, z;
+  SW_INLINE CameraGradient(const Lens& lens, const Projection& p, const EllipseGradient& ellipse, const V16* dV, V16 d_depth) {
+    // J = [[fx/z, 0, −fx·x̂/z], [0, fy/z, −fy·ŷ/z]] with x̂, ŷ the clamped slopes
+    const float* R = lens.R;
+    const V16 fx = splat(lens.fx), fy = splat(lens.fy), du = ellipse.u, dv = ellipse.v, zero = splat(0.0f);
+    const V16 dJ00 = dV[0] * splat(R[0]) + dV[1] * splat(R[1]) + dV[2] * splat(R[2]);
+    const V16 dJ02 = dV[0] * splat(R[6]) + dV[1] * splat(R[7]) + dV[2] * splat(R[8]);
+    const V16 dJ11 = dV[3] * splat(R[3]) + dV[4] * splat(R[4]) + dV[5] * splat(R[5]);
+    const V16 dJ12 = dV[3] * splat(R[6]) + dV[4] * splat(R[7]) + dV[5] * splat(R[8]);
+    x = du * fx * p.iz, y = dv * fy * p.iz;
+    z = d_depth - (du * fx * p.slope_x + dv * fy * p.slope_y) * p.iz;
+    z += ((dJ02 * fx * p.clamped_x + dJ12 * fy * p.clamped_y) - (dJ00 * fx + dJ11 * fy)) * p.iz * p.iz;
+    const V16 d_slope_x = select(p.clamped_x == p.slope_x, -dJ02 * fx * p.iz, zero);
+    const V16 d_slope_y = select(p.clamped_y == p.slope_y, -dJ12 * fy * p.iz, zero);
+    x += d_slope_x * p.iz, y += d_slope_y * p.iz;
+    z -= (d_slope_x * p.slope_x + d_slope_y * p.slope_y) * p.iz;
+  }
+};
+
+// Gradients with respect to colours before the clamp at 0, by channel and lane.
+struct ColorGradient {
+  alignas(64) float values[3][16];
+  SW_INLINE explicit ColorGradient(const Collected& from) {
+    for (int k = 0; k < 3; ++k)
+      for (int lane = 0; lane < 16; ++lane)
+        values[k][lane] = (static_cast<int>(from.fields[kSigns][lane]) >> k & 1) ? from.moments[kRedM + 2 * k][lane] : 0.0f;
+  }
+};
+
+// Writes the gradients of the higher harmonics and passes through the basis and the view direction back to the centre: d_mean.
+SW_INLINE void harmonics_gradient(
+    const SplatScene& s, const SplatGradients& g, const Collected& from, const Direction& direction,
+    const float (&basis)[16][16], const ColorGradient& color, V16 (&d_mean)[3]) {
+  const int rest = higher_harmonics(s.sh_degree);
+  alignas(64) float d_basis_table[16][16];
+  for (int lane = 0; lane < from.lanes; ++lane) {
+    const int64_t row = from.rows[lane];
+    const float* shN = s.shN + row * 3 * s.sh_rest;
+    const float r = color.values[0][lane], gr = color.values[1][lane], bl = color.values[2][lane];
+    float* out = g.shN + row * 3 * s.sh_rest;
+    for (int j = 0; j < rest; ++j) {
+      const float y = basis[j + 1][lane];
+      out[3 * j] = y * r, out[3 * j + 1] = y * gr, out[3 * j + 2] = y * bl;
+      d_basis_table[j + 1][lane] = shN[3 * j] * r + shN[3 * j + 1] * gr + shN[3 * j + 2] * bl;
+    }
+  }
+  for (int lane = from.lanes; lane < 16; ++lane)
+    for (int j = 0; j < rest; ++j) d_basis_table[j + 1][lane] = 0;
+  V16 d_basis[16], d_direction[3];
+  for (int j = 1; j <= rest; ++j) d_basis[j] = load(d_basis_table[j]);
+  sh_basis_gradient(s.sh_degree, direction.x, direction.y, direction.z, d_basis, d_direction);
+  const V16 radial =
+      d_direction[0] * direction.x + d_direction[1] * direction.y + d_direction[2] * direction.z;  // normalising removes it
+  d_mean[0] = (d_direction[0] - radial * direction.x) * direction.inverse_length;
+  d_mean[1] = (d_direction[1] - radial * direction.y) * direction.inverse_length;
+  d_mean[2] = (d_direction[2] - radial * direction.z) * direction.inverse_length;
+}
+
+// Adds sixteen Gaussians' part of the pose's gradient.  Points: dL/dR += d_camera ⊗ mean, dL/dt += d_camera; covariance: V = J·R;
+// the camera's centre, by the view direction: −Rᵀt.
+SW_INLINE void add_to_pose(
+    const SplatScene& s, const Lens& lens, const Projection& p, const V16* mean, int lanes, const CameraGradient& camera,
+    const V16* dV, const V16* d_center, double* pose) {
+  const V16 iz = p.iz, jx = splat(lens.fx) * iz, jy = splat(lens.fy) * iz;
+  for (int lane = 0; lane < lanes; ++lane) {
+    const float d_camera[3] = {camera.x[lane], camera.y[lane], camera.z[lane]};
+    const float j00 = jx[lane], j02 = -jx[lane] * p.clamped_x[lane], j11 = jy[lane], j12 = -jy[lane] * p.clamped_y[lane];
+    for (int k = 0; k < 3; ++k) {
+      const float m = mean[k][lane];
+      pose[k] += d_camera[0] * m + j00 * dV[k][lane];
+      pose[3 + k] += d_camera[1] * m + j11 * dV[3 + k][lane];
+      pose[6 + k] += d_camera[2] * m + j02 * dV[k][lane] + j12 * dV[3 + k][lane];
+      pose[9 + k] += d_camera[k];
+      const float dc = d_center[k][lane];
+      for (int r = 0; r < 3; ++r) {
+        pose[3 * r + k] -= s.translation[r] * dc;
+        pose[9 + r] -= s.rotation[3 * r + k] * dc;
+      }
+    }
+  }
+}
+
+// Gradients of the parameters of up to sixteen drawn Gaussians; `pose` (nullable) collects the camera's.
+SW_INLINE void project_sixteen_backward(
+    const SplatScene& s, const SplatGradients& g, const Lens& lens, const Collected& from, double* pose) {
+  Inputs in;
+  in.read(s, from.rows, 16);
+  V16 scale[3];
+  for (int k = 0; k < 3; ++k) scale[k] = s.stored ? expv(in.scale[k]) : in.scale[k];
+  Projection p;
+  p.run(lens, in.mean, in.quat, scale);
+  const EllipseGradient ellipse(p, from);
+  V16 dV[6], dH[9], d_scale[3], d_quat[4];
+  shape_gradient(p, ellipse, dV, dH);
+  scale_gradient(s, p, dH, d_scale);
+  quaternion_gradient(p, dH, d_quat);
+  const CameraGradient camera(lens, p, ellipse, dV, load(from.moments[kDepthM]));
+  V16 d_mean[3];
+  for (int k = 0; k < 3; ++k)
+    d_mean[k] = splat(lens.R[k]) * camera.x + splat(lens.R[3 + k]) * camera.y + splat(lens.R[6 + k]) * camera.z;
+  const V16 opacity = load(from.fields[kOpacity]), m0 = load(from.moments[kOne]);
+  const V16 d_opacity = s.stored ? m0 * (splat(1.0f) - opacity) : m0 / opacity;
+
+  const ColorGradient color(from);
+  const Direction direction(in.mean, lens.center);
+  V16 basis[16];
+  sh_basis(s.sh_degree, direction.x, direction.y, direction.z, basis);
+  alignas(64) float basis_table[16][16];
+  for (int k = 0; k <= higher_harmonics(s.sh_degree); ++k) store(basis_table[k], basis[k]);
+  V16 d_center[3] = {splat(0.0f), splat(0.0f), splat(0.0f)};
+  if (s.sh_degree > 0) {
+    V16 d[3];
+    harmonics_gradient(s, g, from, direction, basis_table, color, d);
+    for (int k = 0; k < 3; ++k) d_mean[k] += d[k], d_center[k] = -d[k];
+  }
+  for (int lane = 0; lane < from.lanes; ++lane) {
+    const int64_t row = from.rows[lane];
+    for (int k = 0; k < 3; ++k) {
+      g.means[row * 3 + k] = d_mean[k][lane];
+      g.scales[row * 3 + k] = d_scale[k][lane];
+      g.sh0[row * 3 + k] = basis_table[0][lane] * color.values[k][lane];
+    }
+    for (int k = 0; k < 4; ++k) g.quats[row * 4 + k] = d_quat[k][lane];
+    g.opacities[row] = d_opacity[lane];
+    if (g.screen) {
+      float* screen = g.screen + row * g.screen_columns;
+      screen[0] = ellipse.u[lane], screen[1] = ellipse.v[lane];
+      if (g.screen_columns == 4) {  // per-pixel absolute gradients carry ln 2 from the base-2 exponent
+        screen[2] = from.moments[kAbsU][lane] * kLn2, screen[3] = from.moments[kAbsV][lane] * kLn2;
+      }
+    }
+  }
+  if (pose) add_to_pose(s, lens, p, in.mean, from.lanes, camera, dV, d_center, pose);
+}
+
 void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, int stride) {
   const Lens lens(s);
-  float center[3];
-  camera_center(s, center);
   const int64_t chunks = (s.n + kGaussianGrain - 1) / kGaussianGrain;
-  const int rest = (s.sh_degree + 1) * (s.sh_degree + 1) - 1;
   c.pose_partial.assign(g.pose ? chunks * 12 : 0, 0.0);
   parallel_for(chunks, [&](int64_t chunk) {
     const int64_t begin = chunk * kGaussianGrain, end = std::min<int64_t>(s.n, begin + kGaussianGrain);
@@ -876,160 +1213,9 @@ void project_backward(const SplatScene& s, Context& c, const SplatGradients& g, 
       for (int64_t next = first + 16; next < std::min<int64_t>(first + 32, c.visible); ++next)
         for (uint32_t k = 0; k < std::min(c.pair_count[next], 4u); ++k)
           __builtin_prefetch(c.pair_gradients + static_cast<int64_t>(c.first_pair[next] + k) * stride);
-      const int lanes = static_cast<int>(std::min<int64_t>(16, c.chunk_slot[chunk + 1] - first));
-      int32_t rows[16];
-      alignas(64) float moments[16][16] = {}, fields[kLine][16];
-      for (int lane = 0; lane < 16; ++lane) {
-        const int64_t slot = first + std::min(lane, lanes - 1);
-        rows[lane] = c.id[slot];
-        const float* line = c.lines + slot * kLine;
-        for (int k = 0; k < kLine; ++k) fields[k][lane] = line[k];
-        if (lane >= lanes) continue;
-        const float* pair = c.pair_gradients + static_cast<int64_t>(c.first_pair[slot]) * stride;
-        V16 sum = splat(0.0f), extra_sum = splat(0.0f);
-        for (uint32_t k = 0; k < c.pair_count[slot]; ++k, pair += stride) {
-          sum += load(pair);
-          if (s.channels) extra_sum += load(pair + kLine);
-        }
-        for (int k = 0; k < 16; ++k) moments[k][lane] = sum[k];
-        if (g.extra_in)
-          for (int k = 0; k < s.channels; ++k) g.extra_in[static_cast<int64_t>(rows[lane]) * s.channels + k] = extra_sum[k];
-      }
-      Inputs in;
-      in.read(s, rows, 16);
-      V16 scale[3];
-      for (int k = 0; k < 3; ++k) scale[k] = s.stored ? expv(in.scale[k]) : in.scale[k];
-      Projection p;
-      p.run(lens, in.mean, in.quat, scale);
-      const V16 one = splat(1.0f), two = splat(2.0f), zero = splat(0.0f);
-      const V16 inverse = one / (p.c00 * p.c11 - p.c01 * p.c01);
-      const V16 a = p.c11 * inverse, b = -p.c01 * inverse, cc = p.c00 * inverse;
-      const V16 m0 = load(moments[kOne]), mx = load(moments[kMx]), my = load(moments[kMy]);
-      const V16 du = a * mx + b * my, dv = b * mx + cc * my;  // ∂L/∂(u, v)
-      // ∂L/∂Σ′ = ½ K M K with K = Σ′⁻¹ and M the second moments: α = o·exp(−½ dᵀKd)
-      const V16 mxx = load(moments[kMxx]), mxy = load(moments[kMxy]), myy = load(moments[kMyy]);
-      const V16 t00 = a * mxx + b * mxy, t01 = a * mxy + b * myy, t10 = b * mxx + cc * mxy, t11 = b * mxy + cc * myy;
-      const V16 half = splat(0.5f);
-      const V16 g00 = half * (t00 * a + t01 * b), g01 = half * (t00 * b + t01 * cc), g11 = half * (t10 * b + t11 * cc);
-      V16 dU[6], dH[9], dV[6];
-      for (int k = 0; k < 3; ++k) {
-        dU[k] = two * (g00 * p.U[k] + g01 * p.U[3 + k]);
-        dU[3 + k] = two * (g01 * p.U[k] + g11 * p.U[3 + k]);
-      }
-      for (int r = 0; r < 3; ++r)
-        for (int k = 0; k < 3; ++k) dH[3 * r + k] = p.V[r] * dU[k] + p.V[3 + r] * dU[3 + k];
-      for (int r = 0; r < 2; ++r)
-        for (int k = 0; k < 3; ++k)
-          dV[3 * r + k] = dU[3 * r] * p.H[3 * k] + dU[3 * r + 1] * p.H[3 * k + 1] + dU[3 * r + 2] * p.H[3 * k + 2];
-      V16 d_scale[3], dQ[9];
-      for (int k = 0; k < 3; ++k) {
-        d_scale[k] = dH[k] * p.Q[k] + dH[3 + k] * p.Q[3 + k] + dH[6 + k] * p.Q[6 + k];
-        if (s.stored) d_scale[k] *= p.s[k];
-      }
-      for (int k = 0; k < 9; ++k) dQ[k] = dH[k] * p.s[k % 3];
-      V16 d_quat[4];
-      d_quat[0] = two * (p.qx * (dQ[7] - dQ[5]) + p.qy * (dQ[2] - dQ[6]) + p.qz * (dQ[3] - dQ[1]));
-      d_quat[1] = two * (-two * p.qx * (dQ[4] + dQ[8]) + p.qy * (dQ[1] + dQ[3]) + p.qz * (dQ[2] + dQ[6]) + p.w * (dQ[7] - dQ[5]));
-      d_quat[2] = two * (p.qx * (dQ[1] + dQ[3]) - two * p.qy * (dQ[0] + dQ[8]) + p.qz * (dQ[5] + dQ[7]) + p.w * (dQ[2] - dQ[6]));
-      d_quat[3] = two * (p.qx * (dQ[2] + dQ[6]) + p.qy * (dQ[5] + dQ[7]) - two * p.qz * (dQ[0] + dQ[4]) + p.w * (dQ[3] - dQ[1]));
-      const V16 along = d_quat[0] * p.w + d_quat[1] * p.qx + d_quat[2] * p.qy + d_quat[3] * p.qz;
-      d_quat[0] = (d_quat[0] - along * p.w) * p.inverse_norm, d_quat[1] = (d_quat[1] - along * p.qx) * p.inverse_norm;
-      d_quat[2] = (d_quat[2] - along * p.qy) * p.inverse_norm, d_quat[3] = (d_quat[3] - along * p.qz) * p.inverse_norm;
-
-      // J = [[fx/z, 0, −fx·x̂/z], [0, fy/z, −fy·ŷ/z]] with x̂, ŷ the clamped slopes
-      const float* R = lens.R;
-      const V16 fx = splat(lens.fx), fy = splat(lens.fy);
-      const V16 dJ00 = dV[0] * splat(R[0]) + dV[1] * splat(R[1]) + dV[2] * splat(R[2]);
-      const V16 dJ02 = dV[0] * splat(R[6]) + dV[1] * splat(R[7]) + dV[2] * splat(R[8]);
-      const V16 dJ11 = dV[3] * splat(R[3]) + dV[4] * splat(R[4]) + dV[5] * splat(R[5]);
-      const V16 dJ12 = dV[3] * splat(R[6]) + dV[4] * splat(R[7]) + dV[5] * splat(R[8]);
-      V16 dx = du * fx * p.iz, dy = dv * fy * p.iz;
-      V16 dz = load(moments[kDepthM]) - (du * fx * p.slope_x + dv * fy * p.slope_y) * p.iz;
-      dz += ((dJ02 * fx * p.clamped_x + dJ12 * fy * p.clamped_y) - (dJ00 * fx + dJ11 * fy)) * p.iz * p.iz;
-      const V16 d_slope_x = select(p.clamped_x == p.slope_x, -dJ02 * fx * p.iz, zero);
-      const V16 d_slope_y = select(p.clamped_y == p.slope_y, -dJ12 * fy * p.iz, zero);
-      dx += d_slope_x * p.iz, dy += d_slope_y * p.iz;
-      dz -= (d_slope_x * p.slope_x + d_slope_y * p.slope_y) * p.iz;
-      V16 d_mean[3];
-      for (int k = 0; k < 3; ++k) d_mean[k] = splat(R[k]) * dx + splat(R[3 + k]) * dy + splat(R[6 + k]) * dz;
-
-      const V16 opacity = load(fields[kOpacity]);
-      const V16 d_opacity = s.stored ? m0 * (one - opacity) : m0 / opacity;
-
-      // Colour: clamped at 0, then spherical harmonics of the direction from the camera.
-      const Direction direction(in.mean, center);
-      V16 basis[16], d_basis[16], d_color[3];
-      sh_basis(s.sh_degree, direction.x, direction.y, direction.z, basis);
-      alignas(64) float basis_table[16][16], d_basis_table[16][16], color_table[3][16];
-      for (int k = 0; k <= rest; ++k) store(basis_table[k], basis[k]);
-      for (int k = 0; k < 3; ++k) {
-        for (int lane = 0; lane < 16; ++lane)
-          color_table[k][lane] = (static_cast<int>(fields[13][lane]) >> k & 1) ? moments[kRedM + 2 * k][lane] : 0.0f;
-        d_color[k] = load(color_table[k]);
-      }
-      V16 d_center[3] = {zero, zero, zero};
-      if (rest > 0) {
-        for (int lane = 0; lane < lanes; ++lane) {
-          const int64_t row = rows[lane];
-          const float* shN = s.shN + row * 3 * s.sh_rest;
-          const float r = color_table[0][lane], gr = color_table[1][lane], bl = color_table[2][lane];
-          float* out = g.shN + row * 3 * s.sh_rest;
-          for (int j = 0; j < rest; ++j) {
-            const float y = basis_table[j + 1][lane];
-            out[3 * j] = y * r, out[3 * j + 1] = y * gr, out[3 * j + 2] = y * bl;
-            d_basis_table[j + 1][lane] = shN[3 * j] * r + shN[3 * j + 1] * gr + shN[3 * j + 2] * bl;
-          }
-        }
-        for (int lane = lanes; lane < 16; ++lane)
-          for (int j = 0; j < rest; ++j) d_basis_table[j + 1][lane] = 0;
-        for (int j = 1; j <= rest; ++j) d_basis[j] = load(d_basis_table[j]);
-        V16 d_direction[3];
-        sh_basis_gradient(s.sh_degree, direction.x, direction.y, direction.z, d_basis, d_direction);
-        const V16 radial =
-            d_direction[0] * direction.x + d_direction[1] * direction.y + d_direction[2] * direction.z;  // normalising removes it
-        const V16 d[3] = {(d_direction[0] - radial * direction.x) * direction.inverse_length,
-                          (d_direction[1] - radial * direction.y) * direction.inverse_length,
-                          (d_direction[2] - radial * direction.z) * direction.inverse_length};
-        for (int k = 0; k < 3; ++k) d_mean[k] += d[k], d_center[k] = -d[k];
-      }
-      for (int lane = 0; lane < lanes; ++lane) {
-        const int64_t row = rows[lane];
-        for (int k = 0; k < 3; ++k) {
-          g.means[row * 3 + k] = d_mean[k][lane];
-          g.scales[row * 3 + k] = d_scale[k][lane];
-          g.sh0[row * 3 + k] = basis_table[0][lane] * color_table[k][lane];
-        }
-        for (int k = 0; k < 4; ++k) g.quats[row * 4 + k] = d_quat[k][lane];
-        g.opacities[row] = d_opacity[lane];
-        if (g.screen) {
-          float* screen = g.screen + row * g.screen_columns;
-          screen[0] = du[lane], screen[1] = dv[lane];
-          if (g.screen_columns == 4) {  // per-pixel absolute gradients carry ln 2 from the base-2 exponent
-            screen[2] = moments[kAbsU][lane] * kLn2, screen[3] = moments[kAbsV][lane] * kLn2;
-          }
-        }
-      }
-      if (g.pose) {
-        // points: dL/dR += d_camera ⊗ mean, dL/dt += d_camera;  covariance: V = J·R;  centre = −Rᵀt
-        double* pose = c.pose_partial.data() + chunk * 12;
-        const V16 iz = p.iz, jx = fx * iz, jy = fy * iz;
-        for (int lane = 0; lane < lanes; ++lane) {
-          const float d_camera[3] = {dx[lane], dy[lane], dz[lane]};
-          const float j00 = jx[lane], j02 = -jx[lane] * p.clamped_x[lane], j11 = jy[lane], j12 = -jy[lane] * p.clamped_y[lane];
-          for (int k = 0; k < 3; ++k) {
-            const float mean = in.mean[k][lane];
-            pose[k] += d_camera[0] * mean + j00 * dV[k][lane];
-            pose[3 + k] += d_camera[1] * mean + j11 * dV[3 + k][lane];
-            pose[6 + k] += d_camera[2] * mean + j02 * dV[k][lane] + j12 * dV[3 + k][lane];
-            pose[9 + k] += d_camera[k];
-            const float dc = d_center[k][lane];
-            for (int r = 0; r < 3; ++r) {
-              pose[3 * r + k] -= s.translation[r] * dc;
-              pose[9 + r] -= s.rotation[3 * r + k] * dc;
-            }
-          }
-        }
-      }
+      Collected sixteen;
+      sixteen.add_up(s, c, g, first, static_cast<int>(std::min<int64_t>(16, c.chunk_slot[chunk + 1] - first)), stride);
+      project_sixteen_backward(s, g, lens, sixteen, g.pose ? c.pose_partial.data() + chunk * 12 : nullptr);
     }
   });
   if (g.pose) {
@@ -1052,41 +1238,36 @@ struct FieldPart {
 };
 
 template <int Groups>
-void gather_field_tile(const SplatScene& s, Context& c, const FieldPart& part, int64_t tile) {
+void gather_field_tile(const SplatScene& s, const Context& c, const FieldPart& part, int64_t index) {
   constexpr int kStride = Groups * kLine;
-  TileScratch& t = scratch();
-  t.gather_tile(c, tile);
-  const uint32_t begin = c.tile_offset[tile], count = c.tile_offset[tile + 1] - begin;
-  const TilePlace place(s, c, tile);
-  t.gradients = aligned(t.gradient_storage, static_cast<size_t>(count) * kStride);
-  std::memset(t.gradients, 0, static_cast<size_t>(count) * kStride * sizeof(float));
+  const Tile tile(s, c, index);
+  TileScratch& t = tile.t;
+  t.gradients = aligned(t.gradient_storage, static_cast<size_t>(tile.count) * kStride);
+  std::memset(t.gradients, 0, static_cast<size_t>(tile.count) * kStride * sizeof(float));
   const int stored = std::max(0, std::min(part.count, part.channels - part.first));  // the rest is the channel of ones
   alignas(64) float columns[16][kStride];
   for (int block = 0; block < kBlocks; ++block) {
-    if (!place.covers(block)) continue;
-    const int x0 = place.left + (block & 3) * 4, y0 = place.top + (block >> 2) * 4;
+    if (!tile.covers(block)) continue;
     std::memset(columns, 0, sizeof columns);
     for (int l = 0; l < 16; ++l) {
-      const int x = x0 + (l & 3), y = y0 + (l >> 2);
-      if (x >= s.width || y >= s.height) continue;
-      std::memcpy(columns[l], part.field + (static_cast<int64_t>(y) * s.width + x) * part.channels + part.first, stored * sizeof(float));
+      const int64_t pixel = tile.pixel(block, l);
+      if (pixel < 0) continue;
+      std::memcpy(columns[l], part.field + pixel * part.channels + part.first, stored * sizeof(float));
       for (int k = stored; k < part.count; ++k) columns[l][k] = 1.0f;
     }
     Native T[kParts];
-    for (int p = 0; p < kParts; ++p) T[p] = place.inside(block_x(block, p), block_y(block, p));
+    for (int p = 0; p < kParts; ++p) T[p] = tile.inside(block, p);
     const uint32_t* list = t.list[block];
     const uint32_t n = t.counts[block];
     uint32_t i = 0;
     while (i < n && any_part_above(T, kTransmittanceMin)) for (const uint32_t stop = std::min(n, i + kBatch); i < stop; ++i) {
-      const float* line = t.lines + static_cast<size_t>(list[i]) * kLine;
+      const float* line = tile.line(list[i]);
       alignas(64) float weight[16];
       for (int p = 0; p < kParts; ++p) {
         const Native dx = block_x(block, p) - splat_native(line[kX]), dy = block_y(block, p) - splat_native(line[kY]);
-        const Native power = exponent(line, dx, dy), zero = splat_native(0.0f);
-        Native alpha = vmin(exp2_raster(power), splat_native(kAlphaMax));
-        alpha = select(power >= splat_native(kLog2AlphaMin), alpha, zero);
+        const Native power = exponent(line, dx, dy), alpha = alpha_of(power, exp2_raster(power));
         const Native after = T[p] * (splat_native(1.0f) - alpha);
-        store(weight + p * kNativeLanes, select(after > splat_native(kTransmittanceMin), alpha * T[p], zero));
+        store(weight + p * kNativeLanes, select(after > splat_native(kTransmittanceMin), alpha * T[p], splat_native(0.0f)));
         T[p] = after;
       }
       float* target = t.gradients + static_cast<size_t>(list[i]) * kStride;
@@ -1099,8 +1280,8 @@ void gather_field_tile(const SplatScene& s, Context& c, const FieldPart& part, i
       for (int g = 0; g < Groups; ++g) store(target + g * kLine, sums[g]);
     }
   }
-  for (uint32_t j = 0; j < count; ++j)
-    std::memcpy(c.pair_gradients + static_cast<int64_t>(c.pairs[begin + j].place) * kStride,
+  for (uint32_t j = 0; j < tile.count; ++j)
+    std::memcpy(c.pair_gradients + static_cast<int64_t>(c.pairs[tile.begin + j].place) * kStride,
                 t.gradients + static_cast<size_t>(j) * kStride, kStride * sizeof(float));
 }
 
@@ -1109,7 +1290,7 @@ void gather_field(const SplatScene& s, Context& c, const FieldPart& part, float*
   constexpr int kStride = Groups * kLine;
   const int64_t tiles = static_cast<int64_t>(c.tiles_x) * c.tiles_y;
   c.pair_gradients = aligned(c.pair_storage, static_cast<size_t>(c.tile_offset[tiles]) * kStride);
-  parallel_for(tiles, [&](int64_t tile) { gather_field_tile<Groups>(s, c, part, tile); });
+  parallel_for(tiles, [&](int64_t index) { gather_field_tile<Groups>(s, c, part, index); });
   const int stored = std::max(0, std::min(part.count, part.channels - part.first));
   parallel_ranges(c.visible, 1024, [&](int64_t begin, int64_t end) {
     for (int64_t slot = begin; slot < end; ++slot) {
@@ -1137,6 +1318,26 @@ double seconds_now() {
 }  // namespace sw
 
 using namespace sw;
+
+// A constant of kernels/splats/constants.py by its name there, NaN for unknown names.  A test compares the two, and the logarithm
+// that is written out above with the one it stands for.
+SW_EXPORT float sw_splats_constant(const char* name) {
+  static constexpr struct {
+    const char* name;
+    float value;
+  } kConstants[] = {{"ALPHA_MAX", kAlphaMax},
+                    {"ALPHA_MIN", kAlphaMin},
+                    {"TRANSMITTANCE_MIN", kTransmittanceMin},
+                    {"DILATION", kDilation},
+                    {"NEAR", kNear},
+                    {"FRUSTUM_MARGIN", kFrustumMargin},
+                    {"SCALE_MAX_LOG", kScaleMaxLog},
+                    {"MEAN_MAX", kMeanMax},
+                    {"LOG2_ALPHA_MIN", kLog2AlphaMin}};
+  for (const auto& constant : kConstants)
+    if (std::strcmp(constant.name, name) == 0) return constant.value;
+  return NAN;
+}
 
 SW_EXPORT void* sw_splats_new() { return new Context; }
 SW_EXPORT void sw_splats_delete(void* context) { delete static_cast<Context*>(context); }

@@ -72,6 +72,118 @@ struct Ring {
   }
 };
 
+struct Pictures {
+  int64_t height, length;  // length: values of a row
+  const float *image, *truth;
+};
+
+// ∂(Σ SSIM)/∂ of the blurred image, its blurred square and the blurred product; rows are padded to whole vectors.
+struct Maps {
+  float* storage;
+  int64_t height, stride;
+  float* row(int map, int64_t y) const { return storage + (map * height + y) * stride; }
+};
+
+// Adds |image − truth| of a row to `absolute` and writes the gradient, ±scale.
+SW_INLINE void l1_row(const Pictures& p, int64_t y, float scale, double& absolute, float* gradient) {
+  const float *x = p.image + y * p.length, *t = p.truth + y * p.length;
+  float* g = gradient + y * p.length;
+  Native sum = splat_native(0.0f);
+  int64_t i = 0;
+  for (; i + kNativeLanes <= p.length; i += kNativeLanes) {
+    const Native d = load_native(x + i) - load_native(t + i), zero = splat_native(0.0f);
+    sum += vabs(d);
+    store(g + i, select(d > zero, splat_native(scale), select(d < zero, splat_native(-scale), zero)));
+  }
+  for (; i < p.length; ++i) {
+    const float d = x[i] - t[i];
+    absolute += std::fabs(d);
+    g[i] = d > 0 ? scale : (d < 0 ? -scale : 0.0f);
+  }
+  for (int l = 0; l < kNativeLanes; ++l) absolute += sum[l];
+}
+
+// Blurs row y of image, truth, their squares and their product into the ring.
+SW_INLINE void blur_products(const Pictures& p, int64_t y, Ring<5>& ring) {
+  const float *x = p.image + y * p.length, *t = p.truth + y * p.length;
+  float* f[5];
+  for (int k = 0; k < 5; ++k) f[k] = ring.source(k);
+  int64_t i = 0;
+  for (; i + kNativeLanes <= p.length; i += kNativeLanes) {
+    const Native a = load_native(x + i), b = load_native(t + i);
+    store(f[0] + i, a), store(f[1] + i, b);
+    store(f[2] + i, a * a), store(f[3] + i, b * b), store(f[4] + i, a * b);
+  }
+  for (; i < p.length; ++i) {
+    f[0][i] = x[i], f[1][i] = t[i];
+    f[2][i] = x[i] * x[i], f[3][i] = t[i] * t[i], f[4][i] = x[i] * t[i];
+  }
+  for (int k = 0; k < 5; ++k) blur_row(f[k], ring.row(k, y), p.length);
+}
+
+// Σ SSIM of row y from the ring's rows around it; writes the maps' row.
+SW_INLINE double similarity_row(const Pictures& p, int64_t y, Ring<5>& ring, const Maps& maps) {
+  const float* rows[5][kTaps];
+  for (int k = 0; k < 5; ++k) ring.window(k, y, p.height, rows[k]);
+  float *d_mean = maps.row(0, y), *d_square = maps.row(1, y), *d_product = maps.row(2, y);
+  Native sum = splat_native(0.0f);
+  float tail = 0;
+  for (int64_t i = 0; i < p.length; i += kNativeLanes) {
+    const Native two = splat_native(2.0f);
+    const Native mx = blur_column(rows[0], i), my = blur_column(rows[1], i), xx = blur_column(rows[2], i);
+    const Native yy = blur_column(rows[3], i), xy = blur_column(rows[4], i);
+    const Native A = two * mx * my + splat_native(kC1), B = two * (xy - mx * my) + splat_native(kC2);
+    const Native C = mx * mx + my * my + splat_native(kC1), D = xx - mx * mx + yy - my * my + splat_native(kC2);
+    const Native iC = reciprocal(C), iD = reciprocal(D), iCD = iC * iD, S = A * B * iCD;
+    if (i + kNativeLanes <= p.length)
+      sum += S;
+    else
+      for (int l = 0; l < p.length - i; ++l) tail += S[l];
+    store(d_mean + i, two * (my * (B - A) * iCD + mx * S * (iD - iC)));
+    store(d_square + i, -S * iD);
+    store(d_product + i, two * A * iCD);
+  }
+  double row_sum = tail;
+  for (int l = 0; l < kNativeLanes; ++l) row_sum += sum[l];
+  return row_sum;
+}
+
+// Σ SSIM of a band's rows, and their maps.
+double similarity_band(const Pictures& p, int64_t begin, int64_t end, const Maps& maps) {
+  Ring<5> ring(p.length);
+  double similarity = 0;
+  for (int64_t next = std::max<int64_t>(0, begin - kReach), y = begin; y < end; ++y) {
+    for (; next <= std::min(p.height - 1, y + kReach); ++next) blur_products(p, next, ring);
+    similarity += similarity_row(p, y, ring, maps);
+  }
+  return similarity;
+}
+
+// Adds factor·∂(Σ SSIM)/∂image to a band of the gradient: the maps blurred once more, because the window is symmetric.
+void add_gradient_band(const Pictures& p, int64_t begin, int64_t end, const Maps& maps, float factor, float* gradient) {
+  Ring<3> ring(p.length);
+  for (int64_t next = std::max<int64_t>(0, begin - kReach), y = begin; y < end; ++y) {
+    for (; next <= std::min(p.height - 1, y + kReach); ++next)
+      for (int k = 0; k < 3; ++k) {
+        std::memcpy(ring.source(k), maps.row(k, next), p.length * sizeof(float));
+        blur_row(ring.source(k), ring.row(k, next), p.length);
+      }
+    const float* rows[3][kTaps];
+    for (int k = 0; k < 3; ++k) ring.window(k, y, p.height, rows[k]);
+    const float *x = p.image + y * p.length, *t = p.truth + y * p.length;
+    float* g = gradient + y * p.length;
+    const Native scale = splat_native(factor), two = splat_native(2.0f);
+    for (int64_t i = 0; i < p.length; i += kNativeLanes) {
+      const Native mean = blur_column(rows[0], i), square = blur_column(rows[1], i), product = blur_column(rows[2], i);
+      if (i + kNativeLanes <= p.length) {
+        store(g + i, load_native(g + i) + scale * (mean + two * load_native(x + i) * square + load_native(t + i) * product));
+      } else {
+        for (int l = 0; l < p.length - i; ++l) g[i + l] += factor * (mean[l] + 2 * x[i + l] * square[l] + t[i + l] * product[l]);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sw
 
@@ -79,106 +191,23 @@ using namespace sw;
 
 // Returns the loss; `gradient` receives ∂loss/∂image.
 SW_EXPORT double sw_l1_dssim(int64_t height, int64_t width, const float* image, const float* truth, float weight, float* gradient) {
-  const int64_t length = 3 * width, count = length * height, bands = (height + kBand - 1) / kBand;
+  const Pictures pictures{height, 3 * width, image, truth};
+  const int64_t count = pictures.length * height, bands = (height + kBand - 1) / kBand, stride = (pictures.length + 31) / 16 * 16;
   const float l1_scale = (1 - weight) / count, ssim_scale = -weight / count;
   std::vector<double> l1(bands, 0.0), ssim(bands, 0.0);
-  const int64_t stride = (length + 31) / 16 * 16;
   static thread_local std::vector<float> maps_storage;
   if (weight != 0 && static_cast<int64_t>(maps_storage.size()) < 3 * height * stride) maps_storage.resize(3 * height * stride);
-  float* maps = maps_storage.data();
+  const Maps maps{maps_storage.data(), height, stride};
   parallel_for(bands, [&](int64_t band) {
     const int64_t begin = band * kBand, end = std::min(height, begin + kBand);
     double absolute = 0;
-    for (int64_t y = begin; y < end; ++y) {
-      const float *x = image + y * length, *t = truth + y * length;
-      float* g = gradient + y * length;
-      Native sum = splat_native(0.0f);
-      int64_t i = 0;
-      for (; i + kNativeLanes <= length; i += kNativeLanes) {
-        const Native d = load_native(x + i) - load_native(t + i), zero = splat_native(0.0f);
-        sum += vabs(d);
-        store(g + i, select(d > zero, splat_native(l1_scale), select(d < zero, splat_native(-l1_scale), zero)));
-      }
-      for (; i < length; ++i) {
-        const float d = x[i] - t[i];
-        absolute += std::fabs(d);
-        g[i] = d > 0 ? l1_scale : (d < 0 ? -l1_scale : 0.0f);
-      }
-      for (int l = 0; l < kNativeLanes; ++l) absolute += sum[l];
-    }
+    for (int64_t y = begin; y < end; ++y) l1_row(pictures, y, l1_scale, absolute, gradient);
     l1[band] = absolute;
-    if (weight == 0) return;
-    Ring<5> ring(length);
-    double similarity = 0;
-    for (int64_t next = std::max<int64_t>(0, begin - kReach), y = begin; y < end; ++y) {
-      for (; next <= std::min(height - 1, y + kReach); ++next) {
-        const float *x = image + next * length, *t = truth + next * length;
-        float* f[5];
-        for (int k = 0; k < 5; ++k) f[k] = ring.source(k);
-        int64_t i = 0;
-        for (; i + kNativeLanes <= length; i += kNativeLanes) {
-          const Native a = load_native(x + i), b = load_native(t + i);
-          store(f[0] + i, a), store(f[1] + i, b);
-          store(f[2] + i, a * a), store(f[3] + i, b * b), store(f[4] + i, a * b);
-        }
-        for (; i < length; ++i) {
-          f[0][i] = x[i], f[1][i] = t[i];
-          f[2][i] = x[i] * x[i], f[3][i] = t[i] * t[i], f[4][i] = x[i] * t[i];
-        }
-        for (int k = 0; k < 5; ++k) blur_row(f[k], ring.row(k, next), length);
-      }
-      const float* rows[5][kTaps];
-      for (int k = 0; k < 5; ++k) ring.window(k, y, height, rows[k]);
-      float* d_mean = maps + (0 * height + y) * stride;
-      float* d_square = maps + (1 * height + y) * stride;
-      float* d_product = maps + (2 * height + y) * stride;
-      Native sum = splat_native(0.0f);
-      float tail = 0;
-      for (int64_t i = 0; i < length; i += kNativeLanes) {
-        const Native two = splat_native(2.0f);
-        const Native mx = blur_column(rows[0], i), my = blur_column(rows[1], i), xx = blur_column(rows[2], i);
-        const Native yy = blur_column(rows[3], i), xy = blur_column(rows[4], i);
-        const Native A = two * mx * my + splat_native(kC1), B = two * (xy - mx * my) + splat_native(kC2);
-        const Native C = mx * mx + my * my + splat_native(kC1), D = xx - mx * mx + yy - my * my + splat_native(kC2);
-        const Native iC = reciprocal(C), iD = reciprocal(D), iCD = iC * iD, S = A * B * iCD;
-        if (i + kNativeLanes <= length)
-          sum += S;
-        else
-          for (int l = 0; l < length - i; ++l) tail += S[l];
-        store(d_mean + i, two * (my * (B - A) * iCD + mx * S * (iD - iC)));
-        store(d_square + i, -S * iD);
-        store(d_product + i, two * A * iCD);
-      }
-      double row_sum = tail;
-      for (int l = 0; l < kNativeLanes; ++l) row_sum += sum[l];
-      similarity += row_sum;
-    }
-    ssim[band] = similarity;
+    if (weight != 0) ssim[band] = similarity_band(pictures, begin, end, maps);
   });
   if (weight != 0)
     parallel_for(bands, [&](int64_t band) {
-      const int64_t begin = band * kBand, end = std::min(height, begin + kBand);
-      Ring<3> ring(length);
-      for (int64_t next = std::max<int64_t>(0, begin - kReach), y = begin; y < end; ++y) {
-        for (; next <= std::min(height - 1, y + kReach); ++next)
-          for (int k = 0; k < 3; ++k) {
-            std::memcpy(ring.source(k), maps + (k * height + next) * stride, length * sizeof(float));
-            blur_row(ring.source(k), ring.row(k, next), length);
-          }
-        const float* rows[3][kTaps];
-        for (int k = 0; k < 3; ++k) ring.window(k, y, height, rows[k]);
-        const float *x = image + y * length, *t = truth + y * length;
-        float* g = gradient + y * length;
-        const Native scale = splat_native(ssim_scale), two = splat_native(2.0f);
-        for (int64_t i = 0; i < length; i += kNativeLanes) {
-          const Native mean = blur_column(rows[0], i), square = blur_column(rows[1], i), product = blur_column(rows[2], i);
-          if (i + kNativeLanes <= length) {
-            store(g + i, load_native(g + i) + scale * (mean + two * load_native(x + i) * square + load_native(t + i) * product));
-          } else {
-            for (int l = 0; l < length - i; ++l) g[i + l] += ssim_scale * (mean[l] + 2 * x[i + l] * square[l] + t[i + l] * product[l]);
-          }
-        }
-      }
+      add_gradient_band(pictures, band * kBand, std::min(height, (band + 1) * kBand), maps, ssim_scale, gradient);
     });
   double l1_sum = 0, ssim_sum = 0;
   for (int64_t band = 0; band < bands; ++band) l1_sum += l1[band], ssim_sum += ssim[band];

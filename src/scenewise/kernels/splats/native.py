@@ -49,6 +49,8 @@ def _library() -> Any:
     lib = library.load()
     if lib is None:
         return None
+    lib.sw_splats_constant.argtypes = [ctypes.c_char_p]
+    lib.sw_splats_constant.restype = ctypes.c_float
     lib.sw_splats_new.restype = _POINTER
     lib.sw_splats_delete.argtypes = [_POINTER]
     lib.sw_splats_forward.argtypes = [_POINTER] * 4
@@ -58,6 +60,11 @@ def _library() -> Any:
     for name in ("sw_splats_delete", "sw_splats_forward", "sw_splats_backward", "sw_splats_counts", "sw_splats_gather"):
         getattr(lib, name).restype = None
     return lib
+
+
+def constant(name: str) -> float:
+    """A constant of :mod:`scenewise.kernels.splats.constants` as it was compiled, or ``LOG2_ALPHA_MIN``; NaN for other names."""
+    return float(_library().sw_splats_constant(name.encode()))
 
 
 def can_run(splats: SplatInput) -> bool:

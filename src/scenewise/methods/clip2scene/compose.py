@@ -10,7 +10,7 @@ from scenewise.parts.labelfree.backbone_choice import point_backbone
 from scenewise.parts.labelfree.label_sources import Switch
 from scenewise.parts.labelfree.recipes import PointLabels, Recipe, settings_as_json
 from scenewise.parts.labelfree.regularisers import FeatureMatch, GridConsistency
-from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.schedules import LossPhase, LossSchedule, phase_starts
 from scenewise.parts.labelfree.steps import Regulariser
 
 
@@ -42,7 +42,7 @@ def recipe(config: Clip2SceneConfig) -> Recipe:
         build_points=point_backbone(config.backbone, config.width),
         build_regularisers=regularisers,
         source=Switch(config.switch_shares, start, everywhere=False),
-        schedule=Schedule((Phase(1, weights),), combine="sum"),
+        schedule=LossSchedule((LossPhase(1, weights),), combine="sum"),
         voxel=config.voxel,
         batch_scans=config.batch_scans,
         epochs=config.epochs,

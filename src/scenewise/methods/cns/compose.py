@@ -8,7 +8,7 @@ from scenewise.parts.labelfree.backbone_choice import pixel_backbone, point_back
 from scenewise.parts.labelfree.label_sources import Switch
 from scenewise.parts.labelfree.recipes import PointLabels, Recipe, settings_as_json
 from scenewise.parts.labelfree.regularisers import FeatureMatch
-from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.schedules import LossPhase, LossSchedule, phase_starts
 from scenewise.parts.labelfree.steps import Regulariser
 
 
@@ -44,7 +44,7 @@ def recipe(config: CnsConfig) -> Recipe:
             pool_pixels=config.vote_predictions,
             min_region=config.min_region,
         ),
-        schedule=Schedule((Phase(1, weights),), combine="sum"),
+        schedule=LossSchedule((LossPhase(1, weights),), combine="sum"),
         voxel=config.voxel,
         batch_scans=config.batch_scans,
         epochs=config.epochs,

@@ -7,7 +7,7 @@ Source: Xiang et al. 2025 (Distilled-3DGS), section 3, which takes these steps f
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 import torch
@@ -20,14 +20,14 @@ from scenewise.parts.splats.importance import (
     ImportanceKind,
     importance,
     least_important_first,
+    row_contributions,
     sample_by_importance,
-    view_contributions,
 )
+from scenewise.parts.splats.rows import summed_in_rows
 from scenewise.parts.splats.schedules import Schedule
-from scenewise.parts.splats.strategies import DefaultStrategy, StepContext, ViewResult, operations
+from scenewise.parts.splats.strategies import DefaultStrategy, StepContext, Strategy, ViewResult, operations
 from scenewise.rendering import Backend
 from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.gaussians import Gaussians
 
 _LARGEST_AREA = "blur_split.share"
 _REBORN_OPACITY = 0.1
@@ -72,7 +72,7 @@ class SimplificationSettings:
 
 @final
 @dataclass(frozen=True)
-class Simplification:
+class Simplification(Strategy):
     """Simplifies a student twice, as the settings say, by what its Gaussians contribute to the training views.
 
     Attributes:
@@ -84,27 +84,6 @@ class Simplification:
     settings: SimplificationSettings
     cameras: Sequence[Cameras]
     backend: Backend = "auto"
-
-    def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
-        """None."""
-        return 0
-
-    def contribution(self, context: StepContext) -> bool:
-        """Not of single steps: all views are rendered when it is time."""
-        return False
-
-    def start(self, context: StepContext) -> None:
-        """Nothing to remember."""
-
-    def before_step(self, context: StepContext, gaussians: Gaussians) -> Gaussians:
-        """Nothing is changed for rendering."""
-        return gaussians
-
-    def after_view(self, context: StepContext, view: ViewResult) -> None:
-        """No statistics."""
-
-    def after_backward(self, context: StepContext) -> None:
-        """No regulariser."""
 
     def after_step(self, context: StepContext) -> None:
         """Simplify when due."""
@@ -119,8 +98,7 @@ class Simplification:
         return len(self.cameras) * (1 + (self.settings.keep is not None or self.settings.factor is not None))
 
     def _importance(self, context: StepContext) -> Float[Tensor, "n"]:
-        gaussians = context.field.gaussians()
-        return importance(view_contributions(gaussians, self.cameras, backend=self.backend), self.settings.kind)
+        return importance(row_contributions(context.field, self.cameras, backend=self.backend), self.settings.kind)
 
     def _sample(self, context: StepContext) -> None:
         settings, store = self.settings, context.field.store
@@ -193,7 +171,7 @@ def _mask(index: Int[Tensor, "chosen"], count: int) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class BlurSplit:
+class BlurSplit(Strategy):
     """Splits, in every round of density control, Gaussians that are the largest contributor of too many pixels of one view.
 
     Source: Fang & Wang 2024, section 4.1: large Gaussians in poorly textured places have small gradients, and blur them.  Stands
@@ -209,10 +187,6 @@ class BlurSplit:
     largest_share: float = 1.0 / 5_000.0
     most_gaussians: int = 4_500_000
 
-    def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
-        """None."""
-        return 0
-
     def contribution(self, context: StepContext) -> bool:
         """As long as there is another round to come."""
         return context.step < context.schedule.step(self.control.refine_until)
@@ -222,21 +196,15 @@ class BlurSplit:
         store = context.field.store
         store.attach(_LARGEST_AREA, torch.zeros(len(store), device=store.device))
 
-    def before_step(self, context: StepContext, gaussians: Gaussians) -> Gaussians:
-        """Nothing is changed for rendering."""
-        return gaussians
-
     def after_view(self, context: StepContext, view: ViewResult) -> None:
         """Remember the largest share of a picture since the last round."""
         found = view.output.contribution
         if found is None or not self.contribution(context):
             return
         share = context.field.store.record(_LARGEST_AREA)
-        area = found.argmax_count.to(share.dtype) / (view.camera.width * view.camera.height)
+        pixels = summed_in_rows(found.argmax_count, view.row_of, len(share))
+        area = pixels.to(share.dtype) / (view.camera.width * view.camera.height)
         torch.maximum(share, area, out=share)
-
-    def after_backward(self, context: StepContext) -> None:
-        """No regulariser."""
 
     def after_step(self, context: StepContext) -> None:
         """Split when density control has had its round."""

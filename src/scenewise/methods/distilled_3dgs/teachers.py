@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scenewise.geometry.rotations import quat_from_rotation, rotation_from_quat
+from scenewise.parts.splats.rows import add_to_rows
 from scenewise.parts.splats.schedules import Schedule
 from scenewise.parts.splats.store import ParameterStore
-from scenewise.parts.splats.strategies import StepContext, ViewResult
+from scenewise.parts.splats.strategies import StepContext, Strategy, ViewResult
 from scenewise.parts.splats.strategies.default import largest_scale
 from scenewise.parts.splats.strategies.operations import logit
 from scenewise.scenes.gaussians import Gaussians
@@ -36,7 +37,7 @@ def _is_released_round(steps_done: int, schedule: Schedule) -> bool:
 
 @final
 @dataclass(frozen=True)
-class Perturbation:
+class Perturbation(Strategy):
     """Adds noise to the parameters of Gaussians whose screen position still has a large gradient.
 
     Source: Xiang et al. 2025, section 3 (G_perb) and released code.  Steps are those of a 30,000-step run.
@@ -79,19 +80,11 @@ class Perturbation:
         """As long as there is another round to come."""
         return 2 if context.step < self._last_round(context.schedule) else 0
 
-    def contribution(self, context: StepContext) -> bool:
-        """Not needed."""
-        return False
-
     def start(self, context: StepContext) -> None:
         """Attach the statistics."""
         store = context.field.store
         for name in (_GRADIENT_SUM, _VIEWS):
             store.attach(name, torch.zeros(len(store), device=store.device))
-
-    def before_step(self, context: StepContext, gaussians: Gaussians) -> Gaussians:
-        """Nothing is changed for rendering."""
-        return gaussians
 
     def after_view(self, context: StepContext, view: ViewResult) -> None:
         """Accumulate gradient norms since the last round."""
@@ -100,11 +93,8 @@ class Perturbation:
         columns = view.screen_gradients
         norm = torch.hypot(columns[:, 0] * (0.5 * view.camera.width), columns[:, 1] * (0.5 * view.camera.height))
         store = context.field.store
-        store.record(_GRADIENT_SUM).add_(norm)
-        store.record(_VIEWS).add_(view.output.radii > 0)
-
-    def after_backward(self, context: StepContext) -> None:
-        """No regulariser."""
+        add_to_rows(store.record(_GRADIENT_SUM), norm, view.row_of)
+        add_to_rows(store.record(_VIEWS), view.output.radii > 0, view.row_of)
 
     def after_step(self, context: StepContext) -> None:
         """Add noise when due; the disturbed rows' moments start at rest."""
@@ -160,7 +150,7 @@ def rotation_from_six(six: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3
 
 @final
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Strategy):
     """Hides Gaussians at random while training, more and more of them; at test time all are shown.
 
     r_t = rate · (t − first) / (until − first).  Source: Xiang et al. 2025, section 3 (G_drop).  What is kept becomes more opaque
@@ -190,17 +180,6 @@ class Dropout:
             return self.rate if self.after == "hold" else 0.0
         return max(0.0, ramp)
 
-    def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
-        """None."""
-        return 0
-
-    def contribution(self, context: StepContext) -> bool:
-        """Not needed."""
-        return False
-
-    def start(self, context: StepContext) -> None:
-        """Nothing to remember."""
-
     def before_step(self, context: StepContext, gaussians: Gaussians) -> Gaussians:
         """The Gaussians with some of them transparent and the others more opaque."""
         rate = self.rate_at(context.steps_done, context.schedule)
@@ -210,12 +189,3 @@ class Dropout:
         opacities = gaussians.opacities / (1.0 - rate)
         logits = torch.where(drawn >= rate, logit(opacities), torch.full_like(opacities, _HIDDEN_LOGIT))
         return Gaussians(**(vars(gaussians) | {"logit_opacities": logits}))
-
-    def after_view(self, context: StepContext, view: ViewResult) -> None:
-        """No statistics."""
-
-    def after_backward(self, context: StepContext) -> None:
-        """No regulariser."""
-
-    def after_step(self, context: StepContext) -> None:
-        """No edits."""

@@ -11,7 +11,7 @@ from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec
 from scenewise.methods.distilled_3dgs.distillation import Distillation, picture_frames
 from scenewise.methods.distilled_3dgs.simplification import BlurSplit, Simplification, sample_step
 from scenewise.methods.distilled_3dgs.structure import structure_objective
-from scenewise.parts.splats.building import DEFAULT_CACHE_BYTES, RunArguments, build_trainer
+from scenewise.parts.splats.building import DEFAULT_CACHE_BYTES, Additions, RunArguments, build_trainer
 from scenewise.parts.splats.objectives import Objective
 from scenewise.parts.splats.recipes import SplatRecipe
 from scenewise.parts.splats.schedules import Schedule
@@ -60,7 +60,7 @@ def build_teacher(
         capture,
         points,
         config.teacher,
-        strategies=teacher_strategies(config, spec),
+        additions=Additions(strategies=teacher_strategies(config, spec)),
         seed=teacher_seed(seed, spec),
         record=record,
         **run,
@@ -124,10 +124,7 @@ def build_student(
         capture,
         points,
         recipe,
-        strategies=strategies,
-        objectives=objectives,
-        more_views=between,
-        more_from=first,
+        additions=Additions(strategies, objectives, between, first),
         seed=seed,
         record=record,
         **run,

@@ -7,8 +7,8 @@ from scenewise.methods.hicl.options import HiclConfig
 from scenewise.parts.labelfree.backbone_choice import point_backbone
 from scenewise.parts.labelfree.label_sources import Fixed, Switch
 from scenewise.parts.labelfree.recipes import PointLabels, Recipe, settings_as_json
-from scenewise.parts.labelfree.regularisers import FeedbackKL, build_correlation
-from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.regularisers import CorrelationSettings, FeedbackKL, build_correlation
+from scenewise.parts.labelfree.schedules import LossPhase, LossSchedule, phase_starts
 from scenewise.parts.labelfree.steps import LabelSource, Regulariser
 from scenewise.parts.segments.votes import MajorityVote
 
@@ -19,8 +19,7 @@ def recipe(config: HiclConfig) -> Recipe:
     def regularisers(text: Float32[Tensor, "classes dim"], points: int, pixels: int, targets: int) -> tuple[Regulariser, ...]:
         if not config.levels:
             return ()
-        correlation = build_correlation(
-            text.shape[1],
+        settings = CorrelationSettings(
             levels=config.levels,
             tokens_per_scan=config.tokens,
             layers=config.layers,
@@ -31,6 +30,7 @@ def recipe(config: HiclConfig) -> Recipe:
             deep_supervision=config.deep_supervision,
             detach=config.detach,
         )
+        correlation = build_correlation(text.shape[1], settings)
         if not config.feedback:
             return (correlation,)
         return correlation, FeedbackKL(correlation, space=config.feedback_space, direction=config.feedback_direction)
@@ -55,16 +55,16 @@ def recipe(config: HiclConfig) -> Recipe:
     )
 
 
-def _schedule(config: HiclConfig) -> Schedule:
+def _schedule(config: HiclConfig) -> LossSchedule:
     """Three phases; fewer where levels or feedback are left out."""
     epochs = (1, config.correlation_from, config.feedback_from)
     starts = phase_starts(epochs, config.published_epochs, config.epochs)
-    phases = [Phase(starts[0], {"points": 1.0})]
+    phases = [LossPhase(starts[0], {"points": 1.0})]
     if config.levels:
-        phases.append(Phase(starts[1], {"points": 1.0, "correlation": 1.0}))
+        phases.append(LossPhase(starts[1], {"points": 1.0, "correlation": 1.0}))
     if config.levels and config.feedback:
-        phases.append(Phase(starts[2], {"points": 1.0, "correlation": 1.0, "feedback": 1.0}))
-    return Schedule(tuple(phases), combine=config.combine)
+        phases.append(LossPhase(starts[2], {"points": 1.0, "correlation": 1.0, "feedback": 1.0}))
+    return LossSchedule(tuple(phases), combine=config.combine)
 
 
 def _source(config: HiclConfig) -> LabelSource:

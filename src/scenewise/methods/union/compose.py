@@ -7,8 +7,8 @@ from scenewise.methods.union.options import UnionConfig
 from scenewise.parts.labelfree.backbone_choice import pixel_backbone, point_backbone
 from scenewise.parts.labelfree.label_sources import Switch
 from scenewise.parts.labelfree.recipes import PointLabels, Recipe, settings_as_json
-from scenewise.parts.labelfree.regularisers import FeatureMatch, FeedbackKL, build_correlation
-from scenewise.parts.labelfree.schedules import Phase, Schedule, phase_starts
+from scenewise.parts.labelfree.regularisers import CorrelationSettings, FeatureMatch, FeedbackKL, build_correlation
+from scenewise.parts.labelfree.schedules import LossPhase, LossSchedule, phase_starts
 from scenewise.parts.labelfree.steps import Regulariser
 from scenewise.parts.segments.votes import MajorityVote
 
@@ -20,11 +20,11 @@ def recipe(config: UnionConfig) -> Recipe:
     epochs = (1, config.correlation_from, config.feedback_from, config.switch_from)
     first, correlation_from, feedback_from, switch_from = phase_starts(epochs, config.published_epochs, config.epochs)
     supervised = {"points": 1.0, **({"pixels": 1.0} if with_pixels else {}), **matched}
-    phases = [Phase(first, supervised)]
+    phases = [LossPhase(first, supervised)]
     if config.levels:
-        phases.append(Phase(correlation_from, {**supervised, "correlation": 1.0}))
+        phases.append(LossPhase(correlation_from, {**supervised, "correlation": 1.0}))
     if config.levels and config.feedback:
-        phases.append(Phase(feedback_from, {**supervised, "correlation": 1.0, "feedback": 1.0}))
+        phases.append(LossPhase(feedback_from, {**supervised, "correlation": 1.0, "feedback": 1.0}))
 
     def regularisers(text: Float32[Tensor, "classes dim"], points: int, pixels: int, targets: int) -> tuple[Regulariser, ...]:
         made: list[Regulariser] = []
@@ -33,9 +33,13 @@ def recipe(config: UnionConfig) -> Recipe:
         if "match_pixels" in matched:
             made.append(FeatureMatch("pixels", pixels, targets))
         if config.levels:
-            correlation = build_correlation(
-                text.shape[1], levels=config.levels, tokens_per_scan=config.tokens, layers=config.layers, heads=config.heads
+            settings = CorrelationSettings(
+                levels=config.levels,
+                tokens_per_scan=config.tokens,
+                layers=config.layers,
+                heads=config.heads,
             )
+            correlation = build_correlation(text.shape[1], settings)
             made.append(correlation)
             if config.feedback:
                 made.append(FeedbackKL(correlation))
@@ -57,7 +61,7 @@ def recipe(config: UnionConfig) -> Recipe:
             pool_pixels=config.vote_predictions,
             min_region=config.min_region,
         ),
-        schedule=Schedule(tuple(phases), combine=config.combine),
+        schedule=LossSchedule(tuple(phases), combine=config.combine),
         voxel=config.voxel,
         batch_scans=config.batch_scans,
         epochs=config.epochs,

@@ -85,51 +85,63 @@ def drawn(augmentation: Augmentation, num_views: int, views_per_step: int | None
     )
 
 
+@dataclass(frozen=True)
+class BatchSettings:
+    """How scans become batches, the same in every step.
+
+    Attributes:
+        augmentation: what is done to them.
+        voxel: edge in metres.
+        views_per_step: pictures of each scan; None = all.
+        seed: of the run.
+        with_pictures: whether a loss or a source needs labels, regions or targets of pixels.
+        with_images: whether a 2D student looks at the pictures.
+    """
+
+    augmentation: Augmentation
+    voxel: float
+    views_per_step: int | None
+    seed: int
+    with_pictures: bool
+    with_images: bool
+
+
 def training_batch(
-    members: Sequence[BatchMember],
-    augmentation: Augmentation,
-    *,
-    voxel: float,
-    views_per_step: int | None,
-    seed: int,
-    epoch: int,
-    with_pictures: bool,
-    with_images: bool,
-    device: torch.device | None = None,
+    members: Sequence[BatchMember], settings: BatchSettings, *, epoch: int, device: torch.device | None = None
 ) -> TrainingBatch:
     """Augments and joins scans.
 
     Args:
         members: in the order of the batch.
-        augmentation: what is done to them.
-        voxel: edge in metres.
-        views_per_step: pictures of each scan; None = all.
-        seed: of the run.
+        settings: how.
         epoch: counted from 1.
-        with_pictures: whether a loss or a source needs labels, regions or targets of pixels.
-        with_images: whether a 2D student looks at the pictures.
         device: where the step is computed.
 
     Raises:
         ConventionError: scans with different numbers of input channels, views of different sizes, or images that are missing.
     """
+    augmentation, seed = settings.augmentation, settings.seed
     device = torch.device("cpu") if device is None else device
     channels = {member.scan.inputs.shape[1] for member in members}
     if len(channels) != 1:
         raise ConventionError("scans of a batch", expected="the same number of input channels", got=sorted(channels))
     if augmentation.most_points is not None:
         members = [thinned(member, augmentation.most_points, seed, epoch) for member in members]
-    draws = [drawn(augmentation, len(member.scan.views), views_per_step, seed, epoch, member.index) for member in members]
+    draws = [
+        drawn(augmentation, len(member.scan.views), settings.views_per_step, seed, epoch, member.index) for member in members
+    ]
     counts = [len(member.scan) for member in members]
     first_point = torch.tensor([0, *np.cumsum(counts).tolist()], dtype=torch.int64)
     positions, inputs = [], []
     for member, draw in zip(members, draws):
         points = torch.from_numpy(member.scan.points_in_scan)
-        positions.append(points @ draw.matrix.T / voxel + draw.shift)
+        positions.append(points @ draw.matrix.T / settings.voxel + draw.shift)
         inputs.append(_jittered(member, augmentation.color_jitter, seed, epoch))
     batch = torch.repeat_interleave(torch.arange(len(members)), torch.tensor(counts, dtype=torch.int64))
     cloud = VoxelisedPoints.from_points(torch.cat(inputs).to(device), torch.cat(positions).to(device), batch.to(device))
-    pictures, links = _pictures(members, draws, first_point, with_images, device) if with_pictures else (None, None)
+    pictures, links = (
+        _pictures(members, draws, first_point, settings.with_images, device) if settings.with_pictures else (None, None)
+    )
     return TrainingBatch(
         scans=tuple(member.index for member in members),
         names=tuple(member.scan.name for member in members),

@@ -1,6 +1,7 @@
 """What a scan is trained on before anything is switched, in the form training keeps."""
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Int16
@@ -9,6 +10,8 @@ from scenewise.errors import ConventionError
 from scenewise.parts.labelfree.recipes import PointLabels
 from scenewise.parts.labelfree.refinement import PointRows, point_supervision, refined_views
 from scenewise.parts.scans.scans import TrainingScan
+
+_LABELS_IN_MEMORY = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,28 @@ def fixed_labels(scan: TrainingScan, point_labels: PointLabels, num_classes: int
     views = refined_views(scan, point_labels)
     pixels = tuple(view.class_ids.astype(np.int16) for view in views)
     return FixedLabels(pixels, point_supervision(scan, point_labels, views))
+
+
+@final
+class LabelsOfScans:
+    """Fixed labels, made once per scan and kept while they fit; what does not fit is made again, with the same result.
+
+    Args:
+        point_labels: how labels come about.
+        num_classes: classes there are words for.
+    """
+
+    def __init__(self, point_labels: PointLabels, num_classes: int) -> None:
+        self._point_labels, self._num_classes = point_labels, num_classes
+        self._kept: dict[int, FixedLabels] = {}
+        self._bytes = 0
+
+    def of(self, index: int, scan: TrainingScan) -> FixedLabels:
+        """Labels of a scan, which has this number in the data set."""
+        if index in self._kept:
+            return self._kept[index]
+        made = fixed_labels(scan, self._point_labels, self._num_classes)
+        if self._bytes + made.num_bytes <= _LABELS_IN_MEMORY:
+            self._kept[index] = made
+            self._bytes += made.num_bytes
+        return made

@@ -13,7 +13,7 @@ from scenewise.errors import ConventionError
 from scenewise.parts.labelfree.batches import PictureBatch, PixelLinks
 from scenewise.parts.labelfree.equations import cross_entropy_of_scores
 from scenewise.parts.labelfree.sampling import scan_generators
-from scenewise.parts.labelfree.steps import LossTerm, StepContext, StudentOutput
+from scenewise.parts.labelfree.steps import LossContext, LossTerm, StudentOutput
 from scenewise.parts.labelfree.supervision import Modality, Supervision
 
 SOURCES = ("clip", "self", "cross")
@@ -29,7 +29,7 @@ _OTHER: dict[Modality, Modality] = {"points": "pixels", "pixels": "points"}
 class Fixed:
     """Labels that were made before training: :attr:`TrainingBatch.points` and :attr:`PictureBatch.labels`."""
 
-    def __call__(self, context: StepContext, modality: Modality) -> tuple[Supervision, Int64[Tensor, "sources"]]:
+    def __call__(self, context: LossContext, modality: Modality) -> tuple[Supervision, Int64[Tensor, "sources"]]:
         """All labelled rows.
 
         Raises:
@@ -75,10 +75,10 @@ class Switch:
         if not all(0 <= share <= 1 for share in self.shares) or abs(sum(self.shares) - 1) > 1e-6:
             raise ConventionError("Switch.shares", expected="three shares that sum to 1", got=self.shares)
 
-    def __call__(self, context: StepContext, modality: Modality) -> tuple[Supervision, Int64[Tensor, "sources"]]:
+    def __call__(self, context: LossContext, modality: Modality) -> tuple[Supervision, Int64[Tensor, "sources"]]:
         """Rows of this step, and how many each source gave.
 
-        Logs in :attr:`StepContext.figures` the share of the most frequent class among the rows of every source that gave any,
+        Logs in :attr:`LossContext.figures` the share of the most frequent class among the rows of every source that gave any,
         "self/points/largest_class": near 1 means that the student teaches itself a single class.
 
         Raises:
@@ -104,7 +104,7 @@ class Switch:
         joined = Supervision(torch.cat([rows.element for rows in some]), torch.cat([rows.class_ids for rows in some]))
         return joined, torch.tensor([0 if rows is None else len(rows) for rows in given])
 
-    def _drawn(self, context: StepContext, modality: Modality) -> int | Tensor:
+    def _drawn(self, context: LossContext, modality: Modality) -> int | Tensor:
         """The source of the whole step, or of each element."""
         chances = torch.tensor(self.shares, dtype=torch.float64)
         if self.granularity == "step":
@@ -131,7 +131,7 @@ class Switch:
         by_view[order] = source.view(len(order), -1)
         return by_view.flatten()
 
-    def _rows(self, context: StepContext, modality: Modality, source: int) -> Supervision:
+    def _rows(self, context: LossContext, modality: Modality, source: int) -> Supervision:
         if source == CLIP:
             return fixed_supervision(context, modality)
         student: Modality = modality if source == SELF else _OTHER[modality]
@@ -150,7 +150,7 @@ class Switch:
             element = (labels >= 0).nonzero()[:, 0]
             return Supervision(element, labels[element])
 
-    def _own_points(self, context: StepContext) -> Tensor:
+    def _own_points(self, context: LossContext) -> Tensor:
         said, classes = predicted_classes(context, "points"), len(context.text)
         if self.pool_points == "none":
             return said
@@ -162,13 +162,13 @@ class Switch:
         from_regions = mode_of_groups(links.point, at_pixel, len(said), classes)
         return torch.where(from_regions >= 0, from_regions, said)
 
-    def _own_pixels(self, context: StepContext) -> Tensor:
+    def _own_pixels(self, context: LossContext) -> Tensor:
         said = predicted_classes(context, "pixels")
         if not self.pool_pixels:
             return said
         return _voted(said, _region_ids(context, self.min_region), len(context.text))
 
-    def _points_from_pixels(self, context: StepContext) -> Tensor:
+    def _points_from_pixels(self, context: LossContext) -> Tensor:
         links, classes = _links(context), len(context.text)
         said = predicted_classes(context, "pixels")
         if self.pool_points == "regions":
@@ -176,7 +176,7 @@ class Switch:
         labels = mode_of_groups(links.point, said[_pixel_of(context, links)], len(context.batch.segments), classes)
         return _voted(labels, context.batch.segments, classes) if self.pool_points == "segments" else labels
 
-    def _pixels_from_points(self, context: StepContext) -> Tensor:
+    def _pixels_from_points(self, context: LossContext) -> Tensor:
         links, classes = _links(context), len(context.text)
         pixel = _pixel_of(context, links)
         said = predicted_classes(context, "points")[links.point]
@@ -186,7 +186,7 @@ class Switch:
         return _voted(labels, _region_ids(context, self.min_region), classes) if self.pool_pixels else labels
 
 
-def fixed_supervision(context: StepContext, modality: Modality) -> Supervision:
+def fixed_supervision(context: LossContext, modality: Modality) -> Supervision:
     """What the teacher said, after refinement: rows of points, or all labelled pixels.
 
     Raises:
@@ -203,7 +203,7 @@ def fixed_supervision(context: StepContext, modality: Modality) -> Supervision:
     return context.once(("fixed", "pixels"), labelled_pixels)
 
 
-def student_logits(context: StepContext, modality: Modality) -> Float[Tensor, "elements classes"]:
+def student_logits(context: LossContext, modality: Modality) -> Float[Tensor, "elements classes"]:
     """ψ(f, T̂) of every element that supervision can name: points, or pixels of the pictures.  Made once per step."""
 
     # With gradient also where a prediction without one asks first: the loss shares them.
@@ -243,12 +243,12 @@ def pixel_logits(
 
 
 @torch.no_grad()
-def predicted_classes(context: StepContext, modality: Modality) -> Int64[Tensor, "elements"]:
+def predicted_classes(context: LossContext, modality: Modality) -> Int64[Tensor, "elements"]:
     """What a student says of every point, or every pixel of the pictures: the argmax of its logits in this step."""
     return context.once(("predicted", modality), lambda: student_logits(context, modality).detach().argmax(dim=1))
 
 
-def cross_entropy(context: StepContext, modality: Modality, scale: float = 1.0) -> LossTerm:
+def cross_entropy(context: LossContext, modality: Modality, scale: float = 1.0) -> LossTerm:
     """−Σ log softmax(scale · ψ(f, T̂))[class] over the rows of this step's supervision, and how many those are.
 
     Source: HICL (Kang et al., CVPR 2024), Eq. 1, with ``scale`` 1: inner products with unit text embeddings, no temperature.
@@ -314,7 +314,7 @@ def _voted(class_ids: Tensor, sets: Tensor, num_classes: int) -> Tensor:
     return torch.where((sets >= 0) & (mine >= 0), mine, class_ids)
 
 
-def _region_ids(context: StepContext, min_region: int) -> Tensor:
+def _region_ids(context: LossContext, min_region: int) -> Tensor:
     """Region of every pixel of the pictures, those too small left out."""
     regions = _pictures(context).regions
     if regions is None:
@@ -332,24 +332,24 @@ def _region_ids(context: StepContext, min_region: int) -> Tensor:
     return context.once(("regions", min_region), large_ones)
 
 
-def _pixel_of(context: StepContext, links: PixelLinks) -> Tensor:
+def _pixel_of(context: LossContext, links: PixelLinks) -> Tensor:
     _, height, width = _pictures(context).labels.shape
     return (links.view * height + links.row) * width + links.column
 
 
-def _pictures(context: StepContext) -> PictureBatch:
+def _pictures(context: LossContext) -> PictureBatch:
     if context.batch.pictures is None:
         raise ConventionError("TrainingBatch.pictures", expected="pictures, which pixels and their labels belong to", got="none")
     return context.batch.pictures
 
 
-def _links(context: StepContext) -> PixelLinks:
+def _links(context: LossContext) -> PixelLinks:
     if context.batch.links is None:
         raise ConventionError("TrainingBatch.links", expected="which pixel shows which point", got="none")
     return context.batch.links
 
 
-def _elements_per_scan(context: StepContext, modality: Modality) -> Sequence[int]:
+def _elements_per_scan(context: LossContext, modality: Modality) -> Sequence[int]:
     if modality == "points":
         return [int(count) for count in context.batch.first_point.diff()]
     pictures = _pictures(context)

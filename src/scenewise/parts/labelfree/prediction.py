@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,17 +22,35 @@ MARGIN_VOXELS = 48
 """What a tile sees around what it names; beyond, a network of stride 16 has hardly any influence left."""
 
 
+@dataclass(frozen=True)
+class PredictionGrids:
+    """Voxels that points are sorted into to be named.
+
+    Attributes:
+        voxel: edge in metres, as in training.
+        repeats: grids whose logits are summed; the first lies as given, others are shifted by less than a voxel.
+        seed: of the shifts.
+        max_voxels: larger clouds are named tile by tile.
+    """
+
+    voxel: float
+    repeats: int = 1
+    seed: int = 0
+    max_voxels: int = MAX_VOXELS
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1 or not (math.isfinite(self.voxel) and self.voxel > 0):
+            raise ConventionError("repeats, voxel", expected="1 or more, a length above 0", got=f"{self.repeats}, {self.voxel}")
+
+
 @torch.no_grad()
 def predict_points(
     student: PointStudent,
     text: Float32[Tensor, "classes dim"],
     points_in_scan: Float32[np.ndarray, "n 3"],
     inputs: Float32[np.ndarray, "n channels"],
+    grids: PredictionGrids,
     *,
-    voxel: float,
-    repeats: int = 1,
-    seed: int = 0,
-    max_voxels: int = MAX_VOXELS,
     progress: Progress | None = None,
 ) -> LabelField:
     """argmax_c Σ_r ψ(f_r, T̂_c) for every point, r over shifted grids.
@@ -44,21 +63,17 @@ def predict_points(
         text: unit embedding per class.
         points_in_scan: metres, +Z up.
         inputs: as in training.
-        voxel: edge in metres, as in training.
-        repeats: grids whose logits are summed; the first lies as given, others are shifted by less than a voxel.
-        seed: of the shifts.
-        max_voxels: larger clouds are named tile by tile.
+        grids: of voxels.
         progress: where to report.
 
     Returns:
         Class of each point, and the softmax of its mean logits as confidence.
 
     Raises:
-        ConventionError: no repeats, a voxel that is no length, or points that are not finite.
+        ConventionError: points that are not finite.
         ShapeError: another number of inputs than points.
     """
-    if repeats < 1 or not (math.isfinite(voxel) and voxel > 0):
-        raise ConventionError("repeats, voxel", expected="1 or more, a length above 0", got=f"{repeats}, {voxel}")
+    voxel, repeats = grids.voxel, grids.repeats
     if len(inputs) != len(points_in_scan):
         raise ShapeError("inputs", expected=f"{len(points_in_scan)} rows, one per point", got=len(inputs))
     if not np.isfinite(points_in_scan).all():
@@ -68,12 +83,12 @@ def predict_points(
     student.eval()
     class_ids = np.empty(len(points_in_scan), dtype=np.int32)
     confidence = np.empty(len(points_in_scan), dtype=np.float32)
-    shifts = [torch.zeros(3)] + [torch.rand(3, generator=keyed_generator(seed, "shift", i)) for i in range(1, repeats)]
+    shifts = [torch.zeros(3)] + [torch.rand(3, generator=keyed_generator(grids.seed, "shift", i)) for i in range(1, repeats)]
     places = torch.from_numpy(points_in_scan) / voxel
     values = torch.from_numpy(inputs)
     try:
         with progress.stage("name points", len(points_in_scan)) as stage:
-            for own, seen in tiles(places.numpy(), max_voxels):
+            for own, seen in tiles(places.numpy(), grids.max_voxels):
                 logits = sum(
                     (_logits(student, text, places[seen] + shift, values[seen]) for shift in shifts), start=torch.zeros(())
                 )

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from scenewise.networks.backbones import Backbone3D
-from scenewise.parts.labelfree.schedules import Schedule
+from scenewise.parts.labelfree.schedules import LossSchedule
 from scenewise.parts.labelfree.settings import Augmentation, OptimizerSettings
 from scenewise.parts.labelfree.steps import LabelSource, Regulariser
 from scenewise.parts.segments.votes import MajorityVote
@@ -64,7 +64,7 @@ class Recipe:
     build_points: Callable[[int], Backbone3D]
     build_regularisers: Callable[[Float32[Tensor, "classes dim"], int, int, int], tuple[Regulariser, ...]]
     source: LabelSource
-    schedule: Schedule
+    schedule: LossSchedule
     voxel: float
     batch_scans: int
     epochs: int

@@ -8,7 +8,7 @@ from scenewise.errors import ConventionError
 
 
 @dataclass(frozen=True)
-class Phase:
+class LossPhase:
     """From an epoch on.
 
     Attributes:
@@ -21,7 +21,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LossSchedule:
     """Phases in order of time.
 
     Attributes:
@@ -29,13 +29,13 @@ class Schedule:
         combine: "mean": Σ w·L / Σ w over the active losses; "sum": Σ w·L.
     """
 
-    phases: tuple[Phase, ...]
+    phases: tuple[LossPhase, ...]
     combine: Literal["mean", "sum"] = "sum"
 
     def __post_init__(self) -> None:
         starts = [phase.from_epoch for phase in self.phases]
         if not starts or starts[0] != 1 or sorted(set(starts)) != starts:
-            raise ConventionError("Schedule.phases", expected="ascending epochs, the first 1", got=starts)
+            raise ConventionError("LossSchedule.phases", expected="ascending epochs, the first 1", got=starts)
 
     def at(self, epoch: int) -> Mapping[str, float]:
         """Active losses and their weights in an epoch (counted from 1)."""

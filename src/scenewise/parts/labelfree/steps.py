@@ -95,7 +95,7 @@ def rows_of_one_process(rows: Float[Tensor, "own dim"]) -> tuple[Float[Tensor, "
 
 
 @dataclass
-class StepContext:
+class LossContext:
     """One step.  Built by the trainer; losses read it.
 
     Attributes:
@@ -156,7 +156,7 @@ class Regulariser(Protocol):
         """What it trains, by name: transformers, projections.  Discarded after training."""
         ...
 
-    def __call__(self, context: StepContext) -> LossTerm:
+    def __call__(self, context: LossContext) -> LossTerm:
         """The term in this step."""
         ...
 
@@ -165,6 +165,6 @@ class Regulariser(Protocol):
 class LabelSource(Protocol):
     """Where a student's labels come from in a step."""
 
-    def __call__(self, context: StepContext, modality: Modality) -> tuple[Supervision, Int64[Tensor, "sources"]]:
+    def __call__(self, context: LossContext, modality: Modality) -> tuple[Supervision, Int64[Tensor, "sources"]]:
         """Rows to train on, and how many rows came from each source (for the log)."""
         ...

@@ -14,7 +14,7 @@ from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.run_folder import RUN_CHECKPOINTS, RUN_VOCABULARY_FILE, RunConfig, read_run_config
 from scenewise.io.vocabularies import read_vocabulary
 from scenewise.parts.labelfree.backbone_choice import point_backbone
-from scenewise.parts.labelfree.prediction import predict_points
+from scenewise.parts.labelfree.prediction import PredictionGrids, predict_points
 from scenewise.parts.labelfree.settings import BackboneName
 from scenewise.parts.labelfree.students import PointStudent
 from scenewise.parts.scans.bare_scans import bare_scan, point_inputs
@@ -67,10 +67,7 @@ class TrainedRun:
             self.text,
             scan.points_in_scan,
             scan.inputs,
-            voxel=self.config.network.voxel,
-            repeats=repeats,
-            seed=seed,
-            max_voxels=max_voxels,
+            PredictionGrids(self.config.network.voxel, repeats, seed, max_voxels),
             progress=progress,
         )
 

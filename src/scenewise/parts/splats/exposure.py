@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scenewise.parts.splats.adam import FreeParameters
 from scenewise.parts.splats.schedules import exponential
-from scenewise.parts.splats.store import FreeParameters
 
 
 @dataclass(frozen=True)

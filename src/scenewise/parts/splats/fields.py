@@ -2,23 +2,39 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy.spatial import cKDTree
+from torch import Tensor
 
 from scenewise.errors import ConventionError
 from scenewise.geometry.spherical_harmonics import sh0_from_rgb
+from scenewise.parts.splats.adam import FreeParameters
 from scenewise.parts.splats.schedules import LearningRates
-from scenewise.parts.splats.store import FreeParameters, ParameterStore
+from scenewise.parts.splats.store import ParameterStore
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians
 from scenewise.scenes.point_clouds import PointCloud
 
 _SMALLEST_SPACING = math.sqrt(1e-7)  # Kerbl et al. clamp the squared distance to 1e-7 in scenes of about unit extent
 _LARGEST_SPACING = 0.1  # of the scene extent: larger ones would be pruned as too large anyway
+
+
+@dataclass(frozen=True)
+class DecodedGaussians:
+    """Gaussians as a camera sees them, and where they come from.
+
+    Attributes:
+        gaussians: with gradients to the parameters.
+        row_of: row of the store that each Gaussian was made from; a row may have several, or none.  None: Gaussian i is row i.
+    """
+
+    gaussians: Gaussians
+    row_of: Int64[Tensor, "n"] | None = None
 
 
 @runtime_checkable
@@ -35,8 +51,11 @@ class GaussianField(Protocol):
     @property
     def shared(self) -> FreeParameters | None: ...
 
+    def decoded(self, camera: Cameras | None = None) -> DecodedGaussians:
+        """The Gaussians as seen by a camera (None: by nobody in particular), and the store's row of each."""
+
     def gaussians(self, camera: Cameras | None = None) -> Gaussians:
-        """The Gaussians as seen by a camera (None: by nobody in particular), with gradients to the parameters."""
+        """Those of :meth:`decoded`, for whom rows do not matter."""
 
     def set_sh_degree(self, degree: int) -> None:
         """Make view-dependent colour up to this degree trainable; lower degrees keep their values."""
@@ -93,6 +112,10 @@ class ExplicitGaussians:
         """Nothing is shared."""
         return None
 
+    def decoded(self, camera: Cameras | None = None) -> DecodedGaussians:
+        """Every row is a Gaussian."""
+        return DecodedGaussians(self.gaussians(camera))
+
     def gaussians(self, camera: Cameras | None = None) -> Gaussians:
         """The stored parameters themselves: gradients reach them without any operation in between."""
         return Gaussians(**{name: self._store[name] for name in self._store})
@@ -141,9 +164,8 @@ def scene_extent(cameras: Sequence[Cameras], points: PointCloud | None = None) -
 def neighbor_spacing(points: Float[np.ndarray, "n 3"], extent: float) -> Float[np.ndarray, "n"]:
     """Root of the mean squared distance to the three nearest neighbours: the initial size of each Gaussian.
 
-    Source: Kerbl et al. 2023, section 4.  Clamped to a sensible range relative to the scene's extent, so that the unit of
-        length does
-    not matter; duplicates and lone points stay usable.
+    Source: Kerbl et al. 2023, section 4.  Clamped to a sensible range relative to the scene's extent, so that the unit of length
+    does not matter; duplicates and lone points stay usable.
     """
     if len(points) < 2:
         return np.full(len(points), _LARGEST_SPACING * extent)
@@ -158,9 +180,8 @@ def gaussians_from_points(
 ) -> Gaussians:
     """One round Gaussian per point, as large as the gap to its neighbours.
 
-    Source: Kerbl et al. 2023, section 4 and released code: opacity 0.1, identity rotation, colour of the point from every
-        side.  MCMC (Kheradmand et
-    al. 2024) starts with opacity 0.5 and a tenth of the size.
+    Source: Kerbl et al. 2023, section 4 and released code: opacity 0.1, identity rotation, colour of the point from every side.
+    MCMC (Kheradmand et al. 2024) starts with opacity 0.5 and a tenth of the size.
 
     Args:
         points: positions in world units, at least one; grey where they have no colour.

@@ -1,13 +1,15 @@
 """What each Gaussian contributes to a set of views, and rankings made from it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from scenewise.parts.splats.fields import DecodedGaussians, GaussianField
+from scenewise.parts.splats.rows import add_to_rows
 from scenewise.rendering import Backend, render
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import Gaussians
@@ -32,7 +34,6 @@ class ViewContributions:
     views: int
 
 
-@torch.no_grad()
 def view_contributions(gaussians: Gaussians, cameras: Iterable[Cameras], *, backend: Backend = "auto") -> ViewContributions:
     """Renders each view once and sums what the Gaussians contribute to it.
 
@@ -41,20 +42,37 @@ def view_contributions(gaussians: Gaussians, cameras: Iterable[Cameras], *, back
         cameras: records without batch axes.
         backend: splat kernel.
     """
-    means = gaussians.means
-    weight_sum = torch.zeros(len(gaussians), dtype=torch.float64, device=means.device)
+    decoded = DecodedGaussians(gaussians.with_sh_degree(0))  # weights do not depend on colour
+    return _contributions(lambda camera: decoded, gaussians.means.new_zeros(len(gaussians)), cameras, backend)
+
+
+def row_contributions(field: GaussianField, cameras: Iterable[Cameras], *, backend: Backend = "auto") -> ViewContributions:
+    """As :func:`view_contributions`, for each row of a field's store: what its Gaussians contribute to a view is added up."""
+
+    def decode(camera: Cameras) -> DecodedGaussians:
+        decoded = field.decoded(camera)
+        return replace(decoded, gaussians=decoded.gaussians.with_sh_degree(0))
+
+    return _contributions(decode, torch.zeros(len(field.store), device=field.store.device), cameras, backend)
+
+
+@torch.no_grad()
+def _contributions(
+    decode: Callable[[Cameras], DecodedGaussians], zeros: Float[Tensor, "rows"], cameras: Iterable[Cameras], backend: Backend
+) -> ViewContributions:
+    weight_sum = zeros.double()
     mean_weight_sum = torch.zeros_like(weight_sum)
-    argmax_count = torch.zeros(len(gaussians), dtype=torch.int64, device=means.device)
-    plain = gaussians.with_sh_degree(0)  # weights do not depend on colour
+    argmax_count = torch.zeros_like(zeros, dtype=torch.int64)
     views = 0
     for camera in cameras:
-        found = render(plain, camera, contribution=True, backend=backend).contribution
+        decoded = decode(camera)
+        found = render(decoded.gaussians, camera, contribution=True, backend=backend).contribution
         assert found is not None
-        weight_sum += found.weight_sum
-        mean_weight_sum += found.weight_sum / found.pixel_count.clamp_min(1)
-        argmax_count += found.argmax_count
+        add_to_rows(weight_sum, found.weight_sum, decoded.row_of)
+        add_to_rows(mean_weight_sum, found.weight_sum / found.pixel_count.clamp_min(1), decoded.row_of)
+        add_to_rows(argmax_count, found.argmax_count, decoded.row_of)
         views += 1
-    return ViewContributions(weight_sum.to(means.dtype), mean_weight_sum.to(means.dtype), argmax_count, views)
+    return ViewContributions(weight_sum.to(zeros.dtype), mean_weight_sum.to(zeros.dtype), argmax_count, views)
 
 
 def importance(contributions: ViewContributions, kind: ImportanceKind) -> Float[Tensor, "n"]:

@@ -64,9 +64,9 @@ class Photometric:
 class InverseDepth:
     """Mean absolute difference of inverse depths, times the scene extent so that the unit of length does not matter.
 
-    Source: released code of Kerbl et al. 2023 (depth regularisation), weight 1 → 0.01 log-linearly.  There the depth is
-        monocular and aligned per image;
-    here it is measured.  Inverse depth also weighs errors as sensors make them: they grow with the square of the distance.
+    Source: released code of Kerbl et al. 2023 (depth regularisation), weight 1 → 0.01 log-linearly.  There the depth is monocular
+    and aligned per image; here it is measured.  Inverse depth also weighs errors as sensors make them: they grow with the square
+    of the distance.
 
     Attributes:
         weight_start: weight at the start.

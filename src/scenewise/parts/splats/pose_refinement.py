@@ -9,17 +9,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scenewise.parts.splats.adam import FreeParameters
 from scenewise.parts.splats.schedules import exponential
-from scenewise.parts.splats.store import FreeParameters
 from scenewise.scenes.cameras import Cameras
 
 
 @dataclass(frozen=True)
 class PoseRefinementSettings:
-    """Attributes:
-    learning_rate: radians, and scene extents, per step at the start.
-    learning_rate_end: at the end, log-linear between.
-    prior: weight of ½‖correction‖² per camera, which keeps all cameras from drifting away together.
+    """How fast poses may move, and how far.
+
+    Attributes:
+        learning_rate: radians, and scene extents, per step at the start.
+        learning_rate_end: at the end, log-linear between.
+        prior: weight of ½‖correction‖² per camera, which keeps all cameras from drifting away together.
     """
 
     learning_rate: float = 3e-4

@@ -34,7 +34,7 @@ class SplatRecipe:
         depth: loss on measured depth where a capture has it; None to ignore depth.
         exposure: one colour transform per image, or None.
         pose_refinement: one pose correction per image, or None.
-        random_background: see :class:`scenewise.parts.splats.trainer.TrainerSettings`.
+        random_background: see :class:`scenewise.parts.splats.settings.TrainerSettings`.
     """
 
     steps: int = 30_000

@@ -57,8 +57,7 @@ class LearningRates:
     """Adam's learning rates.
 
     Source: released settings of Kerbl et al. 2023.  ``means`` is in units of the scene extent and decays log-linearly to
-        ``means_end``;
-    the others are constant.  The first release used 0.05 for opacities.
+    ``means_end``; the others are constant.  The first release used 0.05 for opacities.
 
     ``restart`` = (at, back): when that fraction of the run is over, the positions' rate goes back to what it was at the fraction
     ``back`` and decays from there to the end; Fang & Wang 2024 (Mini-Splatting) restart it after simplification.
@@ -83,8 +82,9 @@ class LearningRates:
 
 @dataclass(frozen=True)
 class ShSchedule:
-    """Degree of view-dependent colour over time: 0 at first, one more every ``every`` paper steps (Kerbl et al. 2023, section
-    7.1).
+    """Degree of view-dependent colour over time: 0 at first, one more every ``every`` paper steps.
+
+    Source: Kerbl et al. 2023, section 7.1.
     """
 
     highest: int = 3

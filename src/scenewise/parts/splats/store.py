@@ -12,35 +12,11 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from scenewise.errors import ConventionError, ShapeError
-from scenewise.kernels.adam import adam_step
+from scenewise.errors import ShapeError
+from scenewise.parts.splats.adam import AdamSettings, load_groups, new_group, optimizer_tensors_of, step_groups
 
 RowMoments = Literal["zero", "copy"]
 ValueMoments = Literal["zero", "keep"]
-
-
-@dataclass(frozen=True)
-class AdamSettings:
-    """Constants of Adam.  Source: Kerbl et al. 2023 use ε = 1e-15 because position gradients are tiny; β are Adam's own."""
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-15
-
-
-@dataclass
-class _Group:
-    """One named parameter, its moments, its learning rate and the number of Adam steps it has taken."""
-
-    value: Tensor
-    first_moment: Tensor
-    second_moment: Tensor
-    learning_rate: float
-    steps: int = 0
-
-    def rewrite(self, value: Tensor, first_moment: Tensor, second_moment: Tensor) -> None:
-        self.value = _leaf(value)
-        self.first_moment, self.second_moment = first_moment, second_moment
 
 
 @dataclass
@@ -49,67 +25,6 @@ class _RowRecord:
 
     value: Tensor
     fill: float
-
-
-def _leaf(value: Tensor) -> Tensor:
-    return value.detach().contiguous().requires_grad_(True)
-
-
-def _new_group(name: str, value: Tensor, learning_rates: Mapping[str, float]) -> _Group:
-    if value.dtype != torch.float32:
-        raise ShapeError(f"parameter {name}", expected="float32", got=value.dtype)
-    if name not in learning_rates:
-        raise ConventionError(f"learning rate of {name}", expected="one for every parameter", got=None)
-    leaf = _leaf(value.clone())
-    return _Group(
-        leaf, torch.zeros_like(leaf, requires_grad=False), torch.zeros_like(leaf, requires_grad=False), learning_rates[name]
-    )
-
-
-def _adam(groups: Mapping[str, _Group], settings: AdamSettings) -> None:
-    for group in groups.values():
-        gradient = group.value.grad
-        if gradient is None:
-            continue
-        group.steps += 1
-        adam_step(
-            group.value.detach(),
-            gradient,
-            group.first_moment,
-            group.second_moment,
-            learning_rate=group.learning_rate,
-            beta1=settings.beta1,
-            beta2=settings.beta2,
-            epsilon=settings.epsilon,
-            step=group.steps,
-        )
-        group.value.grad = None
-
-
-def _optimizer_tensors(groups: Mapping[str, _Group]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name, group in groups.items():
-        tensors[f"{name}.first_moment"] = group.first_moment
-        tensors[f"{name}.second_moment"] = group.second_moment
-        tensors[f"{name}.steps"] = torch.tensor(group.steps, dtype=torch.int64)
-        tensors[f"{name}.learning_rate"] = torch.tensor(group.learning_rate, dtype=torch.float64)
-    return tensors
-
-
-def _load_groups(groups: Mapping[str, _Group], parameters: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> None:
-    missing = [name for name in groups if name not in parameters or f"{name}.steps" not in optimizer]
-    if missing:
-        raise ConventionError(
-            "saved parameters", expected=f"those of this run ({', '.join(groups)})", got=f"none called {missing[0]}"
-        )
-    for name, group in groups.items():
-        value = parameters[name].to(group.value.device)
-        first, second = (optimizer[f"{name}.{kind}_moment"].to(group.value.device) for kind in ("first", "second"))
-        if first.shape != value.shape or second.shape != value.shape:
-            raise ShapeError(f"saved moments of {name}", expected=f"{tuple(value.shape)}", got=f"{tuple(first.shape)}")
-        group.rewrite(value.clone(), first.clone(), second.clone())
-        group.steps = int(optimizer[f"{name}.steps"])
-        group.learning_rate = float(optimizer[f"{name}.learning_rate"])
 
 
 @final
@@ -141,7 +56,7 @@ class ParameterStore:
         if len(set(rows.values())) != 1:
             raise ShapeError("rows of the parameters", expected="the same number for all", got=rows)
         self.adam = adam or AdamSettings()
-        self._groups = {name: _new_group(name, value, learning_rates) for name, value in parameters.items()}
+        self._groups = {name: new_group(name, value, learning_rates) for name, value in parameters.items()}
         self._records: dict[str, _RowRecord] = {}
         self._born = 0
         if track_identity:
@@ -176,7 +91,7 @@ class ParameterStore:
 
     def step(self) -> None:
         """One Adam step for every parameter that has a gradient; the gradients are consumed."""
-        _adam(self._groups, self.adam)
+        step_groups(self._groups, self.adam)
 
     def clear_gradients(self) -> None:
         """Forget the gradients without using them."""
@@ -322,10 +237,6 @@ class ParameterStore:
         """Stop keeping a record."""
         del self._records[name]
 
-    def has_record(self, name: str) -> bool:
-        """Whether a record of this name is attached."""
-        return name in self._records
-
     def record(self, name: str) -> Tensor:
         """A record's values; in-place edits are kept."""
         return self._records[name].value
@@ -344,7 +255,7 @@ class ParameterStore:
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """Moments, Adam steps and learning rates, as plain tensors; not copies."""
-        return _optimizer_tensors(self._groups)
+        return optimizer_tensors_of(self._groups)
 
     def record_tensors(self) -> dict[str, Tensor]:
         """Per-row records, and the number of rows ever born; not copies."""
@@ -358,62 +269,9 @@ class ParameterStore:
         Raises:
             ConventionError, ShapeError: they belong to another set of parameters.
         """
-        _load_groups(self._groups, parameters, optimizer)
+        load_groups(self._groups, parameters, optimizer)
         names = [name for name in records if name != "born" and not name.endswith(".fill")]
         self._records = {
             name: _RowRecord(records[name].to(self.device, copy=True), float(records[f"{name}.fill"])) for name in names
         }
         self._born = int(records["born"])
-
-
-@final
-class FreeParameters:
-    """Named parameters without rows (exposure matrices, pose corrections, a shared decoder) under the same Adam.
-
-    Args:
-        parameters: float32 tensors of any shape; copied.
-        learning_rates: one per parameter.
-        adam: constants of the optimiser.
-    """
-
-    def __init__(
-        self, parameters: Mapping[str, Tensor], learning_rates: Mapping[str, float], *, adam: AdamSettings | None = None
-    ) -> None:
-        self.adam = adam or AdamSettings()
-        self._groups = {name: _new_group(name, value, learning_rates) for name, value in parameters.items()}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._groups)
-
-    def __getitem__(self, name: str) -> Tensor:
-        """The parameter called ``name``: a leaf that receives gradients."""
-        return self._groups[name].value
-
-    def set_learning_rate(self, name: str, learning_rate: float) -> None:
-        """Learning rate of a parameter from the next step on."""
-        self._groups[name].learning_rate = learning_rate
-
-    def step(self) -> None:
-        """One Adam step for every parameter that has a gradient; the gradients are consumed."""
-        _adam(self._groups, self.adam)
-
-    def clear_gradients(self) -> None:
-        """Forget the gradients without using them."""
-        for group in self._groups.values():
-            group.value.grad = None
-
-    def parameter_tensors(self) -> dict[str, Tensor]:
-        """Current values by name, without gradients; not copies."""
-        return {name: group.value.detach() for name, group in self._groups.items()}
-
-    def optimizer_tensors(self) -> dict[str, Tensor]:
-        """Moments, Adam steps and learning rates, as plain tensors; not copies."""
-        return _optimizer_tensors(self._groups)
-
-    def load(self, parameters: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> None:
-        """Become exactly what the two dictionaries were taken from.
-
-        Raises:
-            ConventionError, ShapeError: they belong to another set of parameters.
-        """
-        _load_groups(self._groups, parameters, optimizer)

@@ -1,105 +1,36 @@
-"""The training loop of every Gaussian method: field + views + objectives + strategies, resumable at any step.
+"""Training of every Gaussian method: field + views + objectives + strategies, one step at a time.
 
 The trainer knows no method.  It renders what the field decodes, lets objectives judge and strategies edit, keeps every bit of
 state that another run would need to continue identically, and refuses to go on from a step that produced NaN.
 """
 
 import math
-import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, final
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Unpack, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from scenewise.engine.checkpoints import Checkpoint
+from scenewise.engine.measuring import steps_within
 from scenewise.engine.randomness import RandomStreams
-from scenewise.errors import ConventionError, ScenewiseError
-from scenewise.parts.splats.exposure import ExposureCompensation, ExposureSettings
+from scenewise.engine.step_back import NonFiniteError
+from scenewise.engine.training import StepArguments, StepReport, run_steps
+from scenewise.errors import ConventionError
+from scenewise.parts.splats.adam import FreeParameters
+from scenewise.parts.splats.exposure import ExposureCompensation
 from scenewise.parts.splats.fields import GaussianField
+from scenewise.parts.splats.finite import bad_gradient, bad_parameter
 from scenewise.parts.splats.objectives import Objective, Photometric
-from scenewise.parts.splats.pose_refinement import PoseRefinement, PoseRefinementSettings
-from scenewise.parts.splats.schedules import ResolutionSchedule, Schedule, ShSchedule
-from scenewise.parts.splats.store import FreeParameters
+from scenewise.parts.splats.pose_refinement import PoseRefinement
+from scenewise.parts.splats.schedules import Schedule
+from scenewise.parts.splats.settings import RunIdentity, TrainerSettings
 from scenewise.parts.splats.strategies.protocol import StepContext, Strategy, ViewResult
+from scenewise.parts.splats.time_model import TimeModel
 from scenewise.parts.splats.views import TrainingViews, ViewData, ViewOrder
-from scenewise.rendering import Backend, RenderOutput, render
-
-MEASURED_STEPS = 50
-"""Steps that are timed before ``--minutes`` fixes the length of the run."""
-STEP_COST, PIXEL_COST, GAUSSIAN_COST, SH_DEGREE_COST = 1500.0, 0.039, 0.146, 0.035
-"""What a step, a pixel, a Gaussian, and each further degree of its colour cost, in µs on the machine of the benchmarks with two
-threads.  Only their ratios are used, to carry measured times over to other numbers."""
-MOST_FAILURES = 3
-_CHEAP_COLUMNS = 4  # gradients of parameters this narrow are checked every step; wider ones show in the next picture
-
-
-@dataclass(frozen=True)
-class TrainerSettings:
-    """Attributes:
-    steps: optimiser steps.
-    sh: when view-dependent colour starts.
-    resolution: coarse-to-fine schedule.
-    views_per_step: views whose gradients are averaged for one step.
-    exposure: learn a colour transform per image, or None.
-    pose_refinement: learn a correction per camera, or None.
-    random_background: a new background colour each step behind transparent photographs, so that no colour is confused with
-        nothing.
-    late_views: so many views, the last ones, are left out before the step ``late_from``.
-    late_from: see ``late_views``; from the next epoch after it they take part.
-    check_every: steps between two checks of everything for NaN, after each of which the state is kept to fall back on.
-    backend: splat kernel.
-    """
-
-    steps: int = 30_000
-    sh: ShSchedule = field(default_factory=ShSchedule)
-    resolution: ResolutionSchedule = field(default_factory=ResolutionSchedule)
-    views_per_step: int = 1
-    exposure: ExposureSettings | None = None
-    pose_refinement: PoseRefinementSettings | None = None
-    random_background: bool = False
-    late_views: int = 0
-    late_from: int = 0
-    check_every: int = 100
-    backend: Backend = "auto"
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What a listener is told after a step.
-
-    Attributes:
-        step: steps done.
-        total_steps: of this run.
-        loss: weighted sum.
-        terms: unweighted value of each objective.
-        num_gaussians: rows of the field.
-        seconds: training time so far, earlier sessions included.
-        view: name of the last view.
-    """
-
-    step: int
-    total_steps: int
-    loss: float
-    terms: Mapping[str, float]
-    num_gaussians: int
-    seconds: float
-    view: str
-
-
-class TrainingDivergedError(ScenewiseError, ArithmeticError):
-    """Training produced non-finite values again and again, also after stepping back and leaving out the views concerned."""
-
-
-class _NonFiniteError(Exception):
-    """Something became NaN or infinite; ``culprit`` is the view to leave out."""
-
-    def __init__(self, what: str, culprit: int) -> None:
-        super().__init__(what)
-        self.culprit = culprit
+from scenewise.rendering import RenderOutput, render
 
 
 @final
@@ -111,12 +42,10 @@ class SplatTrainer:
         views: what it is trained on.
         strategies: how rows are added and removed, in order.
         objectives: terms of the loss; default the photometric one.
-        settings: see :class:`TrainerSettings`.
+        settings: see :class:`~scenewise.parts.splats.settings.TrainerSettings`.
         scene_extent: size of the scene in world units.
-        seed: of every random stream.
         background: colour behind the Gaussians, in [0, 1].
-        config: resolved configuration, stored in checkpoints and compared on resume.
-        data_hash: checksum of the data, likewise.
+        identity: seed, configuration and data.
     """
 
     def __init__(
@@ -128,22 +57,22 @@ class SplatTrainer:
         settings: TrainerSettings,
         scene_extent: float,
         objectives: Sequence[Objective] = (Photometric(),),
-        seed: int = 0,
         background: tuple[float, float, float] | None = None,
-        config: Mapping[str, Any] | None = None,
-        data_hash: str = "",
+        identity: RunIdentity | None = None,
     ) -> None:
+        identity = RunIdentity() if identity is None else identity
         self.field = field
         self.views = views
         self.strategies = tuple(strategies)
         self.objectives = tuple(objectives)
         self.settings = settings
         self.scene_extent = scene_extent
-        self.random = RandomStreams(seed)
-        self.config = dict(config or {})
-        self.data_hash = data_hash
+        self.random = RandomStreams(identity.seed)
+        self.config = dict(identity.config)
+        self.data_hash = identity.data_hash
         self.steps_done = 0
         self.seconds = 0.0
+        self.failures: list[str] = []
         device = field.store.device
         self.schedule = Schedule(settings.steps)
         self.exposure = None if settings.exposure is None else ExposureCompensation(len(views), settings.exposure, device)
@@ -153,12 +82,16 @@ class SplatTrainer:
         self._background = torch.tensor(background or (0.0, 0.0, 0.0), device=device)
         self._order = ViewOrder(self.random["views"])
         self._skip_once: set[int] = set()
-        self._failures: list[str] = []
         self._last_view = 0
         self._started = False
-        self._good: Checkpoint | None = None
+        self._last_loss, self._last_terms = math.nan, dict[str, float]()
 
     # ------------------------------------------------------------------------------------------------------------------- running
+
+    @property
+    def total_steps(self) -> int:
+        """Length of the run."""
+        return self.settings.steps
 
     def set_total_steps(self, steps: int) -> None:
         """Fix the length of the run, and with it every schedule.
@@ -170,80 +103,53 @@ class SplatTrainer:
             raise ConventionError("total steps", expected="to be set before the first step", got=f"step {self.steps_done}")
         self.settings = replace(self.settings, steps=steps)
         self.schedule = Schedule(steps)
-        if self._good is not None:
-            self._good = _copy(self.checkpoint())
 
-    def run(
-        self,
-        *,
-        until: int | None = None,
-        listener: Callable[[StepReport], None] | None = None,
-        report_every: int = 10,
-        save: Callable[[Checkpoint], object] | None = None,
-        save_every: int = 1000,
-    ) -> None:
-        """Train up to step ``until`` (default: to the end).
-
-        Args:
-            until: steps done when it returns.
-            listener: told about every ``report_every``-th step.
-            report_every: see ``listener``.
-            save: given a checkpoint every ``save_every`` steps and at the end, for example :meth:`Checkpointer.save`.
-            save_every: see ``save``.
-
-        Raises:
-            TrainingDivergedError: three times something became NaN or infinite.
-            Whatever ``save`` raises.
-        """
-        last = self.settings.steps if until is None else min(until, self.settings.steps)
-        self._start()
-        clock = time.perf_counter()
-        while self.steps_done < last:
-            try:
-                loss, terms = self._step()
-                if self.steps_done % self.settings.check_every == 0 or self.steps_done == last:
-                    self._require_finite_state()
-                    self._good = _copy(self.checkpoint()) if self.steps_done < last else None
-            except _NonFiniteError as failure:
-                self._step_back(failure)
-                continue
-            now = time.perf_counter()
-            self.seconds += now - clock
-            clock = now
-            done = self.steps_done
-            if listener is not None and (done % report_every == 0 or done == last):
-                view = self.views.names[self._last_view]
-                rows = len(self.field.store)
-                listener(StepReport(done, self.settings.steps, loss, terms, rows, self.seconds, view))
-            if save is not None and (done % save_every == 0 or done == last):
-                save(self.checkpoint())
+    def run(self, **how: Unpack[StepArguments]) -> None:
+        """Trains up to a step; see :func:`scenewise.engine.training.run_steps`."""
+        run_steps(self, **how)
 
     def measure(self, seconds: float) -> int:
-        """How many steps fit into this time: the first 50 are timed, then undone, so that the run equals one given that number.
+        """How many steps fit into this time; see :func:`scenewise.engine.measuring.steps_within`."""
+        return steps_within(self, seconds)
 
-        The mean step takes longer (more Gaussians, more colour) or shorter (coarse images) than the first ones.  The estimate
-        is the measured time × C(mean) / C(first), with C the sum of the costs above.  The mean number of Gaussians is taken to be
-        the cap (without a cap: twice the first number), which keeps the estimate on the safe side.  Measuring is deducted.
+    def slowdown(self) -> float:
+        """Time of the mean step over that of the first ones.
+
+        The mean number of Gaussians is taken to be the cap (without a cap: twice the first number), which keeps the estimate on
+        the safe side.
         """
-        self._start()
-        begin = _copy(self.checkpoint())
-        store_device = self.field.store.device
-        self._step()  # the first one also decodes, allocates and compiles
-        started = time.perf_counter()
-        measured = 0
-        while measured < MEASURED_STEPS:
-            try:
-                self._step()
-            except _NonFiniteError:  # the run itself will deal with it
-                break
-            measured += 1
-        if store_device.type == "cuda":
-            torch.cuda.synchronize(store_device)
-        each = (time.perf_counter() - started) / max(1, measured)
-        rows = len(self.field.store)
-        self.restore(begin)
-        left = max(0.0, seconds - each * (measured + 1))
-        return max(MEASURED_STEPS, int(left / (each * self._slowdown(rows))))
+        rows, cameras = len(self.field.store), self.views.cameras
+        caps = [cap for strategy in self.strategies if (cap := getattr(strategy, "max_gaussians", None)) is not None]
+        mean_rows = float(max(rows, min(caps))) if caps else 2.0 * rows
+        pixels = sum(camera.width * camera.height for camera in cameras) / len(cameras)
+        return TimeModel(pixels, self.schedule, self.settings.resolution, self.settings.sh).slowdown(rows, mean_rows)
+
+    def start(self) -> None:
+        """Lets strategies attach their records, before the first step alone."""
+        if self._started:
+            return
+        self._started = True
+        context = self._context()
+        for strategy in self.strategies:
+            strategy.start(context)
+
+    def describe(self) -> StepReport:
+        """The last step."""
+        rows, loss = len(self.field.store), self._last_loss
+        return StepReport(
+            self.steps_done,
+            self.total_steps,
+            loss,
+            self._last_terms,
+            self.seconds,
+            shown={"loss": loss, "gaussians": rows},
+            line={"loss": loss, "num_gaussians": rows, "seconds": self.seconds},
+        )
+
+    @property
+    def last_view(self) -> str:
+        """Name of the view that the last step saw last."""
+        return self.views.names[self._last_view]
 
     @torch.no_grad()
     def pose_gain(self) -> dict[str, float]:
@@ -268,38 +174,17 @@ class SplatTrainer:
                 psnr[name] -= 10.0 * math.log10(float(error)) / len(self.views)
         return psnr
 
-    def _slowdown(self, rows: int) -> float:
-        """Time of the mean step over that of the first ones; see :meth:`measure`."""
-        caps = [cap for strategy in self.strategies if (cap := getattr(strategy, "max_gaussians", None)) is not None]
-        mean_rows = max(rows, min(caps)) if caps else 2.0 * rows
-        cameras = self.views.cameras
-        pixels = sum(camera.width * camera.height for camera in cameras) / len(cameras)
-        at = [(i + 0.5) / 100 for i in range(100)]
-        mean_share = sum(self.settings.resolution.factor(progress) ** -2.0 for progress in at) / len(at)
-        degrees = [self.settings.sh.degree(int(progress * self.settings.steps), self.schedule) for progress in at]
-        mean = (
-            STEP_COST
-            + PIXEL_COST * pixels * mean_share
-            + (GAUSSIAN_COST + SH_DEGREE_COST * sum(degrees) / len(degrees)) * mean_rows
-        )
-        first = STEP_COST + PIXEL_COST * pixels * self.settings.resolution.factor(0.0) ** -2.0 + GAUSSIAN_COST * rows
-        return mean / first
-
-    def _start(self) -> None:
-        if self._started:
-            return
-        self._started = True
-        context = self._context()
-        for strategy in self.strategies:
-            strategy.start(context)
-        self._good = _copy(self.checkpoint())
-
     def _context(self) -> StepContext:
         return StepContext(self.steps_done, self.schedule, self.field, self.scene_extent, self.random)
 
     # ------------------------------------------------------------------------------------------------------------------ one step
 
-    def _step(self) -> tuple[float, dict[str, float]]:
+    def step(self) -> None:
+        """One step on the next view, or views.
+
+        Raises:
+            NonFiniteError: a loss or a gradient is NaN or infinite.
+        """
         context = self._context()
         progress = self.schedule.progress(self.steps_done)
         self.field.set_sh_degree(self.settings.sh.degree(self.steps_done, self.schedule))
@@ -322,7 +207,7 @@ class SplatTrainer:
         for strategy in self.strategies:
             strategy.after_step(context)
         self.steps_done += 1
-        return loss, terms
+        self._last_loss, self._last_terms = loss, terms
 
     def _next_view(self) -> int:
         settings = self.settings
@@ -334,7 +219,8 @@ class SplatTrainer:
         return view
 
     def _backward(self, context: StepContext, view: ViewData, terms: dict[str, float]) -> float:
-        gaussians = self.field.gaussians(view.camera)
+        decoded = self.field.decoded(view.camera)
+        gaussians = decoded.gaussians
         for strategy in self.strategies:
             gaussians = strategy.before_step(context, gaussians)
         screen_gradients: Float[Tensor, "n columns"] | None = None
@@ -358,7 +244,7 @@ class SplatTrainer:
             raise self._blame(f"the loss of image {view.name} is {value}", view.index)
         (loss / self.settings.views_per_step if self.settings.views_per_step > 1 else loss).backward()
         gradient = None if screen_gradients is None else screen_gradients.grad
-        result = ViewResult(view.name, view.camera, view.downscale, output, gradient)
+        result = ViewResult(view.name, view.camera, view.downscale, output, gradient, decoded.row_of)
         with torch.no_grad():
             for strategy in self.strategies:
                 strategy.after_view(context, result)
@@ -392,58 +278,40 @@ class SplatTrainer:
 
     # -------------------------------------------------------------------------------------------------------------- finite checks
 
-    def _require_finite_gradients(self) -> None:
-        # A sum is not finite as soon as one element is not; it costs a fraction of looking at each.
-        store = self.field.store
-        for name in store:
-            value = store[name]
-            if value.grad is None or value.numel() > _CHEAP_COLUMNS * len(store):
-                continue
-            if not math.isfinite(float(value.grad.sum())) and (row := _first_bad_row(value.grad)) is not None:
-                view = self.views.names[self._last_view]
-                raise _NonFiniteError(
-                    f"the gradient of {name} of Gaussian {row} from image {view} is not finite", self._last_view
-                )
+    @property
+    def check_every(self) -> int:
+        """Steps between two checks of everything."""
+        return self.settings.check_every
 
-    def _require_finite_state(self) -> None:
+    @property
+    def advice(self) -> str:
+        """What to do when training fails again and again."""
+        return "check these images and their poses (`scenewise check`), or lower the learning rates"
+
+    def leave_out(self, culprit: int) -> str:
+        """Pass over a view the next time it is its turn."""
+        self._skip_once.add(culprit)
+        return f"image {self.views.names[culprit]}"
+
+    def require_finite(self) -> None:
+        """Raises NonFiniteError unless all parameters and moments are finite."""
         found = self._bad_parameter()
         if found is not None:
-            raise _NonFiniteError(f"{found} became NaN or infinite by step {self.steps_done}", self._last_view)
+            raise NonFiniteError(f"{found} became NaN or infinite by step {self.steps_done}", self._last_view)
+
+    def _require_finite_gradients(self) -> None:
+        found = bad_gradient(self.field.store)
+        if found is not None:
+            raise NonFiniteError(f"the gradient of {found} from image {self.last_view} is not finite", self._last_view)
 
     def _bad_parameter(self) -> str | None:
-        store = self.field.store
-        for name in store:
-            for what, values in zip(
-                (name, f"moments of {name}", f"moments of {name}"), (store[name].detach(), *store.moments(name))
-            ):
-                if not math.isfinite(float(values.sum())) and (row := _first_bad_row(values)) is not None:
-                    return f"{what} of Gaussian {row}"
-        for owner, free in self._free_parameters().items():
-            for name in free:
-                if not bool(torch.isfinite(free[name]).all()):
-                    return f"{owner} {name}"
-        return None
+        return bad_parameter(self.field.store, self._free_parameters())
 
-    def _blame(self, what: str, view: int) -> _NonFiniteError:
+    def _blame(self, what: str, view: int) -> NonFiniteError:
         """The failure, laid at the door of the view before when the parameters were already bad."""
         self.field.store.clear_gradients()
         found = self._bad_parameter()
-        return _NonFiniteError(what if found is None else f"{found} is not finite", view)
-
-    def _step_back(self, failure: _NonFiniteError) -> None:
-        self._failures.append(str(failure))
-        if len(self._failures) >= MOST_FAILURES or self._good is None:
-            raise TrainingDivergedError(
-                f"training diverged at step {self.steps_done + 1}: {'; '.join(self._failures)}. Fix: check these images and "
-                "their poses (`scenewise check`), or lower the learning rates; the last checkpoint is intact"
-            ) from failure
-        failures, seconds = list(self._failures), self.seconds
-        self.restore(self._good)
-        self._failures, self.seconds = failures, seconds
-        self._skip_once.add(failure.culprit)
-        self._good = _copy(self.checkpoint())
-        view = self.views.names[failure.culprit]
-        warnings.warn(f"{failure}. Stepped back to step {self.steps_done}; image {view} is left out once.", stacklevel=3)
+        return NonFiniteError(what if found is None else f"{found} is not finite", view)
 
     # ---------------------------------------------------------------------------------------------------------------------- state
 
@@ -473,7 +341,7 @@ class SplatTrainer:
             "scene_extent": self.scene_extent,
             "seconds": self.seconds,
             "skip_once": sorted(self._skip_once),
-            "failures": list(self._failures),
+            "failures": list(self.failures),
             "num_gaussians": len(store),
         }
         return Checkpoint(self.steps_done, parameters, optimizer, state, self.config, self.data_hash, details)
@@ -499,16 +367,9 @@ class SplatTrainer:
         self.scene_extent = float(checkpoint.details["scene_extent"])
         self.seconds = float(checkpoint.details["seconds"])
         self._skip_once = set(checkpoint.details["skip_once"])
-        self._failures = list(checkpoint.details["failures"])
+        self.failures = list(checkpoint.details["failures"])
         self.steps_done = checkpoint.step
         self._started = True
-        if self._good is not checkpoint:
-            self._good = _copy(checkpoint)
-
-
-def _first_bad_row(values: Tensor) -> int | None:
-    bad = ~torch.isfinite(values.reshape(values.shape[0], -1)).all(dim=1)
-    return int(bad.nonzero()[0, 0]) if bool(bad.any()) else None
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -517,16 +378,3 @@ def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
-
-
-def _copy(checkpoint: Checkpoint) -> Checkpoint:
-    def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in tensors.items()}
-
-    return replace(
-        checkpoint,
-        parameters=copied(checkpoint.parameters),
-        optimizer=copied(checkpoint.optimizer),
-        state=copied(checkpoint.state),
-        details=dict(checkpoint.details),
-    )

@@ -2,13 +2,14 @@
 
 import time
 
-from scenewise.engine.checkpoints import Checkpoint, Checkpointer
+from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import Journal
 from scenewise.engine.progress import Progress
-from scenewise.parts.splats.trainer import SplatTrainer, StepReport
+from scenewise.engine.training import Rhythm, Session, journaled, train
+from scenewise.parts.splats.trainer import SplatTrainer
 
-LOG_EVERY = 50
-"""Steps between two entries of the diary."""
+SHOW_EVERY, LOG_EVERY = 10, 50
+"""Steps between two updates of the progress bar, and between two entries of the diary."""
 
 
 def train_splats(
@@ -35,21 +36,6 @@ def train_splats(
         ResourceError: a checkpoint cannot be written.
     """
     started = time.monotonic()
-    with progress.stage(stage, trainer.settings.steps - trainer.steps_done) as shown:
-        before = trainer.steps_done
-
-        def listen(report: StepReport) -> None:
-            nonlocal before
-            shown.advance(max(0, report.step - before), loss=report.loss, gaussians=report.num_gaussians)
-            before = max(before, report.step)
-            if report.step % LOG_EVERY == 0 or report.step == report.total_steps:
-                journal.write(
-                    "step", step=report.step, loss=report.loss, num_gaussians=report.num_gaussians, seconds=report.seconds
-                )
-
-        def save(checkpoint: Checkpoint) -> None:
-            checkpointer.save(checkpoint)
-            journal.write("checkpoint", step=checkpoint.step)
-
-        trainer.run(listener=listen, save=save, save_every=checkpoint_every)
+    rhythm = Rhythm(SHOW_EVERY, LOG_EVERY, checkpoint_every)
+    train(trainer, Session(journaled(checkpointer, journal), rhythm, journal, progress, title=stage))
     journal.write("stage", name=stage, seconds=time.monotonic() - started)

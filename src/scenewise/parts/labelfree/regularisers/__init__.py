@@ -6,9 +6,22 @@ matching          features agree with frozen ones, or with the other student's (
 grid_consistency  points of a cell agree with their attended mean (CLIP2Scene)
 """
 
-from scenewise.parts.labelfree.regularisers.correlation import CorrelatedTokens, Correlation, build_correlation
+from scenewise.parts.labelfree.regularisers.correlation import (
+    CorrelatedTokens,
+    Correlation,
+    CorrelationSettings,
+    build_correlation,
+)
 from scenewise.parts.labelfree.regularisers.feedback import FeedbackKL
 from scenewise.parts.labelfree.regularisers.grid_consistency import GridConsistency
 from scenewise.parts.labelfree.regularisers.matching import FeatureMatch
 
-__all__ = ["CorrelatedTokens", "Correlation", "FeatureMatch", "FeedbackKL", "GridConsistency", "build_correlation"]
+__all__ = [
+    "CorrelatedTokens",
+    "Correlation",
+    "CorrelationSettings",
+    "FeatureMatch",
+    "FeedbackKL",
+    "GridConsistency",
+    "build_correlation",
+]

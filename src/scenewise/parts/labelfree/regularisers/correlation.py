@@ -14,7 +14,7 @@ from scenewise.networks.correlation import CorrelationTransformer, LayerForm, Po
 from scenewise.parts.labelfree.equations import cross_entropy_of_scores, inner_products
 from scenewise.parts.labelfree.label_sources import mode_of_groups, summable
 from scenewise.parts.labelfree.sampling import Tokens, sample_tokens
-from scenewise.parts.labelfree.steps import LossTerm, StepContext
+from scenewise.parts.labelfree.steps import LossContext, LossTerm
 from scenewise.parts.labelfree.supervision import Supervision
 
 Level = Literal["scene", "batch"]
@@ -51,7 +51,7 @@ class Correlation:
     f̂ = Transformer({f_m}), L̂_ce = −Σ_m log softmax_c(ψ(f̂_m, T̂_c))[l̂_m].  Source: HICL (Kang et al., CVPR 2024), Eq. 3, 4 and 7.
     The gradient reaches the 3D network, on which the paper's analysis rests.
 
-    Across ranks, tokens of all scenes of the global batch meet (:attr:`StepContext.gather`) before attention across scenes, and
+    Across ranks, tokens of all scenes of the global batch meet (:attr:`LossContext.gather`) before attention across scenes, and
     each rank answers for its own.
 
     Args:
@@ -83,7 +83,7 @@ class Correlation:
         self.detach = detach
         self.metres_per_voxel = metres_per_voxel
 
-    def __call__(self, context: StepContext) -> LossTerm:
+    def __call__(self, context: LossContext) -> LossTerm:
         """L̂_ce over this step's tokens.
 
         Its figures are the share of tokens whose label the transformers say, and the 3D network.
@@ -99,11 +99,11 @@ class Correlation:
                 extra[figure] = float((said.argmax(dim=1) == tokens.class_ids).float().mean())
         return LossTerm(total, len(tokens.points), extra)
 
-    def tokens(self, context: StepContext) -> CorrelatedTokens:
+    def tokens(self, context: LossContext) -> CorrelatedTokens:
         """The sampled points of this step and what the transformers make of them; made once per step."""
         return context.once(("correlated tokens", id(self)), lambda: self._correlated(context))
 
-    def _correlated(self, context: StepContext) -> CorrelatedTokens:
+    def _correlated(self, context: LossContext) -> CorrelatedTokens:
         batch, student = context.batch, context.outputs["points"]
         class_ids = point_classes(context.supervision["points"], len(student), len(context.text))
         points = sample_tokens(
@@ -124,7 +124,7 @@ class Correlation:
         return CorrelatedTokens(points, class_ids[points.rows], before, tuple(levels))
 
     def _across(
-        self, context: StepContext, transformer: nn.Module, features: Tensor, scan: Tensor, positions: Tensor | None
+        self, context: LossContext, transformer: nn.Module, features: Tensor, scan: Tensor, positions: Tensor | None
     ) -> Tensor:
         every, begin = context.gather(features)
         # Whose a token is matters to codes of positions alone; indices in the data set differ between ranks.
@@ -142,41 +142,66 @@ def _seen(transformer: nn.Module, features: Tensor, scan: Tensor, *, across: boo
     return with_threads_of_torch(lambda rows: transformer(rows, scan, across=across, positions=positions), features)
 
 
-def build_correlation(
-    dim: int,
-    *,
-    levels: Sequence[Level] = LEVELS,
-    tokens_per_scan: int = 1024,
-    layers: int = 3,
-    heads: int = 8,
-    mlp_ratio: int = 4,
-    layer_form: LayerForm = "vit",
-    position_code: PositionCode | None = None,
-    metres_per_voxel: float | None = None,
-    deep_supervision: bool = False,
-    detach: bool = False,
-    name: str = "correlation",
-) -> Correlation:
-    """:class:`Correlation` with a new :class:`CorrelationTransformer` for each level; see those for the arguments.
+@dataclass(frozen=True)
+class CorrelationSettings:
+    """What a :class:`Correlation` and its transformers are made of.
 
-    Raises:
-        ConventionError: a position code without the edge of a voxel.
+    Attributes:
+        levels: which there are.
+        tokens_per_scan: M.
+        layers: of each transformer.
+        heads: of the attention.
+        mlp_ratio: width of the layers' MLP over that of the tokens.
+        layer_form: "vit", or "paper" for the layer of HICL's Eq. 3.
+        position_code: how places take part in queries and keys; None: they do not.
+        metres_per_voxel: edge of a voxel; needed where positions are coded.
+        deep_supervision: see :class:`Correlation`.
+        detach: likewise.
+        name: likewise.
     """
-    if position_code is not None and metres_per_voxel is None:
-        raise ConventionError("metres_per_voxel", expected="the edge of a voxel, as positions are coded in metres", got=None)
+
+    levels: Sequence[Level] = LEVELS
+    tokens_per_scan: int = 1024
+    layers: int = 3
+    heads: int = 8
+    mlp_ratio: int = 4
+    layer_form: LayerForm = "vit"
+    position_code: PositionCode | None = None
+    metres_per_voxel: float | None = None
+    deep_supervision: bool = False
+    detach: bool = False
+    name: str = "correlation"
+
+    def __post_init__(self) -> None:
+        if self.position_code is not None and self.metres_per_voxel is None:
+            raise ConventionError("metres_per_voxel", expected="the edge of a voxel, as positions are coded in metres", got=None)
+
+
+def build_correlation(dim: int, settings: CorrelationSettings) -> Correlation:
+    """:class:`Correlation` with a new :class:`CorrelationTransformer` for each level.
+
+    Args:
+        dim: of the text space.
+        settings: of both.
+    """
 
     def made() -> CorrelationTransformer:
         return CorrelationTransformer(
-            dim, layers=layers, heads=heads, mlp_ratio=mlp_ratio, layer_form=layer_form, position_code=position_code
+            dim,
+            layers=settings.layers,
+            heads=settings.heads,
+            mlp_ratio=settings.mlp_ratio,
+            layer_form=settings.layer_form,
+            position_code=settings.position_code,
         )
 
     return Correlation(
-        {level: made() for level in LEVELS if level in levels},
-        tokens_per_scan=tokens_per_scan,
-        deep_supervision=deep_supervision,
-        detach=detach,
-        metres_per_voxel=metres_per_voxel if position_code is not None else None,
-        name=name,
+        {level: made() for level in LEVELS if level in settings.levels},
+        tokens_per_scan=settings.tokens_per_scan,
+        deep_supervision=settings.deep_supervision,
+        detach=settings.detach,
+        metres_per_voxel=settings.metres_per_voxel if settings.position_code is not None else None,
+        name=settings.name,
     )
 
 

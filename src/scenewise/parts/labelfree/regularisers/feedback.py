@@ -8,7 +8,7 @@ from torch import nn
 from scenewise.parts.labelfree.equations import inner_products, posterior_divergence
 from scenewise.parts.labelfree.label_sources import summable
 from scenewise.parts.labelfree.regularisers.correlation import Correlation
-from scenewise.parts.labelfree.steps import LossTerm, StepContext
+from scenewise.parts.labelfree.steps import LossContext, LossTerm
 
 Space = Literal["class", "channel"]
 Direction = Literal["distil", "literal"]
@@ -39,7 +39,7 @@ class FeedbackKL:
         self.space: Space = space
         self.direction: Direction = direction
 
-    def __call__(self, context: StepContext) -> LossTerm:
+    def __call__(self, context: LossContext) -> LossTerm:
         """The divergence summed over this step's tokens."""
         tokens = self.correlation.tokens(context)
         before, after = summable(tokens.before), summable(tokens.after.detach())

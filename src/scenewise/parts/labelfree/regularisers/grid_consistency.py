@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from scenewise.parts.labelfree.label_sources import summable
 from scenewise.parts.labelfree.sampling import scan_generators
-from scenewise.parts.labelfree.steps import LossTerm, StepContext
+from scenewise.parts.labelfree.steps import LossContext, LossTerm
 
 MEMBERS = 8
 """Features of a cell that are fused, as in CLIP2Scene's released code."""
@@ -52,7 +52,7 @@ class GridConsistency:
         self.cells_per_scan = cells_per_scan
         self.members = members
 
-    def __call__(self, context: StepContext) -> LossTerm:
+    def __call__(self, context: LossContext) -> LossTerm:
         """The term over this step's cells; a row is a pair."""
         row, cell = self._cells(context)
         points = context.batch.points
@@ -64,7 +64,7 @@ class GridConsistency:
         agreement = fused_agreement(features, context.text[label], cell)
         return LossTerm((1.0 - agreement.sigmoid()).sum(), len(row))
 
-    def _cells(self, context: StepContext) -> tuple[Tensor, Tensor]:
+    def _cells(self, context: LossContext) -> tuple[Tensor, Tensor]:
         """Rows that take part, cell after cell in a random order within it, and the cell of each, numbered from 0."""
         batch = context.batch
         where = torch.div(batch.cloud.positions[batch.points.element], self.cell_voxels).floor().long()

@@ -13,7 +13,7 @@ from scenewise.kernels.sparse_conv import Pointwise
 from scenewise.parts.labelfree.batches import PictureBatch, PixelLinks
 from scenewise.parts.labelfree.label_sources import summable
 from scenewise.parts.labelfree.sampling import scan_generators
-from scenewise.parts.labelfree.steps import LossTerm, StepContext
+from scenewise.parts.labelfree.steps import LossContext, LossTerm
 from scenewise.parts.labelfree.supervision import Modality
 
 Target = Literal["targets", "other"]
@@ -68,7 +68,7 @@ class FeatureMatch:
         self.projection = Pointwise(channels, target_channels) if space == "latent" else None
         self.modules: Mapping[str, nn.Module] = {} if self.projection is None else {"projection": self.projection}
 
-    def __call__(self, context: StepContext) -> LossTerm:
+    def __call__(self, context: LossContext) -> LossTerm:
         """1 − cos, summed over the rows whose target is not zero.
 
         Raises:
@@ -95,21 +95,21 @@ class FeatureMatch:
         cosine = cosine_of_rows(student, target)
         return LossTerm(torch.where(known, 1.0 - cosine, 0.0).sum(), int(known.sum()))
 
-    def _of_rows(self, context: StepContext, rows: Tensor | None) -> Tensor:
+    def _of_rows(self, context: LossContext, rows: Tensor | None) -> Tensor:
         output = context.outputs[self.modality]
         if self.projection is None:
             return output.embedded(rows)
         projected: Tensor = self.projection(output.latent if rows is None else output.latent[rows])
         return projected
 
-    def _cells(self, context: StepContext) -> tuple[Tensor, Tensor]:
+    def _cells(self, context: LossContext) -> tuple[Tensor, Tensor]:
         student = self._of_rows(context, None)
         grid = context.outputs["pixels"].grid
         assert grid is not None
         target = functional.interpolate(_targets(context).float(), grid[1:], mode="bilinear", align_corners=False)
         return student, target.movedim(1, -1).flatten(0, 2)
 
-    def _at_links(self, context: StepContext, links: PixelLinks) -> Tensor:
+    def _at_links(self, context: LossContext, links: PixelLinks) -> Tensor:
         if self.target == "targets":
             return at_pixels(_targets(context), *_size(_pictures(context)), links)
         if self.target == "other":
@@ -118,7 +118,7 @@ class FeatureMatch:
             return at_pixels(_as_grid(context, "pixels", values.detach()), *_size(_pictures(context)), links)
         assert_never(self.target)
 
-    def _links(self, context: StepContext) -> PixelLinks:
+    def _links(self, context: LossContext) -> PixelLinks:
         links = context.batch.links
         if links is None:
             raise ConventionError("TrainingBatch.links", expected="which pixel shows which point", got="none")
@@ -197,7 +197,7 @@ class _CosineOfRows(torch.autograd.Function):
         return made, None
 
 
-def _some_links(links: PixelLinks, pictures: PictureBatch, context: StepContext, count: int) -> Int64[Tensor, "chosen"]:
+def _some_links(links: PixelLinks, pictures: PictureBatch, context: LossContext, count: int) -> Int64[Tensor, "chosen"]:
     scan = pictures.scan[links.view]
     chosen = []
     for number, own in enumerate(scan_generators(context.generator, context.batch.scans)):
@@ -208,7 +208,7 @@ def _some_links(links: PixelLinks, pictures: PictureBatch, context: StepContext,
     return torch.cat(chosen)
 
 
-def _as_grid(context: StepContext, modality: Modality, values: Tensor) -> Tensor:
+def _as_grid(context: LossContext, modality: Modality, values: Tensor) -> Tensor:
     grid = context.outputs[modality].grid
     assert grid is not None
     return values.unflatten(0, grid).movedim(-1, 1)
@@ -219,13 +219,13 @@ def _size(pictures: PictureBatch) -> tuple[int, int]:
     return height, width
 
 
-def _pictures(context: StepContext) -> PictureBatch:
+def _pictures(context: LossContext) -> PictureBatch:
     if context.batch.pictures is None:
         raise ConventionError("TrainingBatch.pictures", expected="pictures, whose features are matched", got="none")
     return context.batch.pictures
 
 
-def _targets(context: StepContext) -> Tensor:
+def _targets(context: LossContext) -> Tensor:
     targets = _pictures(context).targets
     if targets is None:
         raise ConventionError(

@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scenewise.errors import ConventionError
+from scenewise.parts.splats.rows import add_to_rows, raise_rows
 from scenewise.parts.splats.schedules import Schedule
 from scenewise.parts.splats.store import ParameterStore
 from scenewise.parts.splats.strategies import operations
-from scenewise.parts.splats.strategies.protocol import StepContext, ViewResult
-from scenewise.scenes.gaussians import Gaussians
+from scenewise.parts.splats.strategies.protocol import StepContext, Strategy, ViewResult
 
 _GRADIENT_SUM = "default.gradient_sum"
 _VIEWS = "default.views"
@@ -21,7 +21,7 @@ _RADIUS = "default.radius"
 
 @final
 @dataclass(frozen=True)
-class DefaultStrategy:
+class DefaultStrategy(Strategy):
     """Settings of adaptive density control; steps are those of a 30,000-step run and shrink with it (:class:`Schedule`).
 
     Source: Kerbl et al. 2023, arXiv 2308.04079, section 5.2, and its released settings.
@@ -81,10 +81,6 @@ class DefaultStrategy:
             return 0
         return 4 if self.absgrad else 2
 
-    def contribution(self, context: StepContext) -> bool:
-        """Not needed."""
-        return False
-
     def start(self, context: StepContext) -> None:
         """Attach the statistics.
 
@@ -97,12 +93,8 @@ class DefaultStrategy:
         for name in (_GRADIENT_SUM, _VIEWS, _RADIUS):
             store.attach(name, torch.zeros(len(store), device=store.device))
 
-    def before_step(self, context: StepContext, gaussians: Gaussians) -> Gaussians:
-        """Nothing is changed for rendering."""
-        return gaussians
-
     def after_view(self, context: StepContext, view: ViewResult) -> None:
-        """Accumulate gradient norms and count the views that saw each Gaussian."""
+        """Accumulate gradient norms and count the views that saw each Gaussian, in the rows they came from."""
         if view.screen_gradients is None or not self.screen_gradient_columns(context):
             return
         store = context.field.store
@@ -110,14 +102,11 @@ class DefaultStrategy:
         # Pixels to normalised device coordinates: the threshold then means the same at every resolution.
         norm = torch.hypot(columns[:, 0] * (0.5 * view.camera.width), columns[:, 1] * (0.5 * view.camera.height))
         radii = view.output.radii
-        store.record(_GRADIENT_SUM).add_(norm)  # zero where not visible
-        store.record(_VIEWS).add_(radii > 0)
+        add_to_rows(store.record(_GRADIENT_SUM), norm, view.row_of)  # zero where not visible
+        add_to_rows(store.record(_VIEWS), radii > 0, view.row_of)
         if self.prune_screen_radius is not None:
             radius = store.record(_RADIUS)
-            torch.maximum(radius, radii.to(radius.dtype) * view.downscale, out=radius)
-
-    def after_backward(self, context: StepContext) -> None:
-        """No regulariser."""
+            raise_rows(radius, radii.to(radius.dtype) * view.downscale, view.row_of)
 
     def after_step(self, context: StepContext) -> None:
         """Clone, split, prune and reset when due."""

@@ -1,7 +1,7 @@
 """Gaussians as samples of a Markov chain: an exact budget, no thresholds on gradients, no resets."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -11,8 +11,7 @@ from scenewise.errors import ConventionError
 from scenewise.geometry.rotations import rotation_from_quat
 from scenewise.parts.splats.schedules import Schedule
 from scenewise.parts.splats.strategies import operations
-from scenewise.parts.splats.strategies.protocol import StepContext, ViewResult
-from scenewise.scenes.gaussians import Gaussians
+from scenewise.parts.splats.strategies.protocol import StepContext, Strategy
 
 _GATE_STEEPNESS = 100.0
 _SMALLEST_GATE = 1e-5  # below it (opacity above ≈ 0.12) the noise is far less than a hundredth of a Gaussian's own size
@@ -20,13 +19,12 @@ _SMALLEST_GATE = 1e-5  # below it (opacity above ≈ 0.12) the noise is far less
 
 @final
 @dataclass(frozen=True)
-class McmcStrategy:
+class McmcStrategy(Strategy):
     """Settings of 3D Gaussian splatting as MCMC; steps are those of a 30,000-step run and shrink with it.
 
     Source: Kheradmand et al. 2024, arXiv 2404.09591, section 4 and released settings.  Two departures: lengths are in scene
-        extents (the
-    released code normalises the scene instead), and where a short run has too few rounds to reach the cap by 5 % each, each round
-    adds as much as is needed to reach it half-way through refinement.
+    extents (the released code normalises the scene instead), and where a short run has too few rounds to reach the cap by 5 %
+    each, each round adds as much as is needed to reach it half-way through refinement.
 
     Attributes:
         max_gaussians: the number of Gaussians at the end, exactly.
@@ -69,14 +67,6 @@ class McmcStrategy:
         needed = (self.max_gaussians / count) ** (1.0 / rounds_left) - 1.0
         return min(self.max_gaussians, max(count + 1, round(count * (1.0 + max(self.growth, needed)))))
 
-    def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
-        """None."""
-        return 0
-
-    def contribution(self, context: StepContext) -> bool:
-        """Not needed."""
-        return False
-
     def start(self, context: StepContext) -> None:
         """Check the cap.
 
@@ -87,13 +77,6 @@ class McmcStrategy:
             raise ConventionError(
                 "initial Gaussians", expected=f"at most {self.max_gaussians:,}", got=f"{len(context.field.store):,}"
             )
-
-    def before_step(self, context: StepContext, gaussians: Gaussians) -> Gaussians:
-        """Nothing is changed for rendering."""
-        return gaussians
-
-    def after_view(self, context: StepContext, view: ViewResult) -> None:
-        """No statistics."""
 
     @torch.no_grad()
     def after_backward(self, context: StepContext) -> None:

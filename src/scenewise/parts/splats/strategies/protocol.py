@@ -1,9 +1,9 @@
 """What a strategy is: a piece of training that adds, removes, moves or hides Gaussians, composable with others."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from scenewise.engine.randomness import RandomStreams
@@ -49,6 +49,8 @@ class ViewResult:
         output: what was rendered.
         screen_gradients: ∂L/∂u, ∂L/∂v and, when a strategy asked for four columns, the sums of their absolute values over
             pixels, in 1/pixels; None when no strategy asked.
+        row_of: row of the store that each rendered Gaussian came from; None: Gaussian i is row i.  Statistics per row go through
+            :mod:`scenewise.parts.splats.rows`, which knows both.
     """
 
     name: str
@@ -56,29 +58,33 @@ class ViewResult:
     downscale: int
     output: RenderOutput
     screen_gradients: Float[Tensor, "n columns"] | None
+    row_of: Int64[Tensor, "n"] | None = None
 
 
-@runtime_checkable
-class Strategy(Protocol):
+class Strategy:
     """Hooks in the order in which a step calls them.  Strategies run in the order of their list.
 
-    A strategy is a frozen record of settings.  What it must remember lives in records attached to ``field.store`` (aligned
-    with the rows whoever edits them, and saved with every checkpoint), named after the strategy.
+    A strategy is a frozen record of settings that derives from this class and overrides the hooks it needs; the others do
+    nothing.  What it must remember lives in records attached to ``field.store`` (aligned with the rows whoever edits them, and
+    saved with every checkpoint), named after the strategy.
     """
+
+    def start(self, context: StepContext) -> None:
+        """Before the first step, not after a resume: attach records, check settings."""
 
     def screen_gradient_columns(self, context: StepContext) -> Literal[0, 2, 4]:
         """What the next render must report about gradients on the screen: nothing (0), ∂L/∂u and ∂L/∂v (2), or also the sums
         of their absolute values over pixels (4), which make the backward pass a quarter slower.
         """
+        return 0
 
     def contribution(self, context: StepContext) -> bool:
         """Whether the next render must report what each Gaussian contributes to it."""
-
-    def start(self, context: StepContext) -> None:
-        """Before the first step, not after a resume: attach records, check settings."""
+        return False
 
     def before_step(self, context: StepContext, gaussians: Gaussians) -> Gaussians:
-        """Before each view is rendered: the Gaussians to render instead (dropout, noise), or the same ones."""
+        """Before each view is rendered: the Gaussians to render instead (dropout, noise), as many and in the same order."""
+        return gaussians
 
     def after_view(self, context: StepContext, view: ViewResult) -> None:
         """After a view's backward pass: collect statistics."""
