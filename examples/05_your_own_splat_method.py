@@ -1,8 +1,6 @@
 """A splat method from outside the package: a strategy that removes what no view needs, and a term that keeps Gaussians crisp.
 
-    python examples/05_your_own_splat_method.py
-
-Everything else (checkpoints, `log.jsonl`, progress, the way back from NaN) comes with the trainer.
+python examples/05_your_own_splat_method.py
 """
 
 import argparse
@@ -14,17 +12,15 @@ from torch import Tensor
 
 from scenewise.commands.demo.capture import write_demo_capture
 from scenewise.engine.checkpoints import Checkpointer
-from scenewise.engine.journal import Journal
 from scenewise.engine.progress import console_progress
+from scenewise.engine.training import Session, train
 from scenewise.io.captures import open_capture
 from scenewise.io.ply import write_gaussians_ply
 from scenewise.parts.points.choose import initial_points
 from scenewise.parts.splats.building import Additions, build_trainer
 from scenewise.parts.splats.recipes import FAST, with_cap
-from scenewise.parts.splats.reconstruction import detached
 from scenewise.parts.splats.rows import add_to_rows
 from scenewise.parts.splats.strategies import StepContext, Strategy, ViewResult, operations
-from scenewise.parts.splats.training import train_splats
 from scenewise.parts.splats.views import ViewData
 from scenewise.rendering import RenderOutput
 
@@ -37,15 +33,14 @@ class Thrift(Strategy):
     least: float = 0.5
 
     def start(self, context: StepContext) -> None:
-        # A record of the store stays aligned with its rows whoever edits them, and is saved with every checkpoint.
+        # A record stays aligned with the store's rows whoever edits them, and is saved with every checkpoint.
         context.field.store.attach("thrift.seen", torch.zeros(len(context.field.store)), fill=self.least)
 
     def contribution(self, context: StepContext) -> bool:
         return True
 
     def after_view(self, context: StepContext, view: ViewResult) -> None:
-        assert view.output.contribution is not None
-        add_to_rows(context.field.store.record("thrift.seen"), view.output.contribution, view.row_of)
+        add_to_rows(context.field.store.record("thrift.seen"), view.output.contribution.weight_sum, view.row_of)
 
     def after_step(self, context: StepContext) -> None:
         if context.steps_done % self.every == 0:
@@ -76,12 +71,9 @@ def main() -> None:
     capture, recipe = open_capture(out / "room"), with_cap(replace(FAST, steps=steps), 4_000)
     points = initial_points(capture, maximum=3_000).cloud
     trainer = build_trainer(capture, points, recipe, additions=Additions(strategies=[Thrift()], objectives=[Crisp()]))
-    keep = Checkpointer(out / "checkpoints")
-    with Journal(out / "log.jsonl") as journal:
-        train_splats(trainer, checkpointer=keep, journal=journal, progress=console_progress(), checkpoint_every=100)
-    gaussians = detached(trainer.field.gaussians())
-    write_gaussians_ply(out / "splats.ply", gaussians)
-    print(f"{out / 'splats.ply'}: {len(gaussians):,} Gaussians, crisp {trainer.describe().terms['crisp']:.4f}")
+    train(trainer, Session(save=Checkpointer(out / "checkpoints").save, progress=console_progress()))
+    write_gaussians_ply(out / "splats.ply", trainer.field.gaussians())
+    print(f"{out / 'splats.ply'}: {len(trainer.field.store):,} Gaussians, crisp {trainer.describe().terms['crisp']:.4f}")
 
 
 if __name__ == "__main__":

@@ -55,8 +55,7 @@ def main() -> None:
     write_room_data_set(out / "rooms", LEARNING_SEEDS[:2], LEARNING_SEEDS[2:3], settings=rooms)
     sources = open_scans(out / "rooms", "train")
 
-    # A teacher names pixels once; the answers are kept under a fingerprint and found again by the next run.
-    teacher = open_choice(TeacherChoice("small-clip"))
+    teacher = open_choice(TeacherChoice("small-clip"))  # asked once: its answers are kept under a fingerprint
     settings = PreparationSettings(picture_width=size, pictures=False)
     vocabulary = teacher.vocabulary()
     assert vocabulary is not None, "the embedded teacher has words of its own"

@@ -11,7 +11,10 @@ NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 # What each is given, and what it has to say.  One process runs them all: starting Python takes longer than most of them.
 RUNS = {
-    "01_photographs_to_splats.py": ("--steps 60 --size 96", r"PSNR \d+\.\d\d dB.*\n.* Gaussians, the first at .* seen by 16 cameras"),
+    "01_photographs_to_splats.py": (
+        "--steps 60 --size 96",
+        r"PSNR \d+\.\d\d dB.*\n.* Gaussians, the first at .* 16 cameras",
+    ),
     "02_words_on_splats.py": ("--frames 3", r"\d% of [\d,]+ splats have a class(.*\n)+ *[\d,]+  wall\n"),
     "03_a_question.py": ("", r"\d\.\d\d  \w+ at \("),
     "04_your_own_teacher.py": ("--size 96", r"reddish +\d+\.\d%(.*\n)+100\.0% of [\d,]+ points have a class"),
