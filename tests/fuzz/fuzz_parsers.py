@@ -40,7 +40,8 @@ from scenewise.io.las import read_las, write_las
 from scenewise.io.nuscenes import read_nuscenes
 from scenewise.io.ply import read_gaussians_ply, read_points_ply, write_gaussians_ply, write_points_ply
 from scenewise.io.rgbd import RgbdFrame, write_rgbd_folder
-from scenewise.io.scannet import read_scannet, read_scannet_frame_labels
+from scenewise.io.scannet.labels import read_scannet_frame_labels
+from scenewise.io.scannet.scenes import read_scannet
 from scenewise.io.scene_folder import read_scene, write_scene
 from scenewise.io.segments import read_aggregation, read_segments
 from scenewise.io.spz import read_spz, write_spz
