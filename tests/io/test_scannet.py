@@ -16,7 +16,7 @@ from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, ShapeError
 from scenewise.io.captures import is_capture, open_capture
-from scenewise.io.rgbd import RgbdFrame
+from scenewise.io.rgbd.writing import RgbdFrame
 from scenewise.io.scannet.classes import NYU40_NAMES, SCANNET20_NAMES, scannet20_of_nyu40
 from scenewise.io.scannet.depth import ScannetDepthLoader
 from scenewise.io.scannet.labels import read_scannet_frame_labels, read_scannet_labels

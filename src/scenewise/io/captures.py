@@ -16,7 +16,7 @@ from scenewise.io.georeference import georeference_capture
 from scenewise.io.images import IMAGE_SUFFIXES, Background
 from scenewise.io.nuscenes import find_nuscenes_tables, read_nuscenes_capture
 from scenewise.io.resizing import downscaled_capture
-from scenewise.io.rgbd import find_rgbd_layout, read_rgbd
+from scenewise.io.rgbd.captures import find_rgbd_layout, read_rgbd
 from scenewise.io.scannet.scenes import find_scannet_layout, read_scannet
 from scenewise.io.transforms_json import TRANSFORMS_NAMES, read_transforms
 from scenewise.io.views import is_file

@@ -10,11 +10,8 @@ from scenewise.io.images import read_codes_u16
 from scenewise.io.sens import SensFrame, SensHeader, read_sens_depth_codes
 from scenewise.scenes.frames import DepthMap
 
-MISSING_CODE = 65535
-"""Stored where nothing was measured, as 0 is."""
-
-CODES_PER_METRE = 1000.0
-"""Of depth in exported folders: millimetres."""
+_MISSING_CODE = 65535  # stored where nothing was measured, as 0 is
+_CODES_PER_METRE = 1000.0  # of depth in exported folders: millimetres
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class ScannetDepthLoader:
     K_depth: Float64[np.ndarray, "3 3"]
     K_color: Float64[np.ndarray, "3 3"]
     size: tuple[int, int]
-    codes_per_metre: float = CODES_PER_METRE
+    codes_per_metre: float = _CODES_PER_METRE
     in_stream: tuple[SensFrame, SensHeader] | None = None
 
     def __call__(self) -> DepthMap:
@@ -50,7 +47,7 @@ class ScannetDepthLoader:
         across = self._places(0, width, codes.shape[1])
         down = self._places(1, height, codes.shape[0])
         seen = codes[down.clip(0)[:, None], across.clip(0)[None, :]]
-        seen = np.where((down < 0)[:, None] | (across < 0)[None, :] | (seen == MISSING_CODE), 0, seen)
+        seen = np.where((down < 0)[:, None] | (across < 0)[None, :] | (seen == _MISSING_CODE), 0, seen)
         return seen.astype(np.float32) * np.float32(1.0 / self.codes_per_metre)
 
     def _places(self, axis: int, count: int, available: int) -> Int64[np.ndarray, "pixels"]:

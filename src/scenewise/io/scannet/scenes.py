@@ -14,13 +14,7 @@ from scenewise.io.ply import read_points_ply
 from scenewise.io.scannet.frames import exported_frames, stream_frames
 from scenewise.io.scannet.labels import read_scannet_labels
 from scenewise.io.scannet.number_files import intrinsics_path, read_axis_alignment
-from scenewise.io.segments import (
-    Aggregation,
-    objects_of_elements,
-    read_aggregation,
-    read_segment_ids,
-    read_segments,
-)
+from scenewise.io.segments import Aggregation, objects_of_elements, read_aggregation, read_segment_ids, read_segments
 from scenewise.io.views import is_file
 from scenewise.scenes.captures import Capture, every_nth_name
 from scenewise.scenes.meshes import TriangleMesh

@@ -12,12 +12,10 @@ from jaxtyping import Float64, Int32, Int64
 from scenewise.errors import ConventionError, ResourceError, ShapeError
 from scenewise.io.atomic import atomic_folder, atomic_write_json, atomic_write_text
 from scenewise.io.meshes import write_mesh_ply
-from scenewise.io.rgbd import RgbdFrame
+from scenewise.io.rgbd.number_files import matrix_text
+from scenewise.io.rgbd.writing import RgbdFrame, millimetres_u16
 from scenewise.io.scannet.classes import NYU40_NAMES
-from scenewise.io.scannet.depth import CODES_PER_METRE, MISSING_CODE
-from scenewise.io.segments import (
-    write_segments,
-)
+from scenewise.io.segments import write_segments
 from scenewise.scenes.meshes import TriangleMesh
 from scenewise.scenes.partitions import Partition
 
@@ -102,8 +100,8 @@ def write_scannet_scene(
         square[:3, :3] = K
         square[:2, 2] -= 0.5
         for kind in ("color", "depth"):
-            atomic_write_text(folder / f"intrinsic/intrinsic_{kind}.txt", _matrix_text(square))
-            atomic_write_text(folder / f"intrinsic/extrinsic_{kind}.txt", _matrix_text(np.eye(4)))
+            atomic_write_text(folder / f"intrinsic/intrinsic_{kind}.txt", matrix_text(square))
+            atomic_write_text(folder / f"intrinsic/extrinsic_{kind}.txt", matrix_text(np.eye(4)))
         number = 0
         for number, frame in enumerate(frames, start=1):
             _write_frame(folder, number - 1, frame, width, height)
@@ -143,16 +141,13 @@ def _write_frame(folder: Path, index: int, frame: RgbdFrame, width: int, height:
         raise ShapeError(f"frame {index}", expected=f"{height}×{width}", got=f"{frame.image_u8.shape} and {frame.depth.shape}")
     color, depth = io.BytesIO(), io.BytesIO()
     Image.fromarray(frame.image_u8).save(color, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    millimetres = frame.depth.astype(np.float64) * CODES_PER_METRE
-    measured = np.isfinite(millimetres) & (millimetres >= 0.5) & (millimetres < MISSING_CODE - 0.5)
-    codes = np.where(measured, np.rint(np.where(measured, millimetres, 0.0)), 0.0).astype(np.uint16)
-    Image.fromarray(codes).save(depth, format="PNG", compress_level=1)
+    Image.fromarray(millimetres_u16(frame.depth)).save(depth, format="PNG", compress_level=1)
     pose = frame.world_from_camera
     is_lost = not math.isfinite(float(np.abs(pose).sum()))
     files = {
         f"color/{index}.jpg": color.getvalue(),
         f"depth/{index}.png": depth.getvalue(),
-        f"pose/{index}.txt": ("-inf -inf -inf -inf\n" * 4 if is_lost else _matrix_text(pose)).encode(),
+        f"pose/{index}.txt": ("-inf -inf -inf -inf\n" * 4 if is_lost else matrix_text(pose)).encode(),
     }
     if frame.class_ids is not None:
         if frame.class_ids.shape != (height, width):
@@ -184,7 +179,3 @@ def _segment_groups(
         mine = sorted(one for one, whose in owner.items() if whose == object_id)
         groups.append({"id": number, "objectId": object_id, "segments": mine, "label": names[object_id]})
     return groups
-
-
-def _matrix_text(matrix: Float64[np.ndarray, "rows columns"]) -> str:
-    return "\n".join(" ".join(f"{value:.17g}" for value in row) for row in matrix.tolist()) + "\n"

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.rgbd import RgbdFrame
+from scenewise.io.rgbd.writing import RgbdFrame
 from scenewise.io.scan_data_sets import SCANS_FOLDER, read_data_set_description, write_scan_data_set
 from scenewise.io.scannet.classes import NYU40_NAMES
 from scenewise.io.scannet.writing import AnnotatedMesh, write_scannet_scene
