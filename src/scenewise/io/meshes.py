@@ -9,7 +9,7 @@ import numpy as np
 from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError, ShapeError
 from scenewise.io.atomic import atomic_path
 from scenewise.io.bounded import open_bounded
-from scenewise.io.ply import read_ply_table
+from scenewise.io.ply.tables import read_ply_table
 from scenewise.scenes.meshes import TriangleMesh
 from scenewise.scenes.point_clouds import PointCloud
 

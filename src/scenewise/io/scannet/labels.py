@@ -7,7 +7,7 @@ from jaxtyping import Int64
 
 from scenewise.errors import DataFormatError
 from scenewise.io.images import read_codes_u16
-from scenewise.io.ply import read_ply_table
+from scenewise.io.ply.tables import read_ply_table
 from scenewise.io.scannet.classes import NYU40_NAMES
 from scenewise.io.views import is_file
 from scenewise.scenes.frames import Frame

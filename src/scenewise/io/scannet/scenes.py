@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int32, Int64
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.io.images import Background
 from scenewise.io.meshes import read_mesh
-from scenewise.io.ply import read_points_ply
+from scenewise.io.ply.points import read_points_ply
 from scenewise.io.scannet.frames import exported_frames, stream_frames
 from scenewise.io.scannet.labels import read_scannet_labels
 from scenewise.io.scannet.number_files import intrinsics_path, read_axis_alignment
