@@ -12,7 +12,8 @@ from PIL import Image
 from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import DataFormatError
-from scenewise.geometry.distortion import LensCamera, distort, sampling_map, undistorted_camera
+from scenewise.geometry.lens_cameras import LensCamera, distort
+from scenewise.geometry.undistortion import sampling_map, undistorted_camera
 from scenewise.io.images import (
     DepthLoader,
     ImageLoader,

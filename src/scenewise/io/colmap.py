@@ -17,7 +17,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from scenewise.errors import DataFormatError
-from scenewise.geometry.distortion import LENS_MODELS, MODEL_NAMES, LensCamera
+from scenewise.geometry.lens_cameras import LensCamera
+from scenewise.geometry.lens_models import LENS_MODELS, MODEL_NAMES
 from scenewise.geometry.rotations import rotation_from_quat
 from scenewise.io.images import Background, lens_camera_or_error
 from scenewise.io.resizing import downscaled

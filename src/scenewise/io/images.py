@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Float, Float32, UInt8, UInt16
 
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.geometry.distortion import LensCamera, PinholeImage, sampling_map, undistorted_camera
+from scenewise.geometry.lens_cameras import LensCamera
+from scenewise.geometry.undistortion import PinholeImage, sampling_map, undistorted_camera
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import DepthMap, ImageU8, PixelMask
 
@@ -146,7 +147,7 @@ def lens_camera_or_error(path: Path, place: str, model: str, params: tuple[float
     """A lens record whose complaints name the file they come from.
 
     Raises:
-        DataFormatError: see :class:`~scenewise.geometry.distortion.LensCamera`.
+        DataFormatError: see :class:`~scenewise.geometry.lens_cameras.LensCamera`.
     """
     try:
         lens_camera = LensCamera(model, params, width, height)

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float64
 
 from scenewise.errors import CaptureWarning, DataFormatError
-from scenewise.geometry.distortion import LensCamera
+from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.transforms import OPENCV_FROM_OPENGL, transform_points
 from scenewise.io.images import IMAGE_SUFFIXES, Background, lens_camera_or_error, read_image_header
 from scenewise.io.ply.points import read_points_ply

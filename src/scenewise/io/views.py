@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.geometry.distortion import LensCamera
+from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.io.images import (
     Background,
     DepthLoader,

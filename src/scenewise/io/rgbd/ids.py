@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int64
 
-from scenewise.geometry.distortion import LensCamera
+from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.io.images import read_codes_u16, sample_nearest
 from scenewise.io.views import is_file
 from scenewise.scenes.frames import Frame

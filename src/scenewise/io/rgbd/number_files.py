@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
-from scenewise.geometry.distortion import LensCamera
+from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.io.atomic import atomic_write_text
 from scenewise.io.images import lens_camera_or_error, read_image_header
 from scenewise.io.views import is_file
