@@ -20,7 +20,8 @@ from scenewise.errors import DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.lens_models import LENS_MODELS, MODEL_NAMES
 from scenewise.geometry.rotations import rotation_from_quat
-from scenewise.io.images import Background, lens_camera_or_error
+from scenewise.io.images import Background
+from scenewise.io.lens_files import lens_camera_or_error
 from scenewise.io.resizing import downscaled
 from scenewise.io.views import MAX_IMAGE_SIDE, ListedView, check_text, frames_of_views, is_file, safe_name
 from scenewise.scenes.captures import Capture, every_nth_name

@@ -20,7 +20,8 @@ from jaxtyping import Float64
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.transforms import OPENCV_FROM_OPENGL, transform_points
-from scenewise.io.images import IMAGE_SUFFIXES, Background, lens_camera_or_error, read_image_header
+from scenewise.io.images import IMAGE_SUFFIXES, Background, read_image_header
+from scenewise.io.lens_files import lens_camera_or_error
 from scenewise.io.ply.points import read_points_ply
 from scenewise.io.resizing import downscaled
 from scenewise.io.views import MAX_IMAGE_SIDE, ListedView, check_text, frames_of_views, is_file, rigid_inverse, safe_name

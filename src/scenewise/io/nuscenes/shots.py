@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64
 
 from scenewise.errors import DataFormatError
-from scenewise.io.images import lens_camera_or_error
+from scenewise.io.lens_files import lens_camera_or_error
 from scenewise.io.nuscenes.tables import (
     TableRecord,
     file_name_of,

@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from scenewise.geometry.lens_cameras import LensCamera
-from scenewise.io.images import read_codes_u16, sample_nearest
+from scenewise.io.images import read_codes_u16
+from scenewise.io.undistorted_pixels import sample_nearest
 from scenewise.io.views import is_file
 from scenewise.scenes.frames import Frame
 

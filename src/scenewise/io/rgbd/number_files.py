@@ -9,7 +9,8 @@ from jaxtyping import Float64
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.io.atomic import atomic_write_text
-from scenewise.io.images import lens_camera_or_error, read_image_header
+from scenewise.io.images import read_image_header
+from scenewise.io.lens_files import lens_camera_or_error
 from scenewise.io.views import is_file
 
 INTRINSICS_NAME = "camera-intrinsics.txt"

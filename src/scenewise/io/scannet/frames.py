@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float64
 
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.images import Background, camera_of, lens_camera_or_error, read_image_header
+from scenewise.io.images import Background, read_image_header
+from scenewise.io.lens_files import camera_of, lens_camera_or_error
 from scenewise.io.scannet.depth import ScannetDepthLoader
 from scenewise.io.scannet.number_files import intrinsics_path, numbers_of, read_intrinsics, read_text, usable_pose
 from scenewise.io.sens import SensImageLoader, read_sens_header, stream_sens
