@@ -17,7 +17,7 @@ from tests.support.file_mutations import assert_reader_survives
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, ShapeError
 from scenewise.io.captures import is_capture, open_capture
 from scenewise.io.rgbd.writing import RgbdFrame
-from scenewise.io.scannet.classes import NYU40_NAMES, SCANNET20_NAMES, scannet20_of_nyu40
+from scenewise.io.scannet.classes import NYU40_NAMES, SCANNET20_NAMES, SCANNET20_NYU40, classes_of_nyu40
 from scenewise.io.scannet.depth import ScannetDepthLoader
 from scenewise.io.scannet.labels import read_scannet_frame_labels, read_scannet_labels
 from scenewise.io.scannet.scenes import find_scannet_layout, read_scannet
@@ -236,7 +236,7 @@ class TestClasses:
         assert SCANNET20_NAMES[:3] == ("wall", "floor", "cabinet") and SCANNET20_NAMES[12:14] == ("desk", "curtain")
         assert SCANNET20_NAMES[14:] == ("refrigerator", "shower curtain", "toilet", "sink", "bathtub", "otherfurniture")
         assert len(NYU40_NAMES) == 40 and NYU40_NAMES[21] == "ceiling"
-        ids = scannet20_of_nyu40(np.array([0, 1, 14, 16, 24, 39, 40, 13, -1, 99]))
+        ids = classes_of_nyu40(np.array([0, 1, 14, 16, 24, 39, 40, 13, -1, 99]), SCANNET20_NYU40)
         assert ids.tolist() == [-1, 0, 12, 13, 14, 19, -1, -1, -1, -1]
 
 

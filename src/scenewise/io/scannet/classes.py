@@ -19,11 +19,6 @@ SCANNET20_NYU40 = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34
 SCANNET20_NAMES = tuple(NYU40_NAMES[nyu40 - 1] for nyu40 in SCANNET20_NYU40)
 
 
-def scannet20_of_nyu40(nyu40_ids: Int64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
-    """Benchmark class (0 … 19) of NYU40 ids; −1 for everything that is not scored, unlabelled included."""
-    return classes_of_nyu40(nyu40_ids, SCANNET20_NYU40)
-
-
 def classes_of_nyu40(nyu40_ids: Int64[np.ndarray, "*shape"], nyu40_of_class: Sequence[int]) -> Int64[np.ndarray, "*shape"]:
     """Position in a list of NYU40 ids; −1 for everything that is not in it.
 
