@@ -10,7 +10,8 @@ from jaxtyping import Float64
 
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.orbits import up_from_cameras
-from scenewise.io.colmap import find_colmap_model, read_colmap
+from scenewise.io.colmap.captures import read_colmap
+from scenewise.io.colmap.models import find_colmap_model
 from scenewise.io.datasets import DATASET_PRESETS
 from scenewise.io.georeference import georeference_capture
 from scenewise.io.images import IMAGE_SUFFIXES, Background
