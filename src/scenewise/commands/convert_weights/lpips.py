@@ -10,8 +10,6 @@ from scenewise.errors import DataFormatError
 from scenewise.io.atomic import atomic_path
 from scenewise.metrics.lpips import backbone_of, expected_shapes
 
-_HEAD_NAMES = "lin{level}.model.1.weight"
-
 
 def convert_lpips_weights(backbone_path: str | Path, heads_path: str | Path, out: str | Path) -> Path:
     """Writes a safetensors file for ``--lpips-weights`` out of a published backbone (torchvision's names) and LPIPS's heads.
