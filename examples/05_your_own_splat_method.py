@@ -15,7 +15,7 @@ from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.progress import console_progress
 from scenewise.engine.training import Session, train
 from scenewise.io.captures import open_capture
-from scenewise.io.ply import write_gaussians_ply
+from scenewise.io.ply.gaussians import write_gaussians_ply
 from scenewise.parts.points.choose import initial_points
 from scenewise.parts.splats.building import Additions, build_trainer
 from scenewise.parts.splats.recipes import FAST, with_cap

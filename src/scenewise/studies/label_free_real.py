@@ -34,8 +34,8 @@ from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes
 from scenewise.engine.threads import compute_threads
 from scenewise.geometry.orbits import look_at
 from scenewise.io.captures import open_capture, usable_frames
-from scenewise.io.nuscenes import read_nuscenes
-from scenewise.io.ply import read_points_ply_with_extra
+from scenewise.io.nuscenes.keyframes import read_nuscenes
+from scenewise.io.ply.points import read_points_ply_with_extra
 from scenewise.io.scene_folder import POINTS_FILE
 from scenewise.io.teacher_files import TEACHER_FILE, TEXT_FILE, find_answer
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary

@@ -36,8 +36,8 @@ from scenewise.commands.segment.summary import SegmentSummary
 from scenewise.engine.progress import NullProgress, Progress, console_progress
 from scenewise.errors import ScenewiseError
 from scenewise.io.captures import open_capture
-from scenewise.io.nuscenes import read_nuscenes
-from scenewise.io.ply import read_points_ply
+from scenewise.io.nuscenes.keyframes import read_nuscenes
+from scenewise.io.ply.points import read_points_ply
 from scenewise.io.scene_folder import POINTS_FILE, read_scene, read_scene_labels
 from scenewise.io.teacher_files import TEACHER_FILE, find_answer, read_answer, read_teacher_info
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary

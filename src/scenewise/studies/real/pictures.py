@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from scenewise.io.images import image_u8_from_color
-from scenewise.io.ply import read_gaussians_ply
+from scenewise.io.ply.gaussians import read_gaussians_ply
 from scenewise.io.scene_folder import CLASS_SPLATS_FILE, SPLATS_FILE, read_scene_labels
 from scenewise.io.teacher_files import find_answer, read_answer, read_teacher_info
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary

@@ -15,7 +15,9 @@ from jaxtyping import Bool, Float, Float32, Int32
 from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
 from scenewise.geometry.orbits import up_from_cameras
-from scenewise.io.nuscenes import CLASS_OF_CATEGORY, NuscenesBox, NuscenesKeyframe
+from scenewise.io.nuscenes.boxes import NuscenesBox
+from scenewise.io.nuscenes.classes import CLASS_OF_CATEGORY
+from scenewise.io.nuscenes.keyframes import NuscenesKeyframe
 from scenewise.io.teacher_files import (
     TeacherAnswer,
     TeacherFilesInfo,

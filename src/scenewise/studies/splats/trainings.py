@@ -21,7 +21,8 @@ from scenewise.engine.memory import forget_peak, peak_since_forgotten
 from scenewise.io.atomic import atomic_write_json
 from scenewise.io.captures import open_capture
 from scenewise.io.json_values import json_ready
-from scenewise.io.ply import read_gaussians_ply, read_points_ply, write_gaussians_ply, write_points_ply
+from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
+from scenewise.io.ply.points import read_points_ply, write_points_ply
 from scenewise.methods.distilled_3dgs.config import (
     FAST_DISTILLED,
     DistilledConfig,

@@ -1,237 +1,19 @@
-"""Lens models: from a ray to a pixel of the photograph, and the pinhole camera that replaces the lens.
-
-Names, parameter order and formulas are COLMAP's (https://colmap.github.io/cameras.html).  With ``x = X/Z, y = Y/Z`` a model bends
-``(x, y)`` to ``(x', y')`` and then ``u = fx·x' + cx, v = fy·y' + cy``; the centre of the first pixel is (0.5, 0.5).
-"""
+"""The pinhole camera that replaces a lens, and where in the photograph its pixels lie."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from scenewise.errors import ConventionError
+from scenewise.geometry.lens_cameras import LensCamera, distort
+from scenewise.geometry.lens_models import Array
 
-Array = np.ndarray
-_Bend = Callable[[Array, Array, Sequence[float]], tuple[Array, Array]]
-
-_SMALL_ANGLE = 1e-9  # below it θ/r and tan⁻¹(r·t)/r are taken at their limit
 _MAX_HALF_FIELD = math.tan(math.radians(70.0))  # a pinhole image wider than this is mostly stretched rim
 _EDGE_TOLERANCE = 0.01  # pixels; sides are found from samples, and the sampling map is clamped to the photograph
 _EDGE_SAMPLES = 65  # per side of the candidate rectangle; the lens is smooth at that spacing
-
-
-def _pinhole(x: Array, y: Array, _: Sequence[float]) -> tuple[Array, Array]:
-    return x, y
-
-
-def _radial(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
-    r2 = x * x + y * y
-    factor = 1 + r2 * (k[0] + (r2 * k[1] if len(k) > 1 else 0.0))
-    return x * factor, y * factor
-
-
-def _tangential(x: Array, y: Array, r2: Array, p1: float, p2: float) -> tuple[Array, Array]:
-    """Decentring of Brown 1966 in OpenCV's order."""
-    return 2 * p1 * x * y + p2 * (r2 + 2 * x * x), 2 * p2 * x * y + p1 * (r2 + 2 * y * y)
-
-
-def _opencv(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
-    k1, k2, p1, p2 = k
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * k2)
-    dx, dy = _tangential(x, y, r2, p1, p2)
-    return x * radial + dx, y * radial + dy
-
-
-def _full_opencv(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
-    k1, k2, p1, p2, k3, k4, k5, k6 = k
-    r2 = x * x + y * y
-    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-    dx, dy = _tangential(x, y, r2, p1, p2)
-    return x * radial + dx, y * radial + dy
-
-
-def _equidistant(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
-    """θ_d = θ·(1 + k₁θ² + k₂θ⁴ + …) along the ray's direction (Kannala & Brandt 2006)."""
-    r = np.sqrt(x * x + y * y)
-    theta = np.arctan(r)
-    t2 = theta * theta
-    series = np.zeros_like(t2)
-    for coefficient in reversed(k):
-        series = t2 * (coefficient + series)
-    factor = np.where(r > _SMALL_ANGLE, theta / np.maximum(r, _SMALL_ANGLE), 1.0) * (1 + series)
-    return x * factor, y * factor
-
-
-def _thin_prism_fisheye(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
-    k1, k2, p1, p2, k3, k4, sx1, sy1 = k
-    x, y = _equidistant(x, y, ())
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k4)))
-    dx, dy = _tangential(x, y, r2, p1, p2)
-    return x * radial + dx + sx1 * r2, y * radial + dy + sy1 * r2
-
-
-def _rad_tan_thin_prism_fisheye(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
-    """Six radial terms of the angle, then decentring (p₀ along x) and a four-term thin prism: "Fisheye624"."""
-    p0, p1, s0, s1, s2, s3 = k[6:]
-    x, y = _equidistant(x, y, k[:6])
-    r2 = x * x + y * y
-    dx, dy = _tangential(x, y, r2, p1, p0)
-    return x + dx + r2 * (s0 + r2 * s1), y + dy + r2 * (s2 + r2 * s3)
-
-
-def _fov(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
-    """r_d = tan⁻¹(2·r·tan(ω/2)) / ω (Devernay & Faugeras 2001)."""
-    omega = k[0]
-    if abs(omega) < 1e-6:  # the limit ω → 0 is a pinhole
-        return x, y
-    slope = 2 * math.tan(omega / 2)
-    r = np.sqrt(x * x + y * y)
-    factor = np.where(r > _SMALL_ANGLE, np.arctan(slope * r) / (np.maximum(r, _SMALL_ANGLE) * omega), slope / omega)
-    return x * factor, y * factor
-
-
-def _division(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
-    """Inverse of r = r_d / (1 + k·r_d²) (Fitzgibbon 2001); NaN for rays that the lens does not see."""
-    discriminant = 1 - 4 * k[0] * (x * x + y * y)
-    factor = 2 / (1 + np.sqrt(np.where(discriminant >= 0, discriminant, np.nan)))
-    return x * factor, y * factor
-
-
-def _eucm(x: Array, y: Array, k: Sequence[float]) -> tuple[Array, Array]:
-    """(x, y) / (α·√(β·r² + 1) + 1 − α) (Khomutenko et al. 2016, "An enhanced unified camera model")."""
-    alpha, beta = k
-    factor = 1 / (alpha * np.sqrt(beta * (x * x + y * y) + 1) + 1 - alpha)
-    return x * factor, y * factor
-
-
-@dataclass(frozen=True)
-class _Lens:
-    model_id: int
-    focal_lengths: int
-    extra: int
-    bend: _Bend
-    fisheye: bool = False
-
-
-LENS_MODELS: dict[str, _Lens] = {
-    "SIMPLE_PINHOLE": _Lens(0, 1, 0, _pinhole),
-    "PINHOLE": _Lens(1, 2, 0, _pinhole),
-    "SIMPLE_RADIAL": _Lens(2, 1, 1, _radial),
-    "RADIAL": _Lens(3, 1, 2, _radial),
-    "OPENCV": _Lens(4, 2, 4, _opencv),
-    "OPENCV_FISHEYE": _Lens(5, 2, 4, _equidistant, fisheye=True),
-    "FULL_OPENCV": _Lens(6, 2, 8, _full_opencv),
-    "FOV": _Lens(7, 2, 1, _fov, fisheye=True),
-    "SIMPLE_RADIAL_FISHEYE": _Lens(8, 1, 1, _equidistant, fisheye=True),
-    "RADIAL_FISHEYE": _Lens(9, 1, 2, _equidistant, fisheye=True),
-    "THIN_PRISM_FISHEYE": _Lens(10, 2, 8, _thin_prism_fisheye, fisheye=True),
-    "RAD_TAN_THIN_PRISM_FISHEYE": _Lens(11, 2, 12, _rad_tan_thin_prism_fisheye, fisheye=True),
-    "SIMPLE_DIVISION": _Lens(12, 1, 1, _division),
-    "DIVISION": _Lens(13, 2, 1, _division),
-    "SIMPLE_FISHEYE": _Lens(14, 1, 0, _equidistant, fisheye=True),
-    "FISHEYE": _Lens(15, 2, 0, _equidistant, fisheye=True),
-    "EUCM": _Lens(16, 2, 2, _eucm, fisheye=True),
-}
-"""COLMAP's models by name.  EQUIRECTANGULAR (17) is absent: no pinhole image can hold a full panorama."""
-
-MODEL_NAMES = {lens.model_id: name for name, lens in LENS_MODELS.items()} | {17: "EQUIRECTANGULAR"}
-
-
-@dataclass(frozen=True)
-class LensCamera:
-    """The camera that took a photograph: lens model, parameters, image size.  Hashable, so results can be cached by it.
-
-    Attributes:
-        model: name in ``LENS_MODELS``.
-        params: COLMAP's order: focal length(s) and principal point in pixels, then the model's own.
-        width: width of the photograph in pixels.
-        height: height of the photograph in pixels.
-
-    Raises:
-        ConventionError: unknown model, wrong number of parameters, non-finite values, focal lengths ≤ 0, empty image.
-    """
-
-    model: str
-    params: tuple[float, ...]
-    width: int
-    height: int
-
-    def __post_init__(self) -> None:
-        if self.model == "EQUIRECTANGULAR":
-            raise ConventionError(
-                "camera model",
-                expected="a lens",
-                got=self.model,
-                fix="cut the panoramas into pinhole views before reconstructing",
-            )
-        if self.model not in LENS_MODELS:
-            raise ConventionError("camera model", expected=f"one of {', '.join(LENS_MODELS)}", got=self.model)
-        lens = LENS_MODELS[self.model]
-        count = lens.focal_lengths + 2 + lens.extra
-        if len(self.params) != count:
-            raise ConventionError(f"parameters of {self.model}", expected=f"{count} numbers", got=len(self.params))
-        if not all(math.isfinite(value) for value in self.params):
-            raise ConventionError(f"parameters of {self.model}", expected="finite numbers", got=list(self.params))
-        if min(self.params[: lens.focal_lengths]) <= 0:
-            raise ConventionError(
-                f"parameters of {self.model}", expected="focal lengths above 0", got=list(self.params[: lens.focal_lengths])
-            )
-        if self.width < 1 or self.height < 1:
-            raise ConventionError("image size", expected="at least 1×1", got=f"{self.width}×{self.height}")
-
-    @property
-    def K(self) -> Float64[np.ndarray, "3 3"]:
-        """Focal lengths and principal point as a matrix, in pixels."""
-        lens = LENS_MODELS[self.model]
-        fx, fy = self.params[0], self.params[lens.focal_lengths - 1]
-        cx, cy = self.params[lens.focal_lengths : lens.focal_lengths + 2]
-        return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-
-    @property
-    def extra(self) -> tuple[float, ...]:
-        """The model's parameters behind the principal point."""
-        return self.params[LENS_MODELS[self.model].focal_lengths + 2 :]
-
-    @property
-    def is_pinhole(self) -> bool:
-        """Whether the photograph already is a pinhole image."""
-        lens = LENS_MODELS[self.model]
-        return lens.bend is _pinhole or (not lens.fisheye and not any(self.extra))
-
-    def resized(self, width: int, height: int) -> "LensCamera":
-        """The same lens photographed at another resolution; each axis is scaled by its own ratio."""
-        if (width, height) == (self.width, self.height):
-            return self
-        ratio_x, ratio_y = width / self.width, height / self.height
-        fx, fy, cx, cy = self.K[0, 0], self.K[1, 1], self.K[0, 2], self.K[1, 2]
-        if LENS_MODELS[self.model].focal_lengths == 2:
-            focal: tuple[float, ...] = (float(fx * ratio_x), float(fy * ratio_y))
-        elif ratio_x == ratio_y:
-            focal = (float(fx * ratio_x),)
-        else:  # images_4 of an odd size: the axes differ by a fraction of a pixel, one focal length becomes two
-            model, extra = _TWO_FOCAL_LENGTHS[self.model], self.extra
-            focal = (float(fx * ratio_x), float(fy * ratio_y))
-            extra += (0.0,) * (LENS_MODELS[model].extra - len(extra))
-            return LensCamera(model, (*focal, float(cx * ratio_x), float(cy * ratio_y), *extra), width, height)
-        params = (*focal, float(cx * ratio_x), float(cy * ratio_y), *self.extra)
-        return replace(self, params=params, width=width, height=height)
-
-
-# Each model with one focal length is another with two whose further parameters are zero.
-_TWO_FOCAL_LENGTHS = {
-    "SIMPLE_PINHOLE": "PINHOLE",
-    "SIMPLE_RADIAL": "OPENCV",
-    "RADIAL": "OPENCV",
-    "SIMPLE_RADIAL_FISHEYE": "OPENCV_FISHEYE",
-    "RADIAL_FISHEYE": "OPENCV_FISHEYE",
-    "SIMPLE_DIVISION": "DIVISION",
-    "SIMPLE_FISHEYE": "FISHEYE",
-}
 
 
 @dataclass(frozen=True)
@@ -247,21 +29,6 @@ class PinholeImage:
     K: Float64[np.ndarray, "3 3"]
     width: int
     height: int
-
-
-def distort(lens_camera: LensCamera, rays: Float64[np.ndarray, "*batch 2"]) -> Float64[np.ndarray, "*batch 2"]:
-    """Pixels of the photograph hit by rays.
-
-    Args:
-        lens_camera: the lens.
-        rays: (X/Z, Y/Z) in camera axes (+X right, +Y down), Z > 0.
-
-    Returns:
-        (u, v) in pixels, centre of the first pixel at (0.5, 0.5); NaN where the model has no value.
-    """
-    K = lens_camera.K
-    x, y = LENS_MODELS[lens_camera.model].bend(rays[..., :1], rays[..., 1:], lens_camera.extra)
-    return np.concatenate([K[0, 0] * x + K[0, 2], K[1, 1] * y + K[1, 2]], axis=-1)
 
 
 def _seen(
