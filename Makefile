@@ -56,9 +56,12 @@ demo: $(VENV)/.installed-core
 	$(BIN)/scenewise demo --out $(SCENE) $(QUICK_FLAG)
 
 # One torch thread per worker: two busy thread pools on the same cores cost more than they bring.
+# Bytecode is kept even where the environment says otherwise: workers, both sessions and every command a test starts share it.
+test: export PYTHONDONTWRITEBYTECODE :=
+test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m errors --jaxtyping-packages=
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -m errors --jaxtyping-packages=
 
 test-gpu: $(VENV)/.installed-cuda
 	$(BIN)/python -m pytest -m gpu -rs

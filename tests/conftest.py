@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import tests.support.shape_checks  # noqa: F401  (the shape hook looks it up by name)
 
 
 def _shape_hook_is_active(config: pytest.Config) -> bool:
