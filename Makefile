@@ -82,7 +82,7 @@ bench: $(VENV)/.installed-dev
 
 reproduce: $(VENV)/.installed-dev
 	@test -n "$(METHOD)" || { echo "say which: make reproduce METHOD=gaussian_splatting"; exit 2; }
-	$(BIN)/python benchmarks/reproduce/$(METHOD).py $(QUICK_FLAG)
+	$(BIN)/python -m scenewise.studies $(METHOD) $(QUICK_FLAG)
 
 golden: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.golden.regenerate

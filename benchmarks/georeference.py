@@ -17,7 +17,7 @@ from scenewise.commands.export.options import ExportOptions
 from scenewise.commands.export.run import export_scene
 from scenewise.io.georeference import read_gps_csv
 from scenewise.io.las import read_las
-from scenewise.io.ply import read_gaussians_ply
+from scenewise.io.ply.gaussians import read_gaussians_ply
 from scenewise.io.scene_folder import read_scene
 from scenewise.io.spz import read_spz
 

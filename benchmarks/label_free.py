@@ -10,20 +10,18 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from scenewise.engine.experiments import environment
 from scenewise.engine.threads import compute_threads
 from scenewise.parts.lifting import gaussian_features, visible_pixels
 from scenewise.parts.segments.oversegmentation import point_segments
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.gaussians import Gaussians
+from scenewise.studies.read_outs.rooms import room_points, room_views
+from scenewise.studies.results import environment
 from scenewise.teachers.choose import SMALL_CLIP, open_teacher
 from scenewise.teachers.read_outs import READ_OUTS
 from scenewise.worlds.captures import photograph, room_cameras, truth
@@ -129,8 +127,6 @@ def splat_cost(count: int, dims: tuple[int, ...]) -> dict[str, float]:
 
 def segment_cost(count: int) -> dict[str, float]:
     """Seconds to divide points of a room's surface into segments."""
-    from label_free_rooms import room_points, room_views
-
     points = room_points(room_views(BENCHMARK_SEEDS[0], 10), voxel=0.015)
     chosen = np.random.default_rng(0).permutation(len(points.points_in_world))[:count]
     started = time.perf_counter()

@@ -13,7 +13,8 @@ import torch
 
 from scenewise.commands.check.images import brightness_quartiles, laplacian_variance, working_gray
 from scenewise.commands.check.options import CheckOptions
-from scenewise.commands.check.run import CheckReport, check_capture, check_command, render_check
+from scenewise.commands.check.report import CheckReport, render_check
+from scenewise.commands.check.run import check_capture, check_command
 from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.orbits import look_at

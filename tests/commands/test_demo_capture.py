@@ -8,7 +8,9 @@ import pytest
 
 from scenewise.commands.demo.capture import write_demo_capture
 from scenewise.errors import ConventionError, ScenewiseError
-from scenewise.io.rgbd import read_class_ids, read_class_names, read_instance_ids, read_rgbd
+from scenewise.io.rgbd.capture_json import read_class_names
+from scenewise.io.rgbd.captures import read_rgbd
+from scenewise.io.rgbd.ids import read_class_ids, read_instance_ids
 from scenewise.worlds.captures import room_cameras, room_capture, truth
 from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.rooms import furnished_room

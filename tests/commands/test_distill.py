@@ -18,7 +18,7 @@ from scenewise.commands.reconstruct.run import reconstruct
 from scenewise.commands.reconstruct.splat_methods import command_arguments
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.ply import read_gaussians_ply
+from scenewise.io.ply.gaussians import read_gaussians_ply
 from scenewise.io.scene_folder import read_scene
 from scenewise.io.spz import read_spz
 from scenewise.methods.distilled_3dgs import stages

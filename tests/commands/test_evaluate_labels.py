@@ -10,7 +10,7 @@ from scenewise.commands.evaluate.labels import asked_for, evaluate_labels
 from scenewise.engine.progress import NullProgress
 from scenewise.io.captures import open_capture
 from scenewise.io.labels import write_labels
-from scenewise.io.rgbd import read_class_ids
+from scenewise.io.rgbd.ids import read_class_ids
 from scenewise.io.vocabularies import write_vocabulary
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.labels import ElementLabels

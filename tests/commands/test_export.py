@@ -15,7 +15,8 @@ from scenewise.errors import ConventionError, DataFormatError, MissingDependency
 from scenewise.io.json_fields import read_json_object
 from scenewise.io.labels import read_labels
 from scenewise.io.las import read_las
-from scenewise.io.ply import read_gaussians_ply, read_points_ply, read_points_ply_with_extra
+from scenewise.io.ply.gaussians import read_gaussians_ply
+from scenewise.io.ply.points import read_points_ply, read_points_ply_with_extra
 from scenewise.io.scene_folder import read_georeference, read_scene, write_scene, write_scene_description, write_scene_labels
 from scenewise.io.spz import read_spz
 from scenewise.scenes.gaussians import Gaussians

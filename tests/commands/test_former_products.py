@@ -27,7 +27,6 @@ from scenewise.commands.reconstruct.run import reconstruct
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.segment.run import segment
 from scenewise.commands.segment.summary import SegmentSummary
-from scenewise.engine.experiments import Arm, Outcome, run_arm
 from scenewise.errors import ConventionError
 from scenewise.io.json_fields import read_json_object
 from scenewise.io.product_kinds import LABELS
@@ -41,6 +40,7 @@ from scenewise.parts.scans.settings import PreparationSettings
 from scenewise.parts.sources.opening import open_scans
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.vocabularies import Vocabulary
+from scenewise.studies.arms import Arm, Outcome, run_arm
 from scenewise.teachers.cached import CachedTeacher
 
 ARCHIVE = Path(__file__).parents[1] / "golden" / "products" / "former.tar.xz"

@@ -16,7 +16,8 @@ from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.segment.run import segment
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.boxes import box_iou
-from scenewise.io.ply import read_gaussians_ply, read_points_ply_with_extra
+from scenewise.io.ply.gaussians import read_gaussians_ply
+from scenewise.io.ply.points import read_points_ply_with_extra
 from scenewise.worlds.rooms import furnished_room
 
 FRAMES = 12

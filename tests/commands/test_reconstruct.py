@@ -25,7 +25,7 @@ from scenewise.commands.reconstruct.run import reconstruct
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import read_journal
 from scenewise.errors import ConventionError, DataFormatError, ResourceError
-from scenewise.io.ply import read_gaussians_ply
+from scenewise.io.ply.gaussians import read_gaussians_ply
 from scenewise.io.scene_folder import read_scene
 from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy
 from scenewise.parts.splats.trainer import SplatTrainer

@@ -29,7 +29,7 @@ from scenewise.commands.train.run import train
 from scenewise.errors import DataFormatError
 from scenewise.io.element_features import features_path
 from scenewise.io.images import image_u8_from_color, read_image
-from scenewise.io.ply import write_points_ply
+from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_folder import labels_path, read_scene, write_scene_description
 from scenewise.metrics.psnr import psnr
 from scenewise.parts.scans import data_sets

@@ -19,8 +19,9 @@ from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.captures import open_capture
 from scenewise.io.element_features import features_path, read_element_features
 from scenewise.io.json_values import json_ready
-from scenewise.io.ply import read_gaussians_ply, read_points_ply_with_extra, write_points_ply
-from scenewise.io.rgbd import read_class_ids
+from scenewise.io.ply.gaussians import read_gaussians_ply
+from scenewise.io.ply.points import read_points_ply_with_extra, write_points_ply
+from scenewise.io.rgbd.ids import read_class_ids
 from scenewise.io.scene_folder import labels_path, read_scene, read_scene_labels
 from scenewise.io.segments import write_segments
 from scenewise.io.teacher_files import TeacherAnswer, TeacherFilesInfo, write_answer, write_teacher_info

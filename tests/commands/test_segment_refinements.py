@@ -13,7 +13,7 @@ from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.segment.run import segment
 from scenewise.errors import ConventionError
 from scenewise.io.captures import open_capture
-from scenewise.io.rgbd import read_class_ids
+from scenewise.io.rgbd.ids import read_class_ids
 from scenewise.io.scene_folder import read_scene, read_scene_labels
 from scenewise.io.teacher_files import TeacherAnswer, TeacherFilesInfo, write_answer, write_teacher_info
 from scenewise.worlds.classes import CLASS_NAMES

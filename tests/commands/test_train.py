@@ -16,7 +16,7 @@ from scenewise.commands.train.run import train
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import read_journal
 from scenewise.errors import MissingDependencyError
-from scenewise.io.ply import read_points_ply, read_points_ply_with_extra, write_points_ply
+from scenewise.io.ply.points import read_points_ply, read_points_ply_with_extra, write_points_ply
 from scenewise.io.run_folder import read_run_config
 from scenewise.io.scene_folder import read_scene, read_scene_labels
 from scenewise.io.vocabularies import read_vocabulary

@@ -37,10 +37,12 @@ from scenewise.errors import ScenewiseError
 from scenewise.io.captures import open_capture
 from scenewise.io.element_features import read_element_features, write_element_features
 from scenewise.io.las import read_las, write_las
-from scenewise.io.nuscenes import read_nuscenes
-from scenewise.io.ply import read_gaussians_ply, read_points_ply, write_gaussians_ply, write_points_ply
-from scenewise.io.rgbd import RgbdFrame, write_rgbd_folder
-from scenewise.io.scannet import read_scannet, read_scannet_frame_labels
+from scenewise.io.nuscenes.keyframes import read_nuscenes
+from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
+from scenewise.io.ply.points import read_points_ply, write_points_ply
+from scenewise.io.rgbd.writing import RgbdFrame, write_rgbd_folder
+from scenewise.io.scannet.labels import read_scannet_frame_labels
+from scenewise.io.scannet.scenes import read_scannet
 from scenewise.io.scene_folder import read_scene, write_scene
 from scenewise.io.segments import read_aggregation, read_segments
 from scenewise.io.spz import read_spz, write_spz

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenewise.errors import ConventionError
-from scenewise.geometry.distortion import LENS_MODELS, LensCamera, distort, sampling_map, undistorted_camera
+from scenewise.geometry.lens_cameras import LensCamera, distort
+from scenewise.geometry.lens_models import LENS_MODELS
+from scenewise.geometry.undistortion import sampling_map, undistorted_camera
 
 RAYS = np.array([[0.0, 0.0], [0.3, -0.2], [-0.5, 0.4], [0.6, 0.45], [-0.1, -0.35]])
 # Parameters, and the pixels of RAYS by COLMAP's own implementation (pycolmap 4.2.1, Camera.img_from_cam, 640×480).

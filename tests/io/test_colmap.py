@@ -22,7 +22,8 @@ from tests.support.fabricated_folders import (
 from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import DataFormatError, ScenewiseError
-from scenewise.io.colmap import find_colmap_model, read_cameras, read_colmap, read_images, read_points
+from scenewise.io.colmap.captures import read_colmap
+from scenewise.io.colmap.models import find_colmap_model, read_cameras, read_images, read_points
 
 WRITERS = [write_colmap_text, write_colmap_binary]
 

@@ -12,18 +12,12 @@ from PIL import Image
 from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import DataFormatError
-from scenewise.geometry.distortion import LensCamera, distort, sampling_map, undistorted_camera
-from scenewise.io.images import (
-    DepthLoader,
-    ImageLoader,
-    MaskLoader,
-    match_lens_to_image,
-    read_codes_u16,
-    read_image_header,
-    resample_bilinear,
-    sample_nearest,
-    sampling_strips,
-)
+from scenewise.geometry.lens_cameras import LensCamera, distort
+from scenewise.geometry.undistortion import sampling_map, undistorted_camera
+from scenewise.io.frame_loaders import DepthLoader, ImageLoader, MaskLoader
+from scenewise.io.images import read_codes_u16, read_image_header
+from scenewise.io.lens_files import match_lens_to_image
+from scenewise.io.undistorted_pixels import resample_bilinear, sample_nearest, sampling_strips
 
 PINHOLE = LensCamera("PINHOLE", (20.0, 21.0, 6.0, 4.0), 12, 8)
 BARREL = LensCamera("OPENCV", (150.0, 140.0, 98.0, 76.0, -0.12, 0.02, 0.004, -0.003), 200, 150)

@@ -10,7 +10,7 @@ from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import ConventionError, DataFormatError, ShapeError
 from scenewise.io.las import read_las, write_las
-from scenewise.io.meshes import read_mesh, sample_points
+from scenewise.io.meshes import read_mesh
 from scenewise.scenes.meshes import TriangleMesh
 from scenewise.scenes.point_clouds import PointCloud
 
@@ -118,19 +118,6 @@ class TestMeshes:
         assert mesh.vertices_in_world.tolist() == [[0, 0, 0], [2, 0, 0], [0, 3, 0]]
         assert mesh.faces.tolist() == [[0, 1, 2]]
 
-    def test_points_lie_on_the_faces_in_proportion_to_area(self):
-        cloud = sample_points(_TETRAHEDRON, 6000, np.random.default_rng(0))
-        x, y, z = cloud.points_in_world.T
-        on_plane = np.stack([z, y, x, 1 - (x / 2 + y / 3 + z / 5)])
-        assert np.abs(on_plane).min(axis=0).max() < 1e-12
-        assert (on_plane > -1e-12).all()
-        areas = np.array([3.0, 5.0, 7.5, 0.5 * np.sqrt(6**2 + 10**2 + 15**2)])
-        share = np.bincount(np.abs(on_plane).argmin(axis=0), minlength=4) / 6000
-        assert np.abs(share - areas / areas.sum()).max() < 0.025  # four standard deviations
-        assert np.abs(np.linalg.norm(cloud.normals_in_world, axis=1) - 1).max() < 1e-12
-        expected = np.stack([100 * x, 100 / 3 * y, 10 * z], axis=1)  # colours are linear in position
-        assert np.abs(cloud.colors_u8 - expected).max() <= 0.5 + 1e-9
-
     def test_damaged_files(self, tmp_path):
         assert_reader_survives(read_mesh, _ply_text(_TETRAHEDRON), tmp_path / "bad.ply", count=60, max_bytes=30_000_000)
         stl = bytes(80) + struct.pack("<I", 1) + struct.pack("<12fH", 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0)
@@ -147,7 +134,5 @@ class TestMeshes:
         )
         with pytest.raises(DataFormatError, match=r"with triangles|sound mesh"):
             read_mesh(tmp_path / "a.ply")
-        with pytest.raises(ConventionError, match="with an area"):
-            sample_points(TriangleMesh(np.zeros((3, 3)), np.array([[0, 1, 2]])), 5, np.random.default_rng(0))
         with pytest.raises(ShapeError, match="indices of 3 vertices"):
             TriangleMesh(np.zeros((3, 3)), np.array([[0, 1, 3]]))

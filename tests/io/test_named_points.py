@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from scenewise.io.named_points import PHOTO_COLUMNS, read_named_points, write_named_points
-from scenewise.io.ply import read_points_ply_with_extra, write_points_ply
+from scenewise.io.ply.points import read_points_ply_with_extra, write_points_ply
 from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.point_clouds import PointCloud
 

@@ -13,14 +13,10 @@ from tests.support.file_mutations import assert_reader_survives
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.rotations import quat_from_rotation
 from scenewise.io.captures import is_capture, open_capture
-from scenewise.io.nuscenes import (
-    CLASS_OF_CATEGORY,
-    NUSCENES_CLASSES,
-    camera_from_lidar_ego,
-    find_nuscenes_tables,
-    list_nuscenes_keyframes,
-    read_nuscenes,
-)
+from scenewise.io.nuscenes.classes import CLASS_OF_CATEGORY, NUSCENES_CLASSES
+from scenewise.io.nuscenes.keyframes import read_nuscenes
+from scenewise.io.nuscenes.shots import camera_from_lidar_ego
+from scenewise.io.nuscenes.tables import find_nuscenes_tables, list_nuscenes_keyframes
 from scenewise.parts.lifting import VisibilityTest, ZBuffer, visible_pixels
 
 WIDTH, HEIGHT = 64, 36

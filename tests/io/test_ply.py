@@ -12,14 +12,9 @@ from hypothesis import strategies as st
 from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import ConventionError, DataFormatError, ShapeError
-from scenewise.io.ply import (
-    read_gaussians_ply,
-    read_ply_table,
-    read_points_ply,
-    read_points_ply_with_extra,
-    write_gaussians_ply,
-    write_points_ply,
-)
+from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
+from scenewise.io.ply.points import read_points_ply, read_points_ply_with_extra, write_points_ply
+from scenewise.io.ply.tables import read_ply_table
 from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians
 from scenewise.scenes.point_clouds import PointCloud
 

@@ -11,17 +11,11 @@ from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, ShapeError
 from scenewise.io.resizing import downscaled_capture
-from scenewise.io.rgbd import (
-    RgbdFrame,
-    find_rgbd_layout,
-    read_class_ids,
-    read_class_names,
-    read_instance_ids,
-    read_rgbd,
-    write_rgbd_folder,
-    write_rgbd_frame,
-    write_rgbd_intrinsics,
-)
+from scenewise.io.rgbd.capture_json import read_class_names
+from scenewise.io.rgbd.captures import find_rgbd_layout, read_rgbd
+from scenewise.io.rgbd.ids import read_class_ids, read_instance_ids
+from scenewise.io.rgbd.number_files import write_rgbd_intrinsics
+from scenewise.io.rgbd.writing import RgbdFrame, write_rgbd_folder, write_rgbd_frame
 
 
 def write_world(path: Path, world=None, **more: object) -> Path:

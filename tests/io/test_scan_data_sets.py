@@ -7,7 +7,7 @@ import pytest
 
 from scenewise.errors import DataFormatError
 from scenewise.io.scan_data_sets import is_scan_data_set, read_scan_data_set, write_scan_data_set
-from scenewise.io.scannet import SCANNET20_NAMES
+from scenewise.io.scannet.classes import SCANNET20_NAMES
 from scenewise.io.scannet_splits import SPLIT_SIZES, official_scans
 from scenewise.io.semantickitti import SEMANTICKITTI_CLASSES, read_semantickitti_scan
 

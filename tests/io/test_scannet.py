@@ -16,18 +16,12 @@ from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, ShapeError
 from scenewise.io.captures import is_capture, open_capture
-from scenewise.io.rgbd import RgbdFrame
-from scenewise.io.scannet import (
-    NYU40_NAMES,
-    SCANNET20_NAMES,
-    ScannetDepthLoader,
-    find_scannet_layout,
-    read_scannet,
-    read_scannet_frame_labels,
-    read_scannet_labels,
-    scannet20_of_nyu40,
-    write_scannet_scene,
-)
+from scenewise.io.rgbd.writing import RgbdFrame
+from scenewise.io.scannet.classes import NYU40_NAMES, SCANNET20_NAMES, SCANNET20_NYU40, classes_of_nyu40
+from scenewise.io.scannet.depth import ScannetDepthLoader
+from scenewise.io.scannet.labels import read_scannet_frame_labels, read_scannet_labels
+from scenewise.io.scannet.scenes import find_scannet_layout, read_scannet
+from scenewise.io.scannet.writing import AnnotatedMesh, write_scannet_scene
 from scenewise.io.sens import SensHeader, read_sens_header, stream_sens, write_sens
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.meshes import TriangleMesh
@@ -88,7 +82,7 @@ def streamed(path: Path, world=None, *, compression: str = "png", lost: bool = F
 class TestExported:
     def test_what_is_written_is_read(self, tmp_path: Path):
         world = asymmetric_world()
-        path = written(tmp_path / "scene0001_00", world, mesh=MESH, nyu40_ids=np.array([1, 2, 0, 40, 39]))
+        path = written(tmp_path / "scene0001_00", world, surface=AnnotatedMesh(MESH, nyu40_ids=np.array([1, 2, 0, 40, 39])))
         scene = read_scannet(path)
         assert scene.name == "scene0001_00" and scene.skipped_frames == 0
         capture = scene.capture
@@ -166,7 +160,9 @@ class TestExported:
 
     def test_segments_and_objects(self, tmp_path: Path):
         segments, owners = Partition.from_any_ids(np.array([7, 7, 3, 3, 9]), "file"), np.array([1, 1, 0, 1, -1])
-        path = written(tmp_path / "s", mesh=MESH, segments=segments, instance_ids=owners, instance_names=["floor", "chair"])
+        path = written(
+            tmp_path / "s", surface=AnnotatedMesh(MESH, segments=segments, instance_ids=owners, instance_names=["floor", "chair"])
+        )
         scene = read_scannet(path)
         assert scene.segments().ids.tolist() == [1, 1, 0, 0, 2]
         of_vertex, aggregation = scene.objects()
@@ -176,7 +172,7 @@ class TestExported:
         ]
         assert of_vertex.tolist() == [1, 1, 0, 0, -1]
         with pytest.raises(DataFormatError, match=r"segs\.json"):
-            read_scannet(written(tmp_path / "t", mesh=MESH)).segments()
+            read_scannet(written(tmp_path / "t", surface=AnnotatedMesh(MESH))).segments()
 
     def test_axis_alignment_is_offered(self, tmp_path: Path):
         path = written(tmp_path / "s", axis_alignment=np.array([[0.0, -1, 0, 2], [1, 0, 0, 3], [0, 0, 1, -1], [0, 0, 0, 1]]))
@@ -208,7 +204,7 @@ class TestExported:
             read_scannet(path)
 
     def test_labels_beyond_forty_are_refused(self, tmp_path: Path):
-        path = written(tmp_path / "s", mesh=MESH, nyu40_ids=np.array([1, 2, 0, 40, 39]))
+        path = written(tmp_path / "s", surface=AnnotatedMesh(MESH, nyu40_ids=np.array([1, 2, 0, 40, 39])))
         labels = path / "s_vh_clean_2.labels.ply"
         data = labels.read_bytes()
         assert read_scannet_labels(labels)[3] == 40
@@ -219,16 +215,18 @@ class TestExported:
     @pytest.mark.errors
     def test_what_cannot_be_written(self, tmp_path: Path):
         with pytest.raises(ShapeError, match="one per vertex"):
-            written(tmp_path / "a", mesh=MESH, nyu40_ids=np.array([1]))
+            written(tmp_path / "a", surface=AnnotatedMesh(MESH, nyu40_ids=np.array([1])))
         with pytest.raises(ConventionError, match="0 … 40"):
-            written(tmp_path / "b", mesh=MESH, nyu40_ids=np.array([1, 2, 0, 41, 39]))
+            written(tmp_path / "b", surface=AnnotatedMesh(MESH, nyu40_ids=np.array([1, 2, 0, 41, 39])))
         with pytest.raises(ConventionError, match="a name for every object"):
             written(
                 tmp_path / "c",
-                mesh=MESH,
-                segments=Partition.from_any_ids(np.zeros(5, np.int64), "file"),
-                instance_ids=np.array([0, 1, 2, 3, 4]),
-                instance_names=["x"],
+                surface=AnnotatedMesh(
+                    MESH,
+                    segments=Partition.from_any_ids(np.zeros(5, np.int64), "file"),
+                    instance_ids=np.array([0, 1, 2, 3, 4]),
+                    instance_names=["x"],
+                ),
             )
         assert not (tmp_path / "a").exists() and not (tmp_path / "c").exists()
 
@@ -238,7 +236,7 @@ class TestClasses:
         assert SCANNET20_NAMES[:3] == ("wall", "floor", "cabinet") and SCANNET20_NAMES[12:14] == ("desk", "curtain")
         assert SCANNET20_NAMES[14:] == ("refrigerator", "shower curtain", "toilet", "sink", "bathtub", "otherfurniture")
         assert len(NYU40_NAMES) == 40 and NYU40_NAMES[21] == "ceiling"
-        ids = scannet20_of_nyu40(np.array([0, 1, 14, 16, 24, 39, 40, 13, -1, 99]))
+        ids = classes_of_nyu40(np.array([0, 1, 14, 16, 24, 39, 40, 13, -1, 99]), SCANNET20_NYU40)
         assert ids.tolist() == [-1, 0, 12, 13, 14, 19, -1, -1, -1, -1]
 
 

@@ -17,7 +17,7 @@ from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import ConventionError, DataFormatError, ResourceError, ShapeError
 from scenewise.io import scene_folder
-from scenewise.io.ply import write_points_ply
+from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_folder import (
     no_gaussians,
     prepare_output,

@@ -1,20 +1,23 @@
-"""Each composition trains end to end on two tiny rooms, and the reproduction scripts in their short form."""
+"""Each composition trains end to end on two tiny rooms, and the studies in their short form."""
 
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from scenewise.catalogue import LABEL_FREE_METHODS, Overrides, method_recipe
-from scenewise.engine.experiments import with_generated_section
 from scenewise.engine.training import StepReport
 from scenewise.errors import ConventionError
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer
+from scenewise.studies.label_free.arms import RoomArms
+from scenewise.studies.label_free.rooms import EMBEDDED, QUICK, Rooms
+from scenewise.studies.label_free.scoring import scored_points
+from scenewise.studies.label_free.tables import results_section
+from scenewise.studies.results import with_generated_section
 from scenewise.teachers.small_clip import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,29 +46,19 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def bench_module() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import label_free_bench
-    finally:
-        sys.path.pop(0)
-    return label_free_bench
-
-
-@pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("label_free")
 
 
 @pytest.mark.parametrize("method", list(LABEL_FREE_METHODS))
-def test_a_composition_trains_on_two_rooms(method: str, bench_module: ModuleType, cache: Path):
+def test_a_composition_trains_on_two_rooms(method: str, cache: Path):
     """All phases are passed, the loss of labels falls, and the 3D student learns to say its labels."""
     epochs = 14
-    changes = {**dict(bench_module.QUICK.changes), "epochs": epochs}
-    bench = bench_module.Bench(replace(bench_module.QUICK, changes=tuple(changes.items())), cache / "quick", 1)
-    recipe = bench.recipe(method, learning_rate=0.1)
-    scans = bench.scans("train", bench_module.EMBEDDED, LABEL_FREE_METHODS[method].needs)
-    trainer = LabelFreeTrainer(recipe, scans, bench.text(), seed=0)
+    changes = {**dict(QUICK.changes), "epochs": epochs}
+    rooms = Rooms(replace(QUICK, changes=tuple(changes.items())), cache / "quick")
+    recipe = RoomArms(rooms, threads=1).recipe(method, learning_rate=0.1)
+    scans = rooms.scans("train", EMBEDDED, LABEL_FREE_METHODS[method].needs)
+    trainer = LabelFreeTrainer(recipe, scans, rooms.text(), seed=0)
     reports: list[StepReport] = []
     trainer.run(listener=reports.append)
     assert len(reports) == trainer.total_steps == epochs
@@ -77,14 +70,13 @@ def test_a_composition_trains_on_two_rooms(method: str, bench_module: ModuleType
         assert any(report.figures.get("share/self/points", 0.0) > 0 for report in reports), "labels were switched"
     first, last = reports[0].figures["points/accuracy"], reports[-1].figures["points/accuracy"]
     assert last > max(0.3, 2 * first), "walls alone are a quarter of all points"
-    assert bench.scored_points(trainer, recipe, "test")["coverage"] == 100.0
+    assert scored_points(rooms, trainer, recipe.voxel, "test")["coverage"] == 100.0
 
 
 @pytest.mark.parametrize("method", list(LABEL_FREE_METHODS))
 def test_reproduce_quick(method: str, cache: Path):
     """``make reproduce METHOD=… QUICK=1`` writes every claim and arm."""
-    script = ROOT / "benchmarks" / "reproduce" / f"{method}.py"
-    command = [sys.executable, str(script), "--quick", "--cache", str(cache)]
+    command = [sys.executable, "-m", "scenewise.studies", method, "--quick", "--cache", str(cache)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     content = json.loads((cache / "quick" / f"{method}.json").read_text())
@@ -98,16 +90,11 @@ def test_reproduce_quick(method: str, cache: Path):
 
 
 @pytest.mark.parametrize("method", list(LABEL_FREE_METHODS))
-def test_the_published_table_is_the_generated_one(method: str, bench_module: ModuleType):
+def test_the_published_table_is_the_generated_one(method: str):
     """The method's README shows what its results file holds."""
     results = ROOT / "docs" / "results" / f"{method}.json"
     if not results.is_file():
         pytest.skip("not run yet")
-    sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "reproduce")]
-    try:
-        from label_free_arms import results_section
-    finally:
-        del sys.path[:2]
     content = json.loads(results.read_text(encoding="utf-8"))
     readme = (ROOT / "src" / "scenewise" / "methods" / method / "README.md").read_text(encoding="utf-8")
     assert with_generated_section(readme, results_section(content)) == readme, f"run make reproduce METHOD={method}"

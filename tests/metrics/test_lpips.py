@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scenewise.commands.convert_weights.lpips import convert_lpips_weights
+from scenewise.commands.convert_weights.options import ConvertWeightsOptions
+from scenewise.commands.convert_weights.run import LpipsSummary, convert_weights_command
 from scenewise.errors import DataFormatError, ShapeError
 from scenewise.metrics.lpips import Backbone, expected_shapes, load_lpips, lpips_from_tensors
 
@@ -149,10 +151,12 @@ def test_conversion_from_pth(tmp_path: Path) -> None:
         {n: t for n, t in tensors.items() if n.startswith("features")} | {"classifier.6.bias": torch.zeros(3)}, tmp_path / "b.pth"
     )
     torch.save({n: t for n, t in tensors.items() if n.startswith("lin")}, tmp_path / "h.pth")
-    out = convert_lpips_weights("alexnet", tmp_path / "b.pth", tmp_path / "h.pth", tmp_path / "w.safetensors")
+    out = tmp_path / "w.safetensors"
+    summary = convert_weights_command(ConvertWeightsOptions(tmp_path / "b.pth", out, lpips_heads=tmp_path / "h.pth"))
+    assert summary == LpipsSummary(out, out.stat().st_size) and f"--lpips-weights {out}" in summary.text()
     assert torch.equal(load_lpips(out).heads[2].data, tensors["lin2.model.1.weight"].reshape(-1))
     with pytest.raises(DataFormatError, match=r"h.pth: features.0.weight|features.0.weight: expected a tensor"):
-        convert_lpips_weights("alexnet", tmp_path / "h.pth", tmp_path / "h.pth", tmp_path / "w2.safetensors")
+        convert_lpips_weights(tmp_path / "h.pth", tmp_path / "h.pth", tmp_path / "w2.safetensors")
     assert not (tmp_path / "w2.safetensors").exists()
 
 
@@ -164,7 +168,7 @@ class _Payload:
 def test_conversion_refuses_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"features.0.weight": _Payload()}, tmp_path / "evil.pth")
     with pytest.raises(DataFormatError, match="plain tensors"):
-        convert_lpips_weights("alexnet", tmp_path / "evil.pth", tmp_path / "evil.pth", tmp_path / "w.safetensors")
+        convert_lpips_weights(tmp_path / "evil.pth", tmp_path / "evil.pth", tmp_path / "w.safetensors")
     assert "executed" not in capsys.readouterr().out
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenewise.errors import ConventionError, ShapeError
-from scenewise.metrics.segmentation import CONVENTIONS, ConfusionMatrix, Conventions, base_novel_scores
+from scenewise.metrics.segmentation import CONVENTIONS, ConfusionMatrix, Conventions
 
 NAMES = ("wall", "chair", "lamp")
 #        truth:  wall ×6 (4 right, 1 chair, 1 none), chair ×3 (1 right, 2 wall), not labelled ×2; nobody is or says lamp.
@@ -107,20 +107,6 @@ def test_counts_of_figures_are_those_of_the_data_set_not_a_mean_over_images():
     matrix = filled(prediction=np.array([0]), truth=np.array([0]))
     matrix.update(np.array([1, 1, 1]), np.array([0, 0, 0]))
     assert matrix.scores().iou[0] == pytest.approx(1 / 4)
-
-
-def test_base_and_novel_classes():
-    scores = filled().scores()
-    result = base_novel_scores(scores, base=[0], novel=[1, 2])
-    assert (result.base, result.novel) == pytest.approx((0.5, 0.25))
-    assert result.harmonic == pytest.approx(2 * 0.5 * 0.25 / 0.75)
-    assert scores.mean_iou_of([1, 2]) == pytest.approx(0.25)
-    wrong = filled(prediction=np.array([1, 0]), truth=np.array([0, 1])).scores()
-    assert base_novel_scores(wrong, base=[0], novel=[1]).harmonic == 0.0
-    with pytest.raises(ConventionError, match=r"no class in both, got \[1\]"):
-        base_novel_scores(scores, base=[0, 1], novel=[1])
-    with pytest.raises(ConventionError, match="different numbers from 0 to 2"):
-        scores.mean_iou_of([3])
 
 
 def test_the_table_shows_every_class_and_a_dash_for_what_is_unknown():

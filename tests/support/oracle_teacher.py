@@ -10,8 +10,8 @@ from scipy.spatial import cKDTree
 from scenewise.errors import ConventionError
 from scenewise.geometry.spherical_harmonics import sh0_from_rgb
 from scenewise.io.captures import open_capture
-from scenewise.io.ply import write_points_ply
-from scenewise.io.rgbd import read_class_ids
+from scenewise.io.ply.points import write_points_ply
+from scenewise.io.rgbd.ids import read_class_ids
 from scenewise.io.scene_folder import POINTS_FILE, prepare_output, write_scene
 from scenewise.parts.points.from_depth import points_from_depth
 from scenewise.scenes.class_colors import class_colors

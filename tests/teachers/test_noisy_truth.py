@@ -13,7 +13,7 @@ from scenewise.teachers.noisy_truth import NoiseRates, NoisyTruth, read_noise_ra
 
 NAMES = ("wall", "floor", "ceiling", "bed", "chair", "table")
 VOCABULARY = Vocabulary(NAMES, tuple((name,) for name in NAMES), ("{}",), class_colors(len(NAMES)))
-RATES_FILE = Path(__file__).parents[2] / "benchmarks" / "noise_rates.json"
+RATES_FILE = Path(__file__).parents[2] / "src" / "scenewise" / "studies" / "noise_rates.json"
 
 
 def blocks(seed: int = 0, height: int = 96, width: int = 128) -> np.ndarray:

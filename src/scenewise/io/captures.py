@@ -10,14 +10,16 @@ from jaxtyping import Float64
 
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.orbits import up_from_cameras
-from scenewise.io.colmap import find_colmap_model, read_colmap
+from scenewise.io.colmap.captures import read_colmap
+from scenewise.io.colmap.models import find_colmap_model
 from scenewise.io.datasets import DATASET_PRESETS
 from scenewise.io.georeference import georeference_capture
 from scenewise.io.images import IMAGE_SUFFIXES, Background
-from scenewise.io.nuscenes import find_nuscenes_tables, read_nuscenes_capture
+from scenewise.io.nuscenes.keyframes import read_nuscenes_capture
+from scenewise.io.nuscenes.tables import find_nuscenes_tables
 from scenewise.io.resizing import downscaled_capture
-from scenewise.io.rgbd import find_rgbd_layout, read_rgbd
-from scenewise.io.scannet import find_scannet_layout, read_scannet
+from scenewise.io.rgbd.captures import find_rgbd_layout, read_rgbd
+from scenewise.io.scannet.scenes import find_scannet_layout, read_scannet
 from scenewise.io.transforms_json import TRANSFORMS_NAMES, read_transforms
 from scenewise.io.views import is_file
 from scenewise.scenes.captures import Capture

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.colmap import read_colmap
+from scenewise.io.colmap.captures import read_colmap
 from scenewise.io.images import Background
 from scenewise.io.resizing import resized
 from scenewise.io.transforms_json import read_transforms

@@ -9,9 +9,8 @@ import numpy as np
 from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError, ShapeError
 from scenewise.io.atomic import atomic_path
 from scenewise.io.bounded import open_bounded
-from scenewise.io.ply import read_ply_table
+from scenewise.io.ply.tables import read_ply_table
 from scenewise.scenes.meshes import TriangleMesh
-from scenewise.scenes.point_clouds import PointCloud
 
 _ENDINGS = (".ply", ".obj", ".stl", ".off", ".glb")
 _INTEGERS = {"i1": "char", "u1": "uchar", "i2": "short", "u2": "ushort", "i4": "int", "u4": "uint"}
@@ -73,30 +72,6 @@ def _vertex_colours(mesh: Any, count: int) -> np.ndarray | None:
         return None
     colours = np.asarray(mesh.visual.vertex_colors)
     return colours[:, :3].astype(np.uint8) if colours.shape[:1] == (count,) else None
-
-
-def sample_points(mesh: TriangleMesh, count: int, generator: np.random.Generator) -> PointCloud:
-    """``count`` points spread evenly over the mesh's area, with face normals and, where known, interpolated colours.
-
-    A point is p = (1 − √u) a + √u (1 − v) b + √u v c with u, v uniform in [0, 1].  Source: Osada et al. 2002, "Shape
-    distributions", ACM Transactions on Graphics 21(4), section 4.2.
-
-    Raises:
-        ConventionError: the mesh has no area.
-    """
-    corners = mesh.vertices_in_world[mesh.faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    areas = np.linalg.norm(normals, axis=1)
-    total = float(areas.sum())
-    if not (0 < total < np.inf):
-        raise ConventionError("mesh", expected="triangles with an area", got=f"a total area of {total / 2:g}")
-    face = generator.choice(len(areas), size=count, p=areas / total)
-    root, v = np.sqrt(generator.random(count)), generator.random(count)
-    weights = np.stack([1 - root, root * (1 - v), root * v], axis=1)
-    colours = None
-    if mesh.colors_u8 is not None:
-        colours = (np.einsum("nk,nkc->nc", weights, mesh.colors_u8[mesh.faces[face]]) + 0.5).astype(np.uint8)
-    return PointCloud(np.einsum("nk,nkc->nc", weights, corners[face]), colours, normals[face] / areas[face, None])
 
 
 def write_mesh_ply(path: str | Path, mesh: TriangleMesh, *, extra: Mapping[str, np.ndarray] | None = None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from scenewise.io.ply import read_points_ply_with_extra, write_points_ply
+from scenewise.io.ply.points import read_points_ply_with_extra, write_points_ply
 from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.point_clouds import PointCloud
 

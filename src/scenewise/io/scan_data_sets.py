@@ -16,7 +16,8 @@ from scenewise.errors import DataFormatError
 from scenewise.io.atomic import atomic_write_json, atomic_write_text
 from scenewise.io.bounded import open_bounded
 from scenewise.io.json_fields import read_json_object
-from scenewise.io.scannet import LICENCE, NYU40_NAMES, SCANNET20_NAMES, SCANNET20_NYU40, find_scannet_layout
+from scenewise.io.scannet.classes import NYU40_NAMES, SCANNET20_NAMES, SCANNET20_NYU40
+from scenewise.io.scannet.scenes import LICENCE, find_scannet_layout
 from scenewise.io.scannet_splits import SPLIT_SIZES, official_scans
 from scenewise.io.views import is_file
 

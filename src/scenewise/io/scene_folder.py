@@ -20,7 +20,8 @@ from scenewise.errors import ConventionError, DataFormatError, ScenewiseError, S
 from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors, json_text, recover_folder
 from scenewise.io.json_fields import JsonFields, read_json_object
 from scenewise.io.labels import read_labels, write_labels
-from scenewise.io.ply import gaussians_ply_size, read_gaussians_ply, read_ply_table, write_gaussians_ply
+from scenewise.io.ply.gaussians import gaussians_ply_size, read_gaussians_ply, write_gaussians_ply
+from scenewise.io.ply.tables import read_ply_table
 from scenewise.io.spz import write_spz
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import Gaussians

@@ -18,7 +18,7 @@ import torch
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_path
 from scenewise.io.bounded import BoundedGunzip, open_bounded
-from scenewise.io.ply import refuse_non_finite
+from scenewise.io.ply.gaussians import refuse_non_finite
 from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians
 
 SpzVersion = Literal[2, 3]

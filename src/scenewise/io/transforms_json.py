@@ -18,9 +18,11 @@ import torch
 from jaxtyping import Float64
 
 from scenewise.errors import CaptureWarning, DataFormatError
-from scenewise.geometry.distortion import LensCamera
+from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.transforms import OPENCV_FROM_OPENGL, transform_points
-from scenewise.io.images import IMAGE_SUFFIXES, Background, lens_camera_or_error, read_image_header
+from scenewise.io.images import IMAGE_SUFFIXES, Background, read_image_header
+from scenewise.io.lens_files import lens_camera_or_error
+from scenewise.io.ply.points import read_points_ply
 from scenewise.io.resizing import downscaled
 from scenewise.io.views import MAX_IMAGE_SIDE, ListedView, check_text, frames_of_views, is_file, rigid_inverse, safe_name
 from scenewise.scenes.captures import Capture, every_nth_name
@@ -34,7 +36,7 @@ _FISHEYE = {"OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEY
 
 
 @dataclass(frozen=True)
-class _Record:
+class _ListedObject:
     """A JSON object with its place in a file, so that every complaint can say where."""
 
     path: Path
@@ -143,11 +145,11 @@ def read_transforms(
         root, listing = path.parent, path
     is_split = listing.name == "transforms_train.json"
     held_out = next((root / name for name in ("transforms_test.json", "transforms_val.json") if is_file(root / name)), None)
-    meta = _Record(listing, "", _read_object(listing))
+    meta = _ListedObject(listing, "", _read_object(listing))
     frames, in_effect = _frames(meta, root, factor, background)
     points = None
     if is_split and held_out is not None:
-        test_meta = _Record(held_out, "", _read_object(held_out))
+        test_meta = _ListedObject(held_out, "", _read_object(held_out))
         test_frames, test_background = _frames(test_meta, root, factor, background)
         in_effect = in_effect or test_background
         test_names = frozenset(frame.name for frame in test_frames)
@@ -172,7 +174,7 @@ def read_transforms(
 
 
 def _frames(
-    meta: _Record, root: Path, factor: int | None, background: Background | None
+    meta: _ListedObject, root: Path, factor: int | None, background: Background | None
 ) -> tuple[tuple[Frame, ...], Background | None]:
     listed = meta.values.get("frames")
     if not isinstance(listed, list):
@@ -184,7 +186,7 @@ def _frames(
     for index, values in enumerate(listed):
         if not isinstance(values, dict):
             raise DataFormatError(meta.path, f"frames[{index}]", expected="an object", got=type(values).__name__)
-        frame = _Record(meta.path, f"frames[{index}].", values)
+        frame = _ListedObject(meta.path, f"frames[{index}].", values)
         file_path = frame.text("file_path")
         if file_path is None:
             raise DataFormatError(meta.path, f"frames[{index}]", expected="file_path", got="none", fix="name the image")
@@ -193,7 +195,7 @@ def _frames(
         if listed_path != file_path:
             left = None
         image_path, suffix = _with_suffix(root, listed_path)
-        lens_camera = _lens(_Record(meta.path, frame.place, meta.values | values), image_path, lenses)
+        lens_camera = _lens(_ListedObject(meta.path, frame.place, meta.values | values), image_path, lenses)
         depth, mask = frame.text("depth_file_path") or frame.text("depth_path"), frame.text("mask_path")
         views.append(
             ListedView(
@@ -244,7 +246,7 @@ _LENS_KEYS = (
 )
 
 
-def _lens(record: _Record, image_path: Path, known: dict[tuple[object, ...], LensCamera]) -> LensCamera:
+def _lens(record: _ListedObject, image_path: Path, known: dict[tuple[object, ...], LensCamera]) -> LensCamera:
     """The lens of one frame; equal numbers give the same object."""
     key = tuple(str(record.values.get(name)) for name in _LENS_KEYS)
     if key in known:
@@ -282,7 +284,7 @@ def _lens(record: _Record, image_path: Path, known: dict[tuple[object, ...], Len
     return lens_camera
 
 
-def _focal(record: _Record, size: float, angle_key: str, degrees_key: str) -> float | None:
+def _focal(record: _ListedObject, size: float, angle_key: str, degrees_key: str) -> float | None:
     """Focal length in pixels from a full angle of view."""
     angle = record.number(angle_key)
     if angle is None:
@@ -295,7 +297,7 @@ def _focal(record: _Record, size: float, angle_key: str, degrees_key: str) -> fl
     return size / 2 / math.tan(angle / 2)
 
 
-def _distortion(record: _Record) -> tuple[str, tuple[float, ...]]:
+def _distortion(record: _ListedObject) -> tuple[str, tuple[float, ...]]:
     """COLMAP's name and parameters of the lens a list describes."""
     model = (record.text("camera_model") or ("OPENCV_FISHEYE" if record.values.get("is_fisheye") is True else "OPENCV")).upper()
     k1, k2, k3, k4, k5, k6, p1, p2 = (record.number(key) or 0.0 for key in ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"))
@@ -322,7 +324,7 @@ def _distortion(record: _Record) -> tuple[str, tuple[float, ...]]:
     return ("FULL_OPENCV", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)) if k3 else ("OPENCV", (k1, k2, p1, p2))
 
 
-def _listed_split(meta: _Record, frames: tuple[Frame, ...]) -> frozenset[str]:
+def _listed_split(meta: _ListedObject, frames: tuple[Frame, ...]) -> frozenset[str]:
     """Held-out names: the file's own split where it has one, else every 8th."""
     train, test = meta.names("train_filenames"), meta.names("test_filenames") or meta.names("val_filenames")
     known = {frame.name for frame in frames}
@@ -347,7 +349,7 @@ def _listed_split(meta: _Record, frames: tuple[Frame, ...]) -> frozenset[str]:
     return every_nth_name(frames, _HOLDOUT)
 
 
-def _points(meta: _Record, root: Path, frames: tuple[Frame, ...]) -> PointCloud | None:
+def _points(meta: _ListedObject, root: Path, frames: tuple[Frame, ...]) -> PointCloud | None:
     """Points of ``ply_file_path``, in the frame of the poses."""
     listed = meta.text("ply_file_path")
     if listed is None:
@@ -356,8 +358,6 @@ def _points(meta: _Record, root: Path, frames: tuple[Frame, ...]) -> PointCloud 
     if not is_file(path):
         warnings.warn(f"{meta.path}: ply_file_path names {listed}, which does not exist; going on without", CaptureWarning, 2)
         return None
-    from scenewise.io.ply import read_points_ply
-
     points = read_points_ply(path)
     if "applied_transform" not in meta.values:
         return points

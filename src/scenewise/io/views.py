@@ -10,17 +10,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.geometry.distortion import LensCamera
-from scenewise.io.images import (
-    Background,
-    DepthLoader,
-    ImageLoader,
-    MaskLoader,
-    camera_of,
-    lens_camera_or_error,
-    match_lens_to_image,
-    read_image_header,
-)
+from scenewise.geometry.lens_cameras import LensCamera
+from scenewise.io.frame_loaders import DepthLoader, ImageLoader, MaskLoader
+from scenewise.io.images import Background, read_image_header
+from scenewise.io.lens_files import camera_of, lens_camera_or_error, match_lens_to_image
 from scenewise.scenes.frames import Frame
 
 MAX_IMAGE_SIDE = 1 << 20

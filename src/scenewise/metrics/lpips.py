@@ -132,12 +132,12 @@ def load_lpips(path: str | Path) -> Lpips:
             path,
             expected="a .safetensors file",
             got=f"{path.suffix or 'no'} suffix",
-            fix="convert .pth files once with scenewise.commands.convert_weights.lpips.convert_lpips_weights",
+            fix="convert .pth files once with scenewise convert-weights BACKBONE --lpips-heads HEADS --out FILE",
         )
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys() if not name.startswith("classifier.")}  # noqa: SIM118
-            backbone = _backbone_of(path, shapes.get("features.0.weight"))
+            backbone = backbone_of(path, shapes.get("features.0.weight"))
             expected = expected_shapes(backbone)
             _compare(path, shapes, expected)
             tensors = {name: file.get_tensor(name).float() for name in expected}
@@ -175,7 +175,7 @@ def expected_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _backbone_of(path: Path, first: tuple[int, ...] | None) -> Backbone:
+def backbone_of(path: Path, first: tuple[int, ...] | None) -> Backbone:
     for backbone in ("vgg16", "alexnet"):
         if first == expected_shapes(backbone)["features.0.weight"]:
             return backbone

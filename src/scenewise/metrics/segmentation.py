@@ -77,17 +77,6 @@ class SegmentationScores:
     count: int
     conventions: Conventions
 
-    def mean_iou_of(self, classes: Sequence[int]) -> float:
-        """Mean IoU over some classes, those that are NaN left out: the foreground mIoU, or that of base or novel classes.
-
-        Raises:
-            ConventionError: a class that does not exist, or one twice.
-        """
-        chosen = list(classes)
-        if len(set(chosen)) != len(chosen) or any(not 0 <= index < len(self.names) for index in chosen):
-            raise ConventionError("classes", expected=f"different numbers from 0 to {len(self.names) - 1}", got=chosen)
-        return _mean(self.iou[chosen])
-
     def text(self) -> str:
         """A table for people: a line per class, then the means."""
         width = max([len(name) for name in self.names] + [len("class")])
@@ -99,40 +88,6 @@ class SegmentationScores:
             f"fwIoU {_percent(self.fwiou)}, coverage {_percent(self.coverage)} of {self.count:,}"
         )
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class BaseNovelScores:
-    """Open-vocabulary figures when some classes were seen with labels and others were not.
-
-    Attributes:
-        base: mean IoU of the classes seen.
-        novel: mean IoU of the others.
-        harmonic: 2·base·novel / (base + novel), 0 when both are 0.
-    """
-
-    base: float
-    novel: float
-    harmonic: float
-
-
-def base_novel_scores(scores: SegmentationScores, base: Sequence[int], novel: Sequence[int]) -> BaseNovelScores:
-    """Harmonic mean of the mean IoU of base and of novel classes (hIoU).
-
-    Args:
-        scores: of all classes.
-        base: ids of the classes seen with labels.
-        novel: ids of the others; classes in neither list do not count.
-
-    Raises:
-        ConventionError: a class in both lists, or one that does not exist.
-    """
-    both = sorted(set(base) & set(novel))
-    if both:
-        raise ConventionError("base and novel classes", expected="no class in both", got=both)
-    of_base, of_novel = scores.mean_iou_of(base), scores.mean_iou_of(novel)
-    total = of_base + of_novel
-    return BaseNovelScores(of_base, of_novel, 2.0 * of_base * of_novel / total if total != 0.0 else 0.0)
 
 
 @final

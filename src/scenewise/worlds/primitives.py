@@ -39,11 +39,6 @@ class Primitive:
         center = (position[0] + c * x - s * y, position[1] + s * x + c * y, position[2] + z)
         return replace(self, center=center, yaw=self.yaw + yaw)
 
-    @property
-    def bounding_radius(self) -> float:
-        """Radius of a sphere about the centre that holds the solid, metres."""
-        return max(self.half_size) if self.shape is Shape.ELLIPSOID else math.hypot(*self.half_size)
-
 
 def box(
     x: float, y: float, bottom: float, width: float, depth: float, height: float, material: Material, yaw: float = 0.0

@@ -8,7 +8,7 @@ import torch
 from tests.support.fabricated_capture import true_gaussians
 
 from scenewise.errors import ConventionError
-from scenewise.io.ply import gaussians_ply_bytes, write_gaussians_ply
+from scenewise.io.ply.gaussians import gaussians_ply_bytes, write_gaussians_ply
 from scenewise.io.spz import read_spz, write_spz
 from scenewise.methods.distilled_3dgs.config import (
     PAPER,

@@ -1,10 +1,6 @@
-"""The method as a composition of parts: settings, caps, resume, and a shrunken run that learns; experiments and claims."""
+"""The method as a composition of parts: settings, caps, resume, and a shrunken run that learns."""
 
-import json
-import os
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +9,6 @@ import torch
 from tests.support.fabricated_capture import fabricated_capture
 
 from scenewise.engine.checkpoints import Checkpointer
-from scenewise.engine.experiments import (
-    Arm,
-    Claim,
-    Outcome,
-    Results,
-    claims_table,
-    paired_claim,
-    results_json,
-    results_table,
-    run_arm,
-    t_interval,
-    threshold_claim,
-    with_generated_section,
-)
 from scenewise.errors import ConventionError
 from scenewise.methods.gaussian_splatting.config import preset
 from scenewise.metrics.psnr import psnr
@@ -35,8 +17,6 @@ from scenewise.parts.splats.recipes import FAST, FAST_MCMC, PAPER_30K, PAPER_30K
 from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy
 from scenewise.rendering import render
 from scenewise.scenes.point_clouds import PointCloud
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("config", [FAST, FAST_MCMC], ids=["default", "mcmc"])
@@ -115,73 +95,3 @@ def test_points_or_a_checkpoint_are_needed_and_the_checkpoint_must_be_of_this_ru
         build_trainer(capture, None, replace(config, dssim_weight=0.5), data_hash="a", resume_from=found)
     with pytest.raises(ConventionError, match="resume: the capture"):
         build_trainer(capture, None, config, data_hash="b", resume_from=found)
-
-
-# --- experiments -------------------------------------------------------------------------------------------------------------
-
-
-def test_outcomes_are_kept_per_arm_seed_and_configuration(tmp_path: Path) -> None:
-    ran: list[int] = []
-
-    def run(seed: int) -> Outcome:
-        ran.append(seed)
-        return Outcome({"psnr": 30.0 + seed}, 10, 5, 1.5, 99)
-
-    first = run_arm(Arm("a", {"steps": 1}, run), [0, 1], tmp_path)
-    assert run_arm(Arm("a", {"steps": 1}, run), [0, 1], tmp_path) == first and ran == [0, 1]
-    run_arm(Arm("a", {"steps": 2}, run), [1], tmp_path)
-    assert ran == [0, 1, 1]
-    claim = threshold_claim("x", "words", [outcome.metrics["psnr"] for outcome in first], 31.0)
-    content = results_json(Results("m", "psnr", {"a": [0, 1]}, {"a": first}, [claim], 2.0))
-    assert content["arms"]["a"]["mean"] == 30.5 and content["arms"]["a"]["std"] == pytest.approx(0.5**0.5)
-    assert content["claims"][0] | {"interval": None} == asdict(claim) | {"interval": None} and not claim.holds
-    assert "30.5, not 31" in str(claim.why)
-    json.dumps(content, allow_nan=False)
-
-
-def test_paired_claims_need_the_mean_and_every_sign() -> None:
-    assert paired_claim("x", "w", [2.0, 3.0], [1.0, 1.0], at_least=1.2).holds
-    assert not paired_claim("x", "w", [2.0, 3.0], [1.0, 1.0], at_least=1.6).holds
-    assert not paired_claim("x", "w", [9.0, 0.9], [1.0, 1.0], at_least=1.0).holds
-    assert paired_claim("x", "w", [2.0], [1.0]).interval is None
-    interval = t_interval([1.0, 2.0, 3.0])
-    assert interval is not None and interval[0] == pytest.approx(2 - 4.302653 / 3**0.5, rel=1e-5)
-    with pytest.raises(ConventionError, match="as many seeds"):
-        paired_claim("x", "w", [2.0], [1.0, 2.0])
-
-
-def test_claims_are_shown_with_every_difference_and_the_interval() -> None:
-    claims = [
-        paired_claim("better", "a over b", [2.0, 3.0, 4.0], [1.0, 1.0, 1.0]),
-        threshold_claim("reaches", "thirty", [29.0, 30.5], 30.0),
-        Claim("missing", "left out", False, [], 0.0, None, "not run"),
-    ]
-    rows = claims_table({"claims": [asdict(claim) for claim in claims]}).splitlines()
-    assert rows[2] == "| `better`: a over b | +2.00 (-0.48 … +4.48) | 1.00, 2.00, 3.00 | yes |"
-    assert rows[3].startswith("| `reaches`: thirty | -0.25 (-9.78 … +9.28) | 29.00, 30.50 | no: the mean over 2 seeds")
-    assert rows[4] == "| `missing`: left out | – | – | no: not run |"
-
-
-def test_reproduce_quick(tmp_path: Path) -> None:
-    """``make reproduce METHOD=gaussian_splatting QUICK=1`` writes every claim, and keeps what it has run."""
-    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in paths if path), OMP_NUM_THREADS="1")
-    script = ROOT / "benchmarks" / "reproduce" / "gaussian_splatting.py"
-    out = tmp_path / "results.json"
-    command = [sys.executable, str(script), "--quick", "--cache", str(tmp_path / "cache"), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    results = json.loads(out.read_text())
-    claims = {claim["id"]: claim["holds"] for claim in results["claims"]}
-    assert claims["mcmc_exact_budget"] and claims["resume_bit_exact"]
-    assert {"fox_31db_90s", "lego_32db_5min"} <= claims.keys()
-    assert results["arms"]["room"]["mean"] > 15
-    again = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert "kept from before" in again.stdout
-
-
-def test_readme_table_is_the_results_file() -> None:
-    root = Path(__file__).resolve().parents[3]
-    content = json.loads((root / "docs" / "results" / "gaussian_splatting.json").read_text(encoding="utf-8"))
-    readme = (root / "src" / "scenewise" / "methods" / "gaussian_splatting" / "README.md").read_text(encoding="utf-8")
-    assert with_generated_section(readme, results_table(content)) == readme, "run make reproduce METHOD=gaussian_splatting"

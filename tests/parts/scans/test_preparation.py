@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
-from scenewise.io.ply import write_points_ply
+from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_folder import no_gaussians, write_scene_description
 from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.scans.bare_scans import bare_scan, scan_axes

@@ -8,7 +8,7 @@ from PIL import Image
 from tests.support.fabricated_folders import asymmetric_world, write_transforms
 
 from scenewise.errors import DataFormatError
-from scenewise.io.ply import write_points_ply
+from scenewise.io.ply.points import write_points_ply
 from scenewise.parts.sources.clouds import CloudScan
 from scenewise.parts.sources.kinds import kind_of
 from scenewise.parts.sources.opening import open_scans

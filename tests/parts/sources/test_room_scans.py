@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scenewise.io.scannet import NYU40_NAMES, read_scannet, read_scannet_frame_labels
+from scenewise.io.scannet.classes import NYU40_NAMES
+from scenewise.io.scannet.labels import read_scannet_frame_labels
+from scenewise.io.scannet.scenes import read_scannet
 from scenewise.parts.lifting import visible_pixels, vote_histogram
 from scenewise.parts.segments.oversegmentation import mesh_segments
 from scenewise.parts.segments.votes import MajorityVote

@@ -140,7 +140,7 @@ def test_rows_stay_together_when_the_budget_leaves_some_out(room_folder: Path):
 
 
 def test_georeferenced_points_keep_their_millimetres(tmp_path: Path):
-    from scenewise.io.ply import write_points_ply
+    from scenewise.io.ply.points import write_points_ply
     from scenewise.scenes.point_clouds import PointCloud
 
     folder = prepare_output(tmp_path / "far")

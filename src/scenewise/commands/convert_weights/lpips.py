@@ -8,20 +8,18 @@ from torch import Tensor
 
 from scenewise.errors import DataFormatError
 from scenewise.io.atomic import atomic_path
-from scenewise.metrics.lpips import Backbone, expected_shapes
-
-_HEAD_NAMES = "lin{level}.model.1.weight"
+from scenewise.metrics.lpips import backbone_of, expected_shapes
 
 
-def convert_lpips_weights(backbone: Backbone, backbone_path: str | Path, heads_path: str | Path, out: str | Path) -> Path:
+def convert_lpips_weights(backbone_path: str | Path, heads_path: str | Path, out: str | Path) -> Path:
     """Writes a safetensors file for ``--lpips-weights`` out of a published backbone (torchvision's names) and LPIPS's heads.
 
     A ``.pth`` file is a pickle, which can run code when it is opened.  It is read by torch's restricted unpickler
-    (``weights_only=True``), never by anything less; still, convert only files from a source you trust.  No command calls this.
+    (``weights_only=True``), never by anything less; still, convert only files from a source you trust.
 
     Args:
-        backbone: which network the files hold.
-        backbone_path: torchvision's weights (``vgg16-397923af.pth``, ``alexnet-owt-7be5be79.pth``).
+        backbone_path: torchvision's weights (``vgg16-397923af.pth``, ``alexnet-owt-7be5be79.pth``); the first
+            convolution tells which.
         heads_path: LPIPS's linear heads, version 0.1 (``vgg.pth``, ``alex.pth``).
         out: the ``.safetensors`` file to write.
 
@@ -36,7 +34,10 @@ def convert_lpips_weights(backbone: Backbone, backbone_path: str | Path, heads_p
     out = Path(out)
     if out.suffix != ".safetensors":
         raise DataFormatError(out, expected="a name ending in .safetensors", got=out.name)
-    found = _tensors_of(Path(backbone_path)) | _tensors_of(Path(heads_path))
+    of_backbone, of_heads = _tensors_of(Path(backbone_path)), _tensors_of(Path(heads_path))
+    first = of_backbone.get("features.0.weight")
+    backbone = backbone_of(Path(backbone_path), None if first is None else tuple(first.shape))
+    found = of_backbone | of_heads
     tensors = {}
     for name, shape in expected_shapes(backbone).items():
         source = Path(heads_path if name.startswith("lin") else backbone_path)

@@ -14,11 +14,13 @@ class ConvertWeightsOptions:
 
     Attributes:
         checkpoint: file with the state dictionary of a CLIP with a ResNet (.pt, .pth, .bin), or a folder in Hugging Face layout
-            with pytorch_model.bin.
-        out: folder to make; give it to --teacher.
+            with pytorch_model.bin; with lpips_heads, torchvision's VGG16 or AlexNet (.pth).
+        out: folder to make, for --teacher; with lpips_heads the .safetensors file to make, for --lpips-weights.
         tokenizer_from: folder with CLIP's tokenizer files, for a single file.
+        lpips_heads: file with the linear heads of LPIPS 0.1 (vgg.pth, alex.pth).
     """
 
     checkpoint: Positional[Path]
     out: Path
     tokenizer_from: OptionalPath = None
+    lpips_heads: OptionalPath = None

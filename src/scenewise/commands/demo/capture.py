@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from scenewise.errors import ConventionError
-from scenewise.io.rgbd import RgbdFrame, write_rgbd_folder
+from scenewise.io.rgbd.writing import RgbdFrame, write_rgbd_folder
 from scenewise.worlds.captures import LICENCE, photograph, room_cameras, truth
 from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.rooms import furnished_room

@@ -8,7 +8,8 @@ from jaxtyping import Int64
 
 from scenewise.engine.progress import Progress
 from scenewise.io.labels import read_labels
-from scenewise.io.rgbd import read_class_ids, read_class_names
+from scenewise.io.rgbd.capture_json import read_class_names
+from scenewise.io.rgbd.ids import read_class_ids
 from scenewise.io.scene_folder import labels_path
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.metrics.segmentation import ConfusionMatrix, SegmentationScores

@@ -17,7 +17,8 @@ from scenewise.geometry.spherical_harmonics import Y00
 from scenewise.io.atomic import atomic_write_json
 from scenewise.io.labels import write_labels
 from scenewise.io.las import write_las
-from scenewise.io.ply import write_gaussians_ply, write_points_ply
+from scenewise.io.ply.gaussians import write_gaussians_ply
+from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_folder import georeference_json, read_scene, read_scene_labels
 from scenewise.io.spz import write_spz
 from scenewise.scenes.gaussians import Gaussians

@@ -13,7 +13,8 @@ from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.geometry.spherical_harmonics import sh0_from_rgb
 from scenewise.geometry.view_overlap import inside_image, project_points
 from scenewise.io.images import image_u8_from_color
-from scenewise.io.ply import write_gaussians_ply, write_points_ply
+from scenewise.io.ply.gaussians import write_gaussians_ply
+from scenewise.io.ply.points import write_points_ply
 from scenewise.parts.lifting import VisibilityTest, render_scores, stream_visible_pixels
 from scenewise.parts.sources.scene_photographs import recorded_place, reopen_photographs
 from scenewise.rendering import render

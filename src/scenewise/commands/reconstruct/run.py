@@ -24,7 +24,7 @@ from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.provenance import git_commit, versions
 from scenewise.engine.threads import compute_threads
 from scenewise.io.captures import open_capture, usable_frames
-from scenewise.io.ply import write_points_ply
+from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, JOURNAL_FILE, POINTS_FILE, prepare_output, write_scene
 from scenewise.methods.distilled_3dgs.figures import DistillationSummary
 from scenewise.parts.points.choose import initial_points

@@ -27,6 +27,7 @@ def started(options: ReconstructOptions) -> SplatStart:
 def command_arguments(options: object) -> list[str]:
     """The command line that gives these options again.
 
+    >>> from pathlib import Path
     >>> from scenewise.commands.check.options import CheckOptions
     >>> command_arguments(CheckOptions(Path("a b"), downscale=2, strict=True, background=(0.0, 0.5, 1.0)))
     ['a b', '--downscale', '2', '--background', '0.0', '0.5', '1.0', '--strict']

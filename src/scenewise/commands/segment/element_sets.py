@@ -10,7 +10,7 @@ from jaxtyping import Int32, UInt8
 
 from scenewise.geometry.spherical_harmonics import sh0_from_rgb
 from scenewise.io.named_points import write_named_points
-from scenewise.io.ply import write_gaussians_ply
+from scenewise.io.ply.gaussians import write_gaussians_ply
 from scenewise.io.scene_folder import CLASS_SPLATS_FILE, POINTS_FILE
 from scenewise.parts.segments.element_segments import Cutting, segments_of_points, segments_of_splats
 from scenewise.parts.sources.targets import SpatialTarget

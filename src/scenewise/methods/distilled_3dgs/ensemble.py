@@ -15,7 +15,7 @@ from scenewise.engine.jobs import Job, run_jobs
 from scenewise.engine.journal import Journal
 from scenewise.engine.memory import peak_resident_bytes
 from scenewise.io.json_values import json_ready
-from scenewise.io.ply import read_gaussians_ply, write_gaussians_ply
+from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
 from scenewise.io.product_kinds import TEACHER, record_fingerprint
 from scenewise.io.products import find, made, read_mark
 from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, SPLATS_FILE

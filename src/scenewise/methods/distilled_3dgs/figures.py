@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from scenewise.io.ply import gaussians_ply_bytes
+from scenewise.io.ply.gaussians import gaussians_ply_bytes
 from scenewise.methods.distilled_3dgs.distillation import mean_picture
 from scenewise.methods.distilled_3dgs.size import file_bytes
 from scenewise.metrics.psnr import psnr

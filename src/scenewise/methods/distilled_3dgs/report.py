@@ -8,7 +8,7 @@ from typing import Any
 
 from scenewise.errors import ScenewiseError
 from scenewise.io.images import image_u8_from_color
-from scenewise.io.ply import read_gaussians_ply
+from scenewise.io.ply.gaussians import read_gaussians_ply
 from scenewise.io.scene_folder import DISTILLATION_FILE, SPLATS_FILE
 from scenewise.methods.distilled_3dgs.distillation import mean_picture
 from scenewise.parts.sources.scene_photographs import ScenePhotographs

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scenewise.errors import ConventionError
-from scenewise.io.ply import gaussians_ply_bytes
+from scenewise.io.ply.gaussians import gaussians_ply_bytes
 from scenewise.io.spz import spz_bytes
 from scenewise.parts.splats.importance import least_important_first
 from scenewise.scenes.gaussians import Gaussians

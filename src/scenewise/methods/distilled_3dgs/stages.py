@@ -20,7 +20,7 @@ from scenewise.errors import DataFormatError
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.json_fields import read_json_object
 from scenewise.io.json_values import json_ready
-from scenewise.io.ply import read_points_ply
+from scenewise.io.ply.points import read_points_ply
 from scenewise.io.scene_folder import DISTILLATION_FILE, POINTS_FILE
 from scenewise.methods.distilled_3dgs.config import DistilledConfig, TeacherSpec, distilled_config, spec_of, with_steps
 from scenewise.methods.distilled_3dgs.distillation import write_pictures

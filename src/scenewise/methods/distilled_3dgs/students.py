@@ -16,7 +16,7 @@ from typing import Any, final
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
 from scenewise.engine.journal import Journal
 from scenewise.io.json_values import json_ready
-from scenewise.io.ply import read_gaussians_ply, write_gaussians_ply
+from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
 from scenewise.io.product_kinds import STUDENT, record_fingerprint
 from scenewise.io.products import made, read_mark
 from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, COMPACT_FILE, SPLATS_FILE

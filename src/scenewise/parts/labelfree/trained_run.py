@@ -27,14 +27,16 @@ _STUDENT = "points.student."
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """Attributes:
-    folder: of the run.
-    config: how it was trained.
-    vocabulary: the classes.
-    student: the 3D network, ready to name points.
-    text: unit embedding per class.
-    step: steps it was trained for.
-    data_hash: checksum of what it was trained on.
+    """A trained network and what it knows the names of.
+
+    Attributes:
+        folder: of the run.
+        config: how it was trained.
+        vocabulary: the classes.
+        student: the 3D network, ready to name points.
+        text: unit embedding per class.
+        step: steps it was trained for.
+        data_hash: checksum of what it was trained on.
     """
 
     folder: Path

@@ -6,10 +6,11 @@ some twenty times less work than comparing all with all, and fewer rivals stand 
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Float32, Float64, Int64
+from jaxtyping import Bool, Float16, Float32, Float64, Int64
 from torch import Tensor
 
 from scenewise.engine.progress import Progress
@@ -103,6 +104,42 @@ def _unit_rays(
 _BLOCK = 64  # rows per block: wide enough for an efficient product, narrow enough that the band of candidates stays small
 
 
+@dataclass(frozen=True)
+class _AboutBaseline:
+    """Features of a view in the order of their epipolar planes.
+
+    Attributes:
+        features: their indices.
+        azimuth: of the epipolar plane about the baseline, radians, ascending.
+        angle: of the ray with the baseline, radians.
+    """
+
+    features: Int64[np.ndarray, "k"]
+    azimuth: Float64[np.ndarray, "k"]
+    angle: Float64[np.ndarray, "k"]
+
+    def over_three_turns(self) -> "_AboutBaseline":
+        """With copies one turn earlier and later, which close the circle."""
+        return _AboutBaseline(
+            np.concatenate([self.features, self.features, self.features]),
+            np.concatenate([self.azimuth - 2 * np.pi, self.azimuth, self.azimuth + 2 * np.pi]),
+            np.concatenate([self.angle, self.angle, self.angle]),
+        )
+
+
+def _about_baseline(rays: Float64[np.ndarray, "f 3"], axis: Float64[np.ndarray, "3"]) -> _AboutBaseline:
+    """Rays by epipolar plane; those along the baseline are left out."""
+    least = np.eye(3)[np.argmin(np.abs(axis))]
+    right = np.cross(axis, least)
+    right /= np.linalg.norm(right)
+    up = np.cross(axis, right)
+    across = np.hypot(rays @ right, rays @ up)
+    azimuth = np.arctan2(rays @ up, rays @ right)
+    kept = np.flatnonzero(across > 0.05)
+    kept = kept[np.argsort(azimuth[kept], kind="stable")]
+    return _AboutBaseline(kept, azimuth[kept], np.arctan2(across, rays @ axis)[kept])
+
+
 def match_along_epipolar_planes(
     rays: Float64[np.ndarray, "a 3"],
     other_rays: Float64[np.ndarray, "b 3"],
@@ -137,32 +174,16 @@ def match_along_epipolar_planes(
     if length == 0 or len(rays) == 0 or len(other_rays) == 0:
         return nothing
     axis = baseline / length
-    least = np.eye(3)[np.argmin(np.abs(axis))]
-    right = np.cross(axis, least)
-    right /= np.linalg.norm(right)
-    up = np.cross(axis, right)
-
-    def plane_and_angle(directions: Float64[np.ndarray, "f 3"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        across = np.hypot(directions @ right, directions @ up)
-        azimuth = np.arctan2(directions @ up, directions @ right)
-        kept = np.flatnonzero(across > 0.05)
-        kept = kept[np.argsort(azimuth[kept], kind="stable")]
-        return kept, azimuth[kept], np.arctan2(across, directions @ axis)[kept]
-
-    mine, azimuth, angle = plane_and_angle(rays)
-    theirs, other_azimuth, other_angle = plane_and_angle(other_rays)
-    if len(mine) == 0 or len(theirs) == 0:
+    mine, theirs = _about_baseline(rays, axis), _about_baseline(other_rays, axis)
+    if len(mine.features) == 0 or len(theirs.features) == 0:
         return nothing
-    # Copies of the second view's features one turn earlier and later close the circle.
-    theirs = np.concatenate([theirs, theirs, theirs])
-    other_angle = np.concatenate([other_angle, other_angle, other_angle])
-    other_azimuth = np.concatenate([other_azimuth - 2 * np.pi, other_azimuth, other_azimuth + 2 * np.pi])
-    tolerance = settings.epipolar_px / focal_px / np.sin(angle)
+    theirs = theirs.over_three_turns()
+    tolerance = settings.epipolar_px / focal_px / np.sin(mine.angle)
 
-    blocks = -(-len(mine) // _BLOCK)
-    padded = np.minimum(np.arange(blocks * _BLOCK), len(mine) - 1).reshape(blocks, _BLOCK)
-    low = np.searchsorted(other_azimuth, (azimuth - tolerance)[padded].min(axis=1))
-    high = np.searchsorted(other_azimuth, (azimuth + tolerance)[padded].max(axis=1), side="right")
+    blocks = -(-len(mine.features) // _BLOCK)
+    padded = np.minimum(np.arange(blocks * _BLOCK), len(mine.features) - 1).reshape(blocks, _BLOCK)
+    low = np.searchsorted(theirs.azimuth, (mine.azimuth - tolerance)[padded].min(axis=1))
+    high = np.searchsorted(theirs.azimuth, (mine.azimuth + tolerance)[padded].max(axis=1), side="right")
     best, second = torch.full((blocks, _BLOCK), -1.0), torch.full((blocks, _BLOCK), -1.0)
     partner = torch.zeros((blocks, _BLOCK), dtype=torch.int64)
     best_for_other = torch.full((len(other_rays),), -1.0)
@@ -173,30 +194,47 @@ def match_along_epipolar_planes(
         rows = padded[members]
         columns = low[members, None] + np.arange(int((high - low)[members].max()))
         inside = columns < high[members, None]
-        columns = np.minimum(columns, len(theirs) - 1)
-        # Azimuths are compared relative to the block's first one: float32 resolves 1e-7 rad there, far below a pixel.  Columns
-        # beyond the block's range stand a hundred turns away.
-        reference = azimuth[rows[:, :1]]
-        here, there = _f32(azimuth[rows] - reference), _f32(np.where(inside, other_azimuth[columns] - reference, 600.0))
-        impossible = (here[:, :, None] - there[:, None, :]).abs_() > _f32(tolerance[rows])[:, :, None]
-        nearest, widest = np.deg2rad(0.5 * settings.min_angle_deg), np.deg2rad(1.5 * settings.max_angle_deg)
-        half, middle = 0.5 * (widest - nearest), 0.5 * (widest + nearest)
-        impossible |= (_f32(angle[rows] + middle)[:, :, None] - _f32(other_angle[columns])[:, None, :]).abs_() > half
+        columns = np.minimum(columns, len(theirs.features) - 1)
+        impossible = _impossible_pairs(mine, theirs, rows, columns, inside, tolerance, settings)
         similarity = torch.bmm(
-            torch.from_numpy(descriptors[mine[rows]]).float(), torch.from_numpy(other_descriptors[theirs[columns]]).float().mT
+            torch.from_numpy(descriptors[mine.features[rows]]).float(),
+            torch.from_numpy(other_descriptors[theirs.features[columns]]).float().mT,
         ).masked_fill_(impossible, -1.0)
-        owner = torch.from_numpy(theirs[columns])
+        owner = torch.from_numpy(theirs.features[columns])
         best_for_other.scatter_reduce_(0, owner.reshape(-1), similarity.amax(dim=1).reshape(-1), reduce="amax")
-        best[members], where, second[members] = _best_and_rival(similarity, _f32(other_pixels[theirs[columns]]))
+        best[members], where, second[members] = _best_and_rival(similarity, _f32(other_pixels[theirs.features[columns]]))
         partner[members] = owner.gather(1, where)
 
     distance, rival = (2 - 2 * best).clamp_min(0).sqrt(), (2 - 2 * second).clamp_min(0).sqrt()
     good = (best > 0) & (distance <= settings.max_distance) & (distance <= settings.ratio * rival)
     good &= best >= best_for_other[partner]
-    good &= torch.from_numpy(np.arange(blocks * _BLOCK).reshape(blocks, _BLOCK) < len(mine))
+    good &= torch.from_numpy(np.arange(blocks * _BLOCK).reshape(blocks, _BLOCK) < len(mine.features))
     chosen = good.numpy()
-    matched = np.stack([mine[padded][chosen], partner.numpy()[chosen]], axis=1)
+    matched = np.stack([mine.features[padded][chosen], partner.numpy()[chosen]], axis=1)
     return matched[np.argsort(matched[:, 0], kind="stable")]
+
+
+def _impossible_pairs(
+    mine: _AboutBaseline,
+    theirs: _AboutBaseline,
+    rows: Int64[np.ndarray, "blocks rows"],
+    columns: Int64[np.ndarray, "blocks columns"],
+    inside: Bool[np.ndarray, "blocks columns"],
+    tolerance: Float64[np.ndarray, "k"],
+    settings: TriangulationSettings,
+) -> Bool[Tensor, "blocks rows columns"]:
+    """Pairs on other epipolar planes, and those whose rays do not meet at an allowed angle in front of both cameras.
+
+    Azimuths are compared relative to the block's first one: float32 resolves 1e-7 rad there, far below a pixel.  Columns beyond
+    the block's range (not ``inside``) stand a hundred turns away.
+    """
+    reference = mine.azimuth[rows[:, :1]]
+    here, there = _f32(mine.azimuth[rows] - reference), _f32(np.where(inside, theirs.azimuth[columns] - reference, 600.0))
+    impossible = (here[:, :, None] - there[:, None, :]).abs_() > _f32(tolerance[rows])[:, :, None]
+    nearest, widest = np.deg2rad(0.5 * settings.min_angle_deg), np.deg2rad(1.5 * settings.max_angle_deg)
+    half, middle = 0.5 * (widest - nearest), 0.5 * (widest + nearest)
+    impossible |= (_f32(mine.angle[rows] + middle)[:, :, None] - _f32(theirs.angle[columns])[:, None, :]).abs_() > half
+    return impossible
 
 
 def _f32(values: np.ndarray) -> Tensor:

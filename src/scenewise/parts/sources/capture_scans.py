@@ -6,7 +6,8 @@ from pathlib import Path
 
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.io.captures import open_capture, usable_frames
-from scenewise.io.rgbd import read_class_ids, read_class_names
+from scenewise.io.rgbd.capture_json import read_class_names
+from scenewise.io.rgbd.ids import read_class_ids
 from scenewise.parts.points.choose import InitialPoints, initial_points
 from scenewise.parts.sources.raw_scans import FrameTruths, RawScan, Truth
 from scenewise.scenes.captures import Capture

@@ -9,7 +9,7 @@ from scenewise.errors import ScenewiseError
 from scenewise.io.las import read_las
 from scenewise.io.meshes import read_mesh
 from scenewise.io.named_points import read_named_points
-from scenewise.io.nuscenes import read_lidar_sweep
+from scenewise.io.nuscenes.sweeps import read_lidar_sweep
 from scenewise.io.semantickitti import SEMANTICKITTI_CLASSES, read_semantickitti_scan
 from scenewise.parts.sources.raw_scans import FrameTruths, RawScan, Truth, unknown_truth
 from scenewise.scenes.captures import Capture

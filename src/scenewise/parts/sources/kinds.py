@@ -18,9 +18,9 @@ from typing import Literal
 from scenewise.errors import DataFormatError
 from scenewise.io.captures import is_capture
 from scenewise.io.images import IMAGE_SUFFIXES
-from scenewise.io.nuscenes import find_nuscenes_tables
+from scenewise.io.nuscenes.tables import find_nuscenes_tables
 from scenewise.io.scan_data_sets import is_scan_data_set
-from scenewise.io.scannet import find_scannet_layout
+from scenewise.io.scannet.scenes import find_scannet_layout
 from scenewise.io.scene_folder import SCENE_FILE
 from scenewise.parts.sources.clouds import MESH_ENDINGS, POINT_ENDINGS, SWEEP_ENDING
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scenewise.io.nuscenes import NUSCENES_CLASSES, list_nuscenes_keyframes, read_nuscenes
+from scenewise.io.nuscenes.classes import NUSCENES_CLASSES
+from scenewise.io.nuscenes.keyframes import read_nuscenes
+from scenewise.io.nuscenes.tables import list_nuscenes_keyframes
 from scenewise.parts.sources.raw_scans import FrameTruths, RawScan, Truth, unknown_truth
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.point_clouds import PointCloud

@@ -9,9 +9,10 @@ from jaxtyping import Int64
 
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.rgbd import RgbdFrame
+from scenewise.io.rgbd.writing import RgbdFrame
 from scenewise.io.scan_data_sets import SCANS_FOLDER, read_data_set_description, write_scan_data_set
-from scenewise.io.scannet import NYU40_NAMES, write_scannet_scene
+from scenewise.io.scannet.classes import NYU40_NAMES
+from scenewise.io.scannet.writing import AnnotatedMesh, write_scannet_scene
 from scenewise.scenes.meshes import TriangleMesh
 from scenewise.scenes.partitions import Partition
 from scenewise.worlds.captures import DEFAULT_FOV_DEG, LICENCE, photograph, room_cameras, truth
@@ -89,11 +90,13 @@ def write_room_scan(seed: int, path: Path, settings: RoomScanSettings = _ONE_ROO
             cameras[0].K.numpy(),
             settings.width,
             settings.height,
-            mesh=surface.mesh,
-            nyu40_ids=nyu40_of_class_ids(surface.class_ids),
-            segments=None if segment is None else segment(surface.mesh),
-            instance_ids=None if segment is None else surface.instance_ids,
-            instance_names=[thing.class_name for thing in room.objects],
+            surface=AnnotatedMesh(
+                surface.mesh,
+                nyu40_of_class_ids(surface.class_ids),
+                segments=None if segment is None else segment(surface.mesh),
+                instance_ids=None if segment is None else surface.instance_ids,
+                instance_names=[thing.class_name for thing in room.objects],
+            ),
         )
 
 

@@ -5,14 +5,9 @@ from pathlib import Path
 
 from scenewise.errors import DataFormatError
 from scenewise.io.scan_data_sets import DESCRIPTION_FILE, read_scan_data_set
-from scenewise.io.scannet import (
-    SCANNET20_NAMES,
-    SCANNET20_NYU40,
-    ScannetScene,
-    classes_of_nyu40,
-    read_scannet,
-    read_scannet_frame_labels,
-)
+from scenewise.io.scannet.classes import SCANNET20_NAMES, SCANNET20_NYU40, classes_of_nyu40
+from scenewise.io.scannet.labels import read_scannet_frame_labels
+from scenewise.io.scannet.scenes import ScannetScene, read_scannet
 from scenewise.parts.sources.raw_scans import FrameTruth, FrameTruths, RawScan, Truth
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.point_clouds import PointCloud

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.element_features import features_path, read_element_features
-from scenewise.io.ply import gaussians_ply_size
+from scenewise.io.ply.gaussians import gaussians_ply_size
 from scenewise.io.scene_folder import SPLATS_FILE
 from scenewise.parts.words.classification import CANONICAL_PHRASES, relevancy
 from scenewise.scenes.element_features import ElementFeatures

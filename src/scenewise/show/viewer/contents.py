@@ -10,7 +10,7 @@ from jaxtyping import Float32, Float64, Int64
 from scenewise.errors import DataFormatError
 from scenewise.geometry.orbits import up_from_cameras
 from scenewise.geometry.rotations import rotation_from_quat
-from scenewise.io.ply import read_points_ply
+from scenewise.io.ply.points import read_points_ply
 from scenewise.io.scene_folder import POINTS_FILE, read_scene, read_scene_labels
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.scenes.gaussians import Gaussians

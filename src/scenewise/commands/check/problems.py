@@ -1,0 +1,186 @@
+"""What is wrong with a capture, how much it matters, and what to do about it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from scenewise.commands.check.images import ImageQuality
+from scenewise.commands.check.place import GeoreferenceSummary
+from scenewise.commands.check.poses import Coverage, PoseHealth
+from scenewise.io.captures import ENOUGH_FRAMES, ENOUGH_SHARE
+from scenewise.scenes.captures import Capture
+
+Severity = Literal["error", "warning", "note"]
+
+_FEW_VIEWS = 20
+_LISTED_AT_MOST = 8
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something to know or to mend.
+
+    Attributes:
+        severity: "error" stops a reconstruction, "warning" harms it, "note" is worth knowing.
+        message: what is wrong, with the file or frame.
+        fix: what to do.
+    """
+
+    severity: Severity
+    message: str
+    fix: str
+
+
+def problems_of(
+    capture: Capture,
+    poses: PoseHealth | None,
+    images: ImageQuality | None,
+    coverage: Coverage | None,
+    georeference: GeoreferenceSummary | None,
+) -> tuple[Problem, ...]:
+    """Everything that deserves to be known of what was found, most severe first."""
+    found: list[Problem] = []
+    _file_problems(capture, images, found)
+    if poses is not None:
+        _pose_problems(poses, found)
+    if images is not None:
+        _pixel_problems(images, found)
+    if coverage is not None:
+        _coverage_problems(coverage, found)
+    if georeference is not None and georeference.rms_error_m is not None and georeference.rms_error_m > 10:
+        found.append(
+            Problem(
+                "warning",
+                f"positions and GPS differ by {georeference.rms_error_m:.1f} m on average",
+                "check that GPS entries belong to these photographs, and their altitudes",
+            )
+        )
+    if capture.scale == "arbitrary" and georeference is None:
+        found.append(
+            Problem(
+                "note",
+                "the scale is arbitrary: distances are in the units of the poses, not in metres",
+                "add GPS positions or a depth sensor if you want to measure",
+            )
+        )
+    order = {"error": 0, "warning": 1, "note": 2}
+    return tuple(sorted(found, key=lambda problem: order[problem.severity]))
+
+
+def _file_problems(capture: Capture, images: ImageQuality | None, found: list[Problem]) -> None:
+    missing, usable = capture.missing_frames, capture.frames_with_image
+    if missing:
+        enough = len(usable) >= ENOUGH_FRAMES or len(usable) >= ENOUGH_SHARE * len(capture.frames)
+        paths = [str(frame.image_path if frame.image_path is not None else capture.root / frame.name) for frame in missing]
+        found.append(
+            Problem(
+                "warning" if enough and len(usable) >= 2 else "error",
+                f"{len(missing)} of {len(capture.frames)} listed images are missing: {_named(paths)}",
+                "restore them, or remove them from the list",
+            )
+        )
+    for bad in () if images is None else images.unreadable:
+        reason = bad.reason.removeprefix(bad.path).lstrip(": ")
+        found.append(Problem("error", f"{bad.path} cannot be read: {reason}", "replace the file, or remove it from the list"))
+    if len(capture.train_frames) < 2:
+        found.append(
+            Problem("error", f"{len(capture.train_frames)} training images in {capture.root}", "at least two are needed")
+        )
+    elif len(capture.train_frames) < _FEW_VIEWS:
+        found.append(
+            Problem(
+                "note", f"only {len(capture.train_frames)} training images", "more views from more places give better geometry"
+            )
+        )
+    if not capture.test_frames:
+        found.append(Problem("note", "no view is held out, so nothing can be measured afterwards", "use a preset, or a split"))
+
+
+def _pose_problems(poses: PoseHealth, found: list[Problem]) -> None:
+    for group in poses.duplicates:
+        found.append(
+            Problem("warning", f"the same pose {len(group)} times: {_named(group)}", "remove copies, or pose them again")
+        )
+    for name in poses.strays:
+        found.append(
+            Problem("warning", f"{name} stands far away from all other cameras", "its pose is probably wrong: remove or redo it")
+        )
+    if len(poses.view_groups) > 1:
+        rest = [name for group in poses.view_groups[1:] for name in group]
+        found.append(
+            Problem(
+                "warning",
+                f"the views fall into {len(poses.view_groups)} groups without overlap "
+                f"({', '.join(str(len(group)) for group in poses.view_groups[:_LISTED_AT_MOST])}); outside the largest: "
+                f"{_named(rest)}",
+                "photograph the way between the groups, or reconstruct them apart",
+            )
+        )
+    if poses.extent == 0:
+        found.append(Problem("error", "all cameras stand at one point: there is no parallax", "move between photographs"))
+    elif poses.median_angle_deg < 1 and len(poses.view_groups[0]) > 1:
+        found.append(
+            Problem(
+                "warning",
+                f"neighbouring views differ by {poses.median_angle_deg:.2f}° only: depth will be poorly determined",
+                "add photographs from farther to the side",
+            )
+        )
+    if poses.layout == "outward":
+        found.append(
+            Problem(
+                "note",
+                "the cameras look away from a common point",
+                "right for a room photographed from its middle; if they were meant to face an object, the poses' axes are "
+                "flipped (OpenGL cameras look along −Z, OpenCV along +Z)",
+            )
+        )
+
+
+def _pixel_problems(images: ImageQuality, found: list[Problem]) -> None:
+    if images.blurred:
+        names = [f"{one.name} ({one.sharpness:.0%} of the median)" for one in images.blurred]
+        found.append(
+            Problem("warning", f"{len(names)} blurred images: {_named(names)}", "take them again, or remove them from the list")
+        )
+    if images.exposure_jumps:
+        names = [f"{jump.name} (×{jump.gain:.2f})" for jump in images.exposure_jumps]
+        found.append(
+            Problem(
+                "warning",
+                f"{len(names)} images much lighter or darker than what overlaps them: {_named(names)}",
+                "reconstruct with --exposure-compensation, and lock the exposure next time",
+            )
+        )
+
+
+def _coverage_problems(coverage: Coverage, found: list[Problem]) -> None:
+    if coverage.points_in_front is not None and coverage.points_in_front < 0.3:
+        found.append(
+            Problem(
+                "error",
+                f"only {coverage.points_in_front:.0%} of the points lie in front of the cameras",
+                "points and poses are in different frames, or the poses' axes are flipped (OpenGL −Z, OpenCV +Z)",
+            )
+        )
+    if coverage.thin_share is not None and coverage.thin_share > 0.2:
+        found.append(
+            Problem(
+                "warning",
+                f"{coverage.thin_share:.0%} of the points are seen by fewer than three views",
+                "photograph the edges of the scene again from more places",
+            )
+        )
+    gap = coverage.largest_gap_deg
+    if gap is not None and coverage.gap_toward_deg is not None and gap > 60:
+        found.append(
+            Problem(
+                "note",
+                f"no camera stands within an arc of {gap:.0f}° around the scene (towards azimuth {coverage.gap_toward_deg:.0f}°)",
+                "what faces that way will be guessed; add views there if it matters",
+            )
+        )
+
+
+def _named(names: list[str] | tuple[str, ...]) -> str:
+    shown = ", ".join(names[:_LISTED_AT_MOST])
+    return shown if len(names) <= _LISTED_AT_MOST else f"{shown} and {len(names) - _LISTED_AT_MOST} more"

@@ -1,0 +1,106 @@
+"""What a frame holds in place of its pixels: loaders of photographs, depth maps and masks, which undo the lens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scenewise.errors import DataFormatError
+from scenewise.geometry.lens_cameras import LensCamera
+from scenewise.scenes.frames import DepthMap, ImageU8, PixelMask
+
+if TYPE_CHECKING:
+    from PIL import Image
+from scenewise.io.images import Background, read_codes_u16, rgb_over, with_image
+from scenewise.io.undistorted_pixels import SAMPLING_MAPS, resample_bilinear, sample_nearest
+
+
+@dataclass(frozen=True)
+class ImageLoader:
+    """Decodes one photograph as the undistorted pinhole image of its lens.
+
+    Attributes:
+        path: the file.
+        lens_camera: the lens at the file's resolution.
+        background: colour put behind transparent pixels, in [0, 1]; white when None.
+    """
+
+    path: Path
+    lens_camera: LensCamera
+    background: Background | None = None
+
+    def __call__(self) -> ImageU8:
+        """sRGB pixels of exactly the undistorted camera's size.
+
+        Raises:
+            DataFormatError: missing, truncated, not an image, or of another size than the camera.
+        """
+        image_u8 = with_image(self.path, lambda image: rgb_over(_of_size(image, self.path, self.lens_camera), self.background))
+        if self.lens_camera.is_pinhole:
+            return image_u8
+        return resample_bilinear(image_u8, SAMPLING_MAPS.get(self.lens_camera))
+
+
+@dataclass(frozen=True)
+class DepthLoader:
+    """Decodes a 16-bit depth map onto the pixel grid of the undistorted image.
+
+    The map may have another resolution than the photograph; it is taken to cover the same field.  Values are read, never
+    interpolated: between two surfaces there is nothing.
+
+    Attributes:
+        path: the file.
+        lens_camera: the lens at the photograph's resolution.
+        units_per_code: world units per stored step (0.001 for millimetres in a metric world).
+        missing_code: value that, like 0, stands for "no measurement".
+    """
+
+    path: Path
+    lens_camera: LensCamera
+    units_per_code: float = 0.001
+    missing_code: int = 65535
+
+    def __call__(self) -> DepthMap:
+        """Depth along +Z in world units, 0 = no measurement.
+
+        Raises:
+            DataFormatError: missing, truncated, or not 16-bit.
+        """
+        codes = read_codes_u16(self.path)
+        depth = np.where(codes == self.missing_code, 0, codes).astype(np.float32) * np.float32(self.units_per_code)
+        return sample_nearest(depth, self.lens_camera)
+
+
+@dataclass(frozen=True)
+class MaskLoader:
+    """Decodes a mask (0 = leave out, anything else = use) onto the pixel grid of the undistorted image.
+
+    Attributes:
+        path: the file.
+        lens_camera: the lens at the photograph's resolution.
+    """
+
+    path: Path
+    lens_camera: LensCamera
+
+    def __call__(self) -> PixelMask:
+        """True where a pixel may be used.
+
+        Raises:
+            DataFormatError: missing or truncated.
+        """
+        values = with_image(self.path, lambda image: np.asarray(image.convert("L")))
+        return sample_nearest(values > 0, self.lens_camera)
+
+
+def _of_size(image: "Image.Image", path: Path, lens_camera: LensCamera) -> "Image.Image":
+    if image.size != (lens_camera.width, lens_camera.height):
+        raise DataFormatError(
+            path,
+            "image size",
+            expected=f"{lens_camera.width}×{lens_camera.height} like its camera",
+            got=f"{image.width}×{image.height}",
+            fix="use the images that the poses were computed from, all resized alike",
+        )
+    return image

@@ -1,0 +1,127 @@
+"""The vertex table of PLY files, whatever its columns are."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from scenewise.errors import DataFormatError
+from scenewise.io.bounded import open_bounded
+from scenewise.io.ply.header import TYPE_NAMES, PlyElement, PlyHeader, read_ply_header
+
+
+@dataclass(frozen=True)
+class PlyTable:
+    """The vertex table of a PLY file.
+
+    Attributes:
+        columns: values by property name, in the file's order and types (native byte order), all of length ``count``.
+        comments: header lines ``comment …`` without that word.
+        count: number of rows.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    comments: tuple[str, ...]
+    count: int
+
+
+def read_ply_table(path: str | Path) -> PlyTable:
+    """The vertex table of an ASCII or binary PLY file; elements after it (faces) are not read.
+
+    Raises:
+        DataFormatError: not a PLY file, a damaged header, more rows promised than the file holds, list properties in or before
+            the vertex table, or text that is not a number.
+    """
+    path = Path(path)
+    with open_bounded(path) as (file, size):
+        header = read_ply_header(path, file)
+        names = [element.name for element in header.elements]
+        if "vertex" not in names:
+            raise DataFormatError(path, "header", expected="an element vertex", got=", ".join(names[:8]) or "no elements")
+        position = names.index("vertex")
+        before, vertex = header.elements[:position], header.elements[position]
+        if vertex.has_list:
+            name = next(name for name, kind in vertex.properties if kind == "list")
+            raise DataFormatError(path, "header", expected="vertex properties with one value", got=f"the list {name}")
+        if not header.is_text and any(element.has_list for element in before):
+            raise DataFormatError(
+                path, "header", expected="vertex before elements with lists", got="lists first", fix="write the vertices first"
+            )
+        columns = (
+            _read_text(path, file, size, before, vertex) if header.is_text else _read_binary(path, file, size, header, position)
+        )
+        return PlyTable(columns, header.comments, vertex.count)
+
+
+def check_fits(path: Path, element: PlyElement, bytes_needed: int, bytes_left: int) -> None:
+    """Refuses an element that promises more bytes than are left in the file.
+
+    Raises:
+        DataFormatError: it does.
+    """
+    if bytes_needed > bytes_left:
+        raise DataFormatError(
+            path,
+            f"element {element.name}",
+            expected=f"{element.count:,} rows ({bytes_needed:,} bytes)",
+            got=f"{bytes_left:,} bytes in the file",
+            fix="the file was cut short or its header is damaged; copy or export it again",
+        )
+
+
+def _read_binary(path: Path, file: BinaryIO, size: int, header: PlyHeader, position: int) -> dict[str, np.ndarray]:
+    for element in header.elements[:position]:
+        row_bytes = sum(np.dtype(kind).itemsize for _, kind in element.properties)
+        check_fits(path, element, row_bytes * element.count, size - file.tell())
+        file.seek(row_bytes * element.count, 1)
+    vertex = header.elements[position]
+    row = np.dtype([(name, header.byte_order + kind) for name, kind in vertex.properties])
+    if row.itemsize == 0:
+        return {}
+    check_fits(path, vertex, row.itemsize * vertex.count, size - file.tell())
+    rows = np.fromfile(file, dtype=row, count=vertex.count)
+    if len(rows) != vertex.count:  # the file shrank while it was read
+        raise DataFormatError(path, "element vertex", expected=f"{vertex.count:,} rows", got=f"{len(rows):,}")
+    return {name: rows[name].astype(kind, copy=False) for name, kind in vertex.properties}
+
+
+def _read_text(
+    path: Path, file: BinaryIO, size: int, before: tuple[PlyElement, ...], vertex: PlyElement
+) -> dict[str, np.ndarray]:
+    width = len(vertex.properties)
+    if width == 0:
+        return {}
+    check_fits(path, vertex, max(0, 2 * width * vertex.count - 1), size - file.tell())
+    lines = (text for line in file if (text := line.decode("latin-1").strip()))
+    for element in before:
+        check_fits(path, element, element.count, size - file.tell())
+        for _ in islice(lines, element.count):
+            pass
+    if vertex.count == 0:
+        return {name: np.empty(0, kind) for name, kind in vertex.properties}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "input contained no data": told by the row count below
+        try:
+            values = np.loadtxt(islice(lines, vertex.count), dtype=np.float64, comments=None, ndmin=2)
+        except (ValueError, OverflowError) as error:
+            reason = str(error).splitlines()[0][:120]
+            raise DataFormatError(path, "element vertex", expected=f"rows of {width} numbers", got=reason) from error
+    if values.shape != (vertex.count, width):
+        got = f"{values.shape[0]:,} rows of {values.shape[1]}" if values.size else "no rows"
+        raise DataFormatError(path, "element vertex", expected=f"{vertex.count:,} rows of {width} numbers", got=got)
+    columns = {}
+    for index, (name, kind) in enumerate(vertex.properties):
+        column = values[:, index]
+        if kind[0] != "f":
+            limits = np.iinfo(kind)
+            wrong = ~((column >= limits.min) & (column <= limits.max) & (column == np.floor(column)))
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise DataFormatError(path, f"vertex {row}, {name}", expected=f"an integer {TYPE_NAMES[kind]}", got=column[row])
+        with np.errstate(over="ignore"):  # too large for float32 becomes Inf, which the readers refuse by name
+            columns[name] = column.astype(kind)
+    return columns

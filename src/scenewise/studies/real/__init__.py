@@ -1,0 +1,1 @@
+"""Teachers, figures and pictures of real captures."""

@@ -1,0 +1,1 @@
+"""Trainings of splats that several arms share."""
