@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from scenewise.geometry.rotations import rotation_from_quat
-from scenewise.io.ply import read_gaussians_ply, read_ply_table
+from scenewise.io.ply.gaussians import read_gaussians_ply
+from scenewise.io.ply.tables import read_ply_table
 from scenewise.io.spz import read_spz
 from scenewise.scenes.gaussians import Gaussians
 
