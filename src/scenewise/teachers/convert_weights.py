@@ -10,6 +10,7 @@ from scenewise.errors import DataFormatError
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.bounded import open_bounded
 from scenewise.networks.resnet_clip import ResNetClip, shape_of_state
+from scenewise.networks.sizes_only import sizes_only
 from scenewise.teachers.hugging_face import CLIP_MEAN, CLIP_STD
 from scenewise.teachers.model_folders import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, check_tensor_shapes
 
@@ -42,7 +43,7 @@ def convert_open_clip_checkpoint(
         shape = shape_of_state({name: tuple(tensor.shape) for name, tensor in state.items()})
     except (KeyError, IndexError) as error:
         raise DataFormatError(path, expected="the weights of a CLIP with a ResNet", got=f"no tensor {error}") from error
-    with torch.device("meta"):
+    with sizes_only():
         wanted = ResNetClip(shape).state_dict()
     needed = {name: tuple(tensor.shape) for name, tensor in wanted.items() if not name.endswith("num_batches_tracked")}
     check_tensor_shapes(path, {name: tuple(tensor.shape) for name, tensor in state.items()}, needed)

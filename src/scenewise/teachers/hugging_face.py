@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError, ShapeError
 from scenewise.io.json_fields import read_json_object
+from scenewise.networks.sizes_only import sizes_only
 from scenewise.teachers.loaded_clip import LoadedClip
 from scenewise.teachers.model_folders import ModelFolder, check_tensor_shapes, find_model_folder, tensor_shapes
 from scenewise.teachers.text_encoders import PromptEnsembleEncoder
@@ -316,7 +317,7 @@ def _check_weights(path: "Path", folder: ModelFolder, config: Any, model_class: 
             got="none",
             fix="use another model",
         )
-    with torch.device("meta"):
+    with sizes_only():
         skeleton = model_class(config)
     wanted = {name: tuple(parameter.shape) for name, parameter in skeleton.named_parameters()}
     # A factor stored as one number or as a list of one is the same thing.

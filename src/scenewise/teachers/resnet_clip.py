@@ -16,6 +16,7 @@ from torch import Tensor
 from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError, ShapeError
 from scenewise.io.json_fields import read_json_object
 from scenewise.networks.resnet_clip import REDUCTION, ResNetClip, ResNetClipShape
+from scenewise.networks.sizes_only import sizes_only
 from scenewise.teachers.hugging_face import CLIP_MEAN, CLIP_STD
 from scenewise.teachers.loaded_clip import LoadedClip
 from scenewise.teachers.model_folders import (
@@ -104,7 +105,7 @@ def load_resnet_clip_folder(name: str, folder: ModelFolder, *, device: str = "cp
             expected=f"no more than the {len(found)} tensors of the weights",
             got=shape.layers,
         )
-    with torch.device("meta"):
+    with sizes_only():
         network = ResNetClip(shape)
     wanted = {
         name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")

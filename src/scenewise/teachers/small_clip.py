@@ -18,6 +18,7 @@ from torch import Tensor
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.json_fields import JsonFields
+from scenewise.networks.sizes_only import sizes_only
 from scenewise.networks.small_clip import (
     FIRST_WORD,
     IMAGE_MEAN,
@@ -210,7 +211,7 @@ def read_small_clip(path: Path) -> SmallClipModel:
     try:
         with safe_open(path, framework="pt") as file:
             shape, language = _described(path, (file.metadata() or {}).get(_METADATA, "{}"))
-            with torch.device("meta"):  # sizes are compared before anything of them is allocated
+            with sizes_only():  # sizes are compared before anything of them is allocated
                 wanted = SmallClip(shape).state_dict()
             check_tensor_shapes(path, found, {name: tuple(tensor.shape) for name, tensor in wanted.items()})
             network = SmallClip(shape)
