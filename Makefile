@@ -14,7 +14,7 @@ QUICK_FLAG := $(if $(QUICK),--quick)
 export SCENEWISE_DATA ?= $(abspath $(if $(wildcard ../shared/data),../shared/data,data))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-errors test-gpu lint check bench reproduce golden fuzz docs hooks clean
+.PHONY: help demo test test-gpu lint check bench reproduce golden fuzz docs hooks clean
 
 help:
 	@echo "make demo        install into $(VENV) and reconstruct the embedded room"
@@ -61,7 +61,7 @@ test: export PYTHONDONTWRITEBYTECODE :=
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-	$(BIN)/python -m pytest -m errors --jaxtyping-packages=
+	$(BIN)/python -m pytest -m errors --jaxtyping-packages= $$(grep -rl --include='test_*.py' 'mark\.errors' tests)
 
 test-gpu: $(VENV)/.installed-cuda
 	$(BIN)/python -m pytest -m gpu -rs
