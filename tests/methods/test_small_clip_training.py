@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError
 from scenewise.methods.small_clip import train as training
-from scenewise.methods.small_clip.batches import Batch, Words, batch_at
+from scenewise.methods.small_clip.batches import Batch, WordIds, batch_at
 from scenewise.methods.small_clip.config import Phase, PictureSettings, SmallClipConfig
 from scenewise.methods.small_clip.objective import VisibilityScale, caption_loss, losses_of, pooled, subject_loss
 from scenewise.methods.small_clip.pictures import Pictures, pictures_of_room, read_shards, write_shard
@@ -59,7 +59,7 @@ def test_training_receives_image_level_records_only() -> None:
 
 
 def test_batches_depend_on_the_step_alone(pictures: Pictures) -> None:
-    words = Words(training.training_language().words, CONFIG.shape.context)
+    words = WordIds(training.training_language().words, CONFIG.shape.context)
     first, again, other = (batch_at(pictures, words, CONFIG, step) for step in (3, 3, 4))
     for field in dataclasses.fields(Batch):
         assert torch.equal(getattr(first, field.name), getattr(again, field.name))
@@ -104,7 +104,7 @@ def test_the_loss_falls_and_the_temperature_receives_gradients(pictures: Picture
     config = replace(CONFIG, learning_rate=3e-3)
     language = training.training_language()
     network, visibility = build_network(config, len(language.words))
-    batch = batch_at(pictures, Words(language.words, config.shape.context), config, 0)
+    batch = batch_at(pictures, WordIds(language.words, config.shape.context), config, 0)
     optimizer = torch.optim.AdamW([*network.parameters(), *visibility.parameters()], lr=3e-3)
     values = []
     for _ in range(12):
@@ -197,7 +197,7 @@ def test_pooling_lies_between_mean_and_largest() -> None:
 def test_patches_answer_along_the_value_path_and_learn_only_when_asked(pictures: Pictures) -> None:
     language = training.training_language()
     network, visibility = build_network(CONFIG, len(language.words))
-    batch = batch_at(pictures, Words(language.words, CONFIG.shape.context), CONFIG, 6)
+    batch = batch_at(pictures, WordIds(language.words, CONFIG.shape.context), CONFIG, 6)
     whole, patches = network.vision.with_patches(batch.images, batch.kept)
     assert torch.allclose(whole, network.vision(batch.images, batch.kept), atol=1e-6) and patches.shape[1] == batch.kept.shape[1]
     # Attention that looks at one token only gives that token's value path.

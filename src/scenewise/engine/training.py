@@ -241,12 +241,20 @@ class Session:
     title: str = "train"
 
 
-def train(trainer: Trainable, session: Session, *, ranks: Ranks = ALONE, deadline: float | None = None) -> StepReport | None:
-    """Trains from where the trainer is to the end of the run.
+def train(
+    trainer: Trainable,
+    session: Session,
+    *,
+    until: int | None = None,
+    ranks: Ranks = ALONE,
+    deadline: float | None = None,
+) -> StepReport | None:
+    """Trains from where the trainer is up to step ``until`` (default: to the end of the run).
 
     Args:
         trainer: new or restored.
         session: who is told; of several ranks, those of the first alone.
+        until: steps done when it returns.
         ranks: the processes that train together.
         deadline: of :func:`time.monotonic`, after which no step begins.
 
@@ -258,14 +266,15 @@ def train(trainer: Trainable, session: Session, *, ranks: Ranks = ALONE, deadlin
         ResourceError: a checkpoint cannot be written.
     """
     rhythm, journal = session.rhythm, session.journal
+    end = trainer.total_steps if until is None else min(until, trainer.total_steps)
     before, last = trainer.steps_done, None
     progress = session.progress if ranks.is_first else NullProgress()
-    with progress.stage(session.title, trainer.total_steps - before) as stage:
+    with progress.stage(session.title, end - before) as stage:
 
         def listen(report: StepReport) -> None:
             nonlocal before, last
             last = report
-            is_end = report.step == report.total_steps
+            is_end = report.step == end
             if is_end or report.step % rhythm.show == 0:
                 stage.advance(max(0, report.step - before), **report.shown)
                 before = max(before, report.step)
@@ -276,6 +285,7 @@ def train(trainer: Trainable, session: Session, *, ranks: Ranks = ALONE, deadlin
 
         run_steps(
             trainer,
+            until=until,
             listener=listen,
             report_every=math.gcd(rhythm.show, rhythm.log),
             save=session.save,

@@ -115,29 +115,6 @@ class ClassSums:
         )
 
 
-def class_compactness(
-    features: Float[np.ndarray, "n dim"], class_ids: Integer[np.ndarray, "n"], scan: Integer[np.ndarray, "n"], num_classes: int
-) -> Compactness:
-    """Compactness of features that are all at hand; :class:`ClassSums` takes them scene by scene.
-
-    Args:
-        features: of points.
-        class_ids: true or predicted class of each, −1 = none.
-        scan: which scene each belongs to.
-        num_classes: classes in all.
-
-    Raises:
-        ShapeError: as many ids and scenes as features are needed.
-        ConventionError: a class that does not exist.
-    """
-    if len(scan) != len(features):
-        raise ShapeError("scan", expected=f"{len(features)} rows, as features", got=len(scan))
-    sums = ClassSums(num_classes)
-    for number in np.unique(scan):
-        sums.add(features[scan == number], class_ids[scan == number])
-    return sums.result()
-
-
 def _mean_distance(means: Float64[np.ndarray, "n dim"]) -> float:
     """Between two different rows; NaN with less than two."""
     n = len(means)

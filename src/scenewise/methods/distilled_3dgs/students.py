@@ -15,6 +15,7 @@ from typing import Any, final
 
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
 from scenewise.engine.journal import Journal
+from scenewise.engine.training import Rhythm, Session, train
 from scenewise.io.json_values import json_ready
 from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
 from scenewise.io.product_kinds import STUDENT, record_fingerprint
@@ -155,13 +156,9 @@ class Student:
         trainer = self.trainer(points, json_ready(record))
         if found is not None:
             trainer.restore(found)
-        with self.run.progress.stage("students before they are simplified", until - trainer.steps_done) as stage:
-            before = trainer.steps_done
-            while trainer.steps_done < until:
-                trainer.run(until=min(until, before + self.run.checkpoint_every))
-                stage.advance(trainer.steps_done - before)
-                before = trainer.steps_done
-                checkpointer.save(trainer.checkpoint())
+        rhythm = Rhythm(save=self.run.checkpoint_every)
+        title = "students before they are simplified"
+        train(trainer, Session(checkpointer.save, rhythm, progress=self.run.progress, title=title), until=until)
         return trainer.checkpoint()
 
 

@@ -45,7 +45,7 @@ class Batch:
         return Batch(**{name: getattr(self, name).to(device) for name in self.__dataclass_fields__})
 
 
-class Words:
+class WordIds:
     """The word list, as ids."""
 
     def __init__(self, words: tuple[str, ...], context: int) -> None:
@@ -57,7 +57,7 @@ class Words:
         return token_ids([self.ids[word] for word in captions.words_of(text)], self.context)
 
 
-def batch_at(pictures: Pictures, words: Words, config: SmallClipConfig, step: int) -> Batch:
+def batch_at(pictures: Pictures, words: WordIds, config: SmallClipConfig, step: int) -> Batch:
     """The batch of a step: the same whenever it is asked for, so that a run resumes anywhere."""
     rng = np.random.Generator(np.random.PCG64([config.seed, 2, step]))
     chosen = rng.integers(0, len(pictures), config.batch_size)

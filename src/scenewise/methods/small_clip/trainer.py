@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from scenewise.engine.checkpoints import Checkpoint, require_same_run
 from scenewise.engine.training import StepReport
 from scenewise.errors import ConventionError
-from scenewise.methods.small_clip.batches import Words, batch_at
+from scenewise.methods.small_clip.batches import WordIds, batch_at
 from scenewise.methods.small_clip.config import Phase, SmallClipConfig
 from scenewise.methods.small_clip.objective import Losses, VisibilityScale, losses_of
 from scenewise.methods.small_clip.pictures import Pictures
@@ -47,7 +47,7 @@ class SmallClipTrainer:
         self.config, self.pictures, self.device = config, pictures, device
         self.network, self._visibility = build_network(config, len(language.words))
         self._patch_visibility = VisibilityScale()
-        self._words = Words(language.words, config.shape.context)
+        self._words = WordIds(language.words, config.shape.context)
         parts = {"network": self.network, "visibility": self._visibility, "patch_visibility": self._patch_visibility}
         self._modules = nn.ModuleDict(parts).to(device)
         self._optimizer, self._names = _optimizer(self._modules, config)
