@@ -12,7 +12,7 @@ def _shape_hook_is_active(config: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what cannot run here, and say why.
+    """Leave out what cannot run here, and say why; begin with what takes long.
 
     Tests of promised errors hand wrong shapes to functions on purpose.  Under the shape hook the hook would object first, so
     they run in a session of their own, ``pytest -m errors --jaxtyping-packages=``.
@@ -22,6 +22,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if later:
             config.hook.pytest_deselected(items=later)
             items[:] = [item for item in items if "errors" not in item.keywords]
+    # Long tests begin first, so that two workers end together.
+    items.sort(key=lambda item: "slow" not in item.keywords)
     root = os.environ.get("SCENEWISE_DATA", "data")
     for item in items:
         if "data" in item.keywords and not Path(root).is_dir():

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
@@ -37,6 +39,7 @@ def test_they_are_numbered_short_and_listed():
         assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) <= 80, name
 
 
+@pytest.mark.slow
 def test_they_run(tmp_path):
     lines = "".join(f"{EXAMPLES / name} {arguments}\n" for name, (arguments, _) in RUNS.items())
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))

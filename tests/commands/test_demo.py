@@ -20,6 +20,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path):
     assert (photographs / "precious.jpg").exists()
 
 
+@pytest.mark.slow
 def test_the_demo_writes_a_whole_scene_and_can_be_run_again(tmp_path: Path):
     options = DemoOptions(out=tmp_path / "demo", quick=True, threads=1)
     first = run_demo(options)

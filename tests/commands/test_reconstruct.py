@@ -115,6 +115,7 @@ def test_other_photographs_are_refused_on_resume(room: Path, scene: Path, tmp_pa
         reconstruct(_options(other, scene, resume=True))
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_bits(room: Path, scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "scenewise.cli.main", "reconstruct", str(room), "--out", str(out), "--steps", "120"]

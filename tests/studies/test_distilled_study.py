@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from scenewise.studies.distilled_3dgs import COLUMNS
 from scenewise.studies.results import with_generated_section
 from scenewise.studies.tables import wide_table
@@ -22,6 +24,7 @@ CLAIMS = {
 }
 
 
+@pytest.mark.slow
 def test_reproduce_quick(tmp_path: Path) -> None:
     """Writes every claim and figure, and keeps what it has run."""
     paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]

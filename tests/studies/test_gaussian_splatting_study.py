@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from scenewise.studies.results import with_generated_section
 from scenewise.studies.tables import results_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_reproduce_quick(tmp_path: Path) -> None:
     """``make reproduce METHOD=gaussian_splatting QUICK=1`` writes every claim, and keeps what it has run."""
     paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]

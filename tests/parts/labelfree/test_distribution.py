@@ -18,6 +18,7 @@ _ROOT = Path(__file__).parents[3]
 _STEPS = 5
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_at_the_same_global_batch(tmp_path):
     """Batch statistics, attention over scans of other ranks, clipping and both students take part.  Sums over rows are added in
     another order, so float32 results differ in the last digits: 1e-5 relative after five steps."""

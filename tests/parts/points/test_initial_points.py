@@ -500,6 +500,7 @@ def test_frames_are_spread_evenly() -> None:
     assert spread_evenly(frames, 9) == frames
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_fox(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from scenewise.io.captures import open_capture
