@@ -350,9 +350,8 @@ def test_damaged_labels(tmp_path):
 
 _WRITER = """
 import sys
-sys.path.insert(0, sys.argv[2])
 import torch
-from test_scene_folder import _gaussians, _scene
+from tests.io.test_scene_folder import _gaussians, _scene
 from scenewise.io.scene_folder import write_scene
 torch.set_num_threads(1)
 scenes = [_scene(_gaussians(n, seed=n)) for n in (3000, 3500)]
@@ -368,7 +367,7 @@ def test_kill_at_any_moment(tmp_path):
     generator = random.Random(5)
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
     for _ in range(int(os.environ.get("SCENEWISE_KILLS", "20")) // 10):
-        command = [sys.executable, "-c", _WRITER, str(tmp_path / "scene"), str(Path(__file__).parent)]
+        command = [sys.executable, "-c", _WRITER, str(tmp_path / "scene")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
             process.stdout.readline()
             time.sleep(generator.uniform(0, 0.2))
