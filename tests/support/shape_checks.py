@@ -22,7 +22,17 @@ _Function = Callable[..., Any]
 _Signature = tuple[object, ...]
 
 _ORIGINAL = jaxtyping.jaxtyped
-_CHECKS = beartype(conf=BeartypeConf(violation_type=TypeCheckError))
+
+
+class _WrongParameterError(TypeCheckError):
+    """Raised inside by beartype."""
+
+
+class _WrongResultError(TypeCheckError):
+    """The same for what a function returns."""
+
+
+_CHECKS = beartype(conf=BeartypeConf(violation_param_type=_WrongParameterError, violation_return_type=_WrongResultError))
 _of_local_functions: dict[tuple[str, str, int], tuple[_Signature, _Function]] = {}
 
 
@@ -48,7 +58,12 @@ def checked(decorated: Any = None, *, typechecker: Any = None) -> Any:
         nonlocal checks
         if checks is None:
             checks = _with_checks(decorated)
-        return checks(*args, **kwargs)
+        try:
+            return checks(*args, **kwargs)
+        except (_WrongParameterError, _WrongResultError) as error:
+            what = "the parameters" if isinstance(error, _WrongParameterError) else "the return value"
+            sizes = "\n".join(getattr(error, "__notes__", ()))
+            raise TypeCheckError(f"Type-check error whilst checking {what} of {error}\n{sizes}") from None
 
     return call
 
