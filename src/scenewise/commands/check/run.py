@@ -30,9 +30,10 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
         ConventionError: with ``strict``, when there is any error or warning; all of them are named.
     """
     capture = open_capture(options.capture, preset=options.preset, factor=options.downscale, background=options.background)
+    if options.strict:
+        usable_frames(capture, strict=True)  # before images are decoded, which takes long
     report = check_capture(capture, progress=progress)
     if options.strict:
-        usable_frames(capture, strict=True)
         serious = [problem for problem in report.problems if problem.severity != "note"]
         if serious:
             raise ConventionError(
