@@ -1,8 +1,6 @@
 """The command line: what goes to which stream, which exit code, which options reach the work."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.support.processes import run_command_line, run_process
 
 from scenewise.cli.main import COMMANDS, main
 from scenewise.commands.evaluate.options import EvalOptions
@@ -309,11 +308,10 @@ def test_doctor_reports_this_machine(capsys):
     assert "Kernels" in capsys.readouterr().out
 
 
-def test_doctor_says_when_the_slow_kernels_run_and_what_to_do():
-    environment = {**os.environ, "SCENEWISE_ISA": "reference"}
-    command = [sys.executable, "-m", "scenewise.cli.main", "doctor", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    diagnosis = json.loads(done.stdout)
+def test_doctor_says_when_the_slow_kernels_run_and_what_to_do(tmp_path: Path):
+    said = tmp_path / "said"
+    assert run_process(run_command_line, ["doctor", "--json"], said, {"SCENEWISE_ISA": "reference"}) == 0
+    diagnosis = json.loads(said.read_text())
     assert {kernel["backend"] for kernel in diagnosis["kernels"]} <= {"reference", "gsplat"}
     assert diagnosis["native_library"]["loaded"] is False
     assert any("SCENEWISE_ISA=reference" in problem and "Fix:" in problem for problem in diagnosis["problems"])

@@ -1,11 +1,8 @@
 """The whole way from a captured folder to a scene folder, in small."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.support.processes import run_command_line, start_process
 
 from scenewise.cli.main import main
 from scenewise.commands.demo.capture import write_demo_capture
@@ -118,26 +116,25 @@ def test_other_photographs_are_refused_on_resume(room: Path, scene: Path, tmp_pa
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_bits(room: Path, scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "scenewise.cli.main", "reconstruct", str(room), "--out", str(out), "--steps", "120"]
+    command = ["reconstruct", str(room), "--out", str(out), "--steps", "120"]
     command += ["--threads", "1", "--sh-degree", "1", "--checkpoint-every", "5"]
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
     generator = random.Random(5)
     for _ in range(3):
         more = ["--resume"] if out.exists() else []
-        process = subprocess.Popen([*command, *more], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        seen = len(Checkpointer(out / "checkpoints").paths())
-        wanted = generator.randint(1, 3)
+        seen = {path.name for path in Checkpointer(out / "checkpoints").paths()}
+        wanted = min(2, generator.randint(1, 3))
+        process = start_process(run_command_line, [*command, *more], tmp_path / "said")
         deadline = time.monotonic() + 60
-        steps = {path.name for path in Checkpointer(out / "checkpoints").paths()}
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.is_alive() and time.monotonic() < deadline:
             now = {path.name for path in Checkpointer(out / "checkpoints").paths()}
-            if len(now - steps) >= min(2, wanted):
+            if len(now - seen) >= wanted:
                 break
-            time.sleep(0.002)
+            time.sleep(0.01)
         time.sleep(generator.random() * 0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert seen <= 3  # a kill between the new checkpoint's rename and the oldest one's removal leaves one more
+        process.kill()
+        process.join()
+        assert process.exitcode in (-signal.SIGKILL, 0), (tmp_path / "said.err").read_text()
+        assert len(seen) <= 3  # a kill between the new checkpoint's rename and the oldest one's removal leaves one more
     reconstruct(_options(room, out, resume=True, checkpoint_every=5))
     assert len(Checkpointer(out / "checkpoints").paths()) == 2
     assert (out / "splats.ply").read_bytes() == (scene / "splats.ply").read_bytes()

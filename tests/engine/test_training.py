@@ -3,7 +3,6 @@
 import inspect
 import io
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -14,6 +13,8 @@ from typing import final
 
 import pytest
 import torch
+from tests.support import tiny_trainer
+from tests.support.processes import run_process
 from tests.support.tiny_trainer import TinyTrainer
 
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
@@ -26,8 +27,6 @@ from scenewise.engine.step_back import NonFiniteError, StepsBack, TrainingDiverg
 from scenewise.engine.tensorboard import Board
 from scenewise.engine.training import Rhythm, Session, StepReport, Trainable, journaled, resume, run_steps, train
 from scenewise.errors import ConventionError, ResourceError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @final
@@ -164,9 +163,7 @@ def test_ctrl_c_between_two_steps_saves_too(tmp_path: Path) -> None:
 
 
 def test_sigterm_ends_a_process_as_before_but_with_a_checkpoint(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.support.tiny_trainer", str(tmp_path), "20", "7"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False)
-    assert done.returncode == -signal.SIGTERM, done.stderr.decode()
+    assert run_process(tiny_trainer.main, tmp_path, 20, 7) == -signal.SIGTERM
     assert [(event["event"], event["step"]) for event in read_journal(tmp_path / "log.jsonl")] == [("step", 5), ("checkpoint", 7)]
     _require_resumable(Checkpointer(tmp_path / "checkpoints"), 7)
 

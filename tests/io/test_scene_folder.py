@@ -3,17 +3,17 @@
 import json
 import os
 import random
-import subprocess
-import sys
 import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tests.support.file_mutations import assert_reader_survives
+from tests.support.processes import process_context, start_process
 
 from scenewise.errors import ConventionError, DataFormatError, ResourceError, ShapeError
 from scenewise.io import scene_folder
@@ -348,30 +348,26 @@ def test_damaged_labels(tmp_path):
         assert_reader_survives(lambda _: read_scene_labels(tmp_path, "splats"), path.read_bytes(), path)
 
 
-_WRITER = """
-import sys
-import torch
-from tests.io.test_scene_folder import _gaussians, _scene
-from scenewise.io.scene_folder import write_scene
-torch.set_num_threads(1)
-scenes = [_scene(_gaussians(n, seed=n)) for n in (3000, 3500)]
-while True:
-    for scene in scenes:
-        write_scene(sys.argv[1], scene)
-    print("round", flush=True)
-"""
+def write_forever(folder: Path, rounds: Any) -> None:
+    """Writes one scene after another, and releases ``rounds`` after each two."""
+    torch.set_num_threads(1)
+    scenes = [_scene(_gaussians(n, seed=n)) for n in (3000, 3500)]
+    while True:
+        for scene in scenes:
+            write_scene(folder, scene)
+        rounds.release()
 
 
 def test_kill_at_any_moment(tmp_path):
-    """Each writer imports torch, so few by default; SCENEWISE_KILLS=300 for a long look."""
+    """Few writers by default; SCENEWISE_KILLS=300 for a long look."""
     generator = random.Random(5)
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
     for _ in range(int(os.environ.get("SCENEWISE_KILLS", "20")) // 10):
-        command = [sys.executable, "-c", _WRITER, str(tmp_path / "scene")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-            process.stdout.readline()
-            time.sleep(generator.uniform(0, 0.2))
-            process.kill()
+        rounds = process_context().Semaphore(0)
+        process = start_process(write_forever, tmp_path / "scene", rounds)
+        assert rounds.acquire(timeout=60)
+        time.sleep(generator.uniform(0, 0.2))
+        process.kill()
+        process.join()
         scene = read_scene(tmp_path / "scene")
         n = scene.num_gaussians
         assert torch.equal(scene.gaussians.means, _gaussians(n, seed=n).means)

@@ -1,6 +1,7 @@
-"""One process of a training over ranks; started by torchrun, or alone.  Usage: rank_of_training.py OUT STEPS"""
+"""One process of a training over ranks; started by torchrun, or alone."""
 
-import sys
+import importlib
+import os
 from pathlib import Path
 
 import torch
@@ -27,5 +28,24 @@ def main(out: Path, steps: int) -> None:
     assert not [name for name in names if "gloo" in name], "the connection is still open"
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+def launch(processes: int, out: Path, steps: int) -> None:
+    """What torchrun does, in a process that forks the ranks instead of loading torch in each of them.
+
+    Raises:
+        ChildFailedError: a rank failed.
+    """
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    importlib.import_module("torch._dynamo")  # takes seconds, and each rank needs it
+    os.environ["OMP_NUM_THREADS"] = "1"
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id="ranks of training",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="fork",
+        max_restarts=0,
+    )
+    elastic_launch(config, main)(out, steps)

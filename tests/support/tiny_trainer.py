@@ -1,6 +1,5 @@
 """A trainer of one's own, as small as they get: a line through noisy points by gradient descent with momentum."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import final
@@ -73,7 +72,3 @@ def main(folder: Path, steps: int, interrupted_at: int) -> None:
     with Journal(folder / "log.jsonl") as journal:
         session = Session(journaled(Checkpointer(folder / "checkpoints"), journal), Rhythm(5, 5, 1000), journal)
         train(TinyTrainer(steps, during=during), session)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,20 +1,15 @@
 """Two processes train what one trains."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.support.rank_of_training import main
+from tests.support.processes import run_process
+from tests.support.rank_of_training import launch, main
 
 from scenewise.engine.distribution import ALONE, Ranks, joined_ranks
 from scenewise.errors import ConventionError
 from scenewise.parts.labelfree.epochs import EpochOrder
 
-_ROOT = Path(__file__).parents[3]
 _STEPS = 5
 
 
@@ -22,12 +17,7 @@ _STEPS = 5
 def test_two_processes_equal_one_at_the_same_global_batch(tmp_path):
     """Batch statistics, attention over scans of other ranks, clipping and both students take part.  Sums over rows are added in
     another order, so float32 results differ in the last digits: 1e-5 relative after five steps."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module"]
-    paths = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    command = [*launcher, "tests.support.rank_of_training", str(tmp_path / "two.safetensors"), str(_STEPS)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
-    assert done.returncode == 0, done.stderr[:2000] + done.stderr[-2000:]
+    assert run_process(launch, 2, tmp_path / "two.safetensors", _STEPS) == 0
     main(tmp_path / "one.safetensors", _STEPS)
     one, two = (load_file(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys() and len(one["losses"]) == _STEPS
