@@ -47,11 +47,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("example_learner"))
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=8, help="photographs of each room")
     parser.add_argument("--size", type=int, default=160, help="width of the rooms' photographs in pixels")
-    out, epochs, size = vars(parser.parse_args()).values()
+    out, epochs, frames, size = vars(parser.parse_args()).values()
 
     # Two rooms in ScanNet's layout; any folder that `scenewise train --data` takes would do.
-    rooms = RoomScanSettings(frames=8, width=size, height=3 * size // 4, spacing=0.06)
+    rooms = RoomScanSettings(frames=frames, width=size, height=3 * size // 4, spacing=0.06)
     write_room_data_set(out / "rooms", LEARNING_SEEDS[:2], LEARNING_SEEDS[2:3], settings=rooms)
     sources = open_scans(out / "rooms", "train")
 
@@ -59,8 +60,7 @@ def main() -> None:
     settings = PreparationSettings(picture_width=size, pictures=False)
     vocabulary = teacher.vocabulary()
     assert vocabulary is not None, "the embedded teacher has words of its own"
-    progress = console_progress()
-    scans = prepare_data(sources, instruments_of(teacher, vocabulary, settings), settings, out / "cache", progress)
+    scans = prepare_data(sources, instruments_of(teacher, vocabulary, settings), settings, out / "cache", console_progress())
 
     hicl = method_recipe("hicl", "rooms", {"levels": (), "width": 0.125, "epochs": epochs, "batch_scans": 2})
     recipe = replace(
@@ -71,7 +71,7 @@ def main() -> None:
     )
     trainer = LabelFreeTrainer(recipe, scans, torch.from_numpy(scans.text))
     with Journal(out / "log.jsonl") as journal:
-        last = train(trainer, Session(rhythm=Rhythm(1, 5, 10), journal=journal, progress=progress))
+        last = train(trainer, Session(rhythm=Rhythm(1, 5, 10), journal=journal, progress=console_progress()))
     assert last is not None
     print(f"{last.step} steps: " + ", ".join(f"{name} {value:.4f}" for name, value in last.terms.items()))
 
