@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import tyro
+from tests.support.between_workers import made_once
 
 import scenewise
 from scenewise.commands.demo.capture import write_demo_capture
@@ -31,9 +32,10 @@ FIGURES = ("vanilla", "noise", "dropout", "mean of the teachers", "student")
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("captures") / "room"
-    write_demo_capture(folder, seed=0, frames=12, width=48, height=36)
-    return folder
+    def make(place: Path) -> None:
+        write_demo_capture(place, seed=0, frames=12, width=48, height=36)
+
+    return made_once(tmp_path_factory, "distill_room", make)[0]
 
 
 def _options(room: Path, out: Path, *, distillation: DistillationOptions | None = None, **changes: object) -> ReconstructOptions:
@@ -52,9 +54,13 @@ def _options(room: Path, out: Path, *, distillation: DistillationOptions | None 
 
 @pytest.fixture(scope="module")
 def scene(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("scenes") / "room"
-    reconstruct(_options(room, out, distillation=DistillationOptions(teacher_gaussians=2_000, keep_ratio=0.3, curve=(0.1, 0.6))))
-    return out
+    """To be left as it is."""
+    options = DistillationOptions(teacher_gaussians=2_000, keep_ratio=0.3, curve=(0.1, 0.6))
+
+    def make(place: Path) -> None:
+        reconstruct(_options(room, place, distillation=options))
+
+    return made_once(tmp_path_factory, "distill_scene", make)[0]
 
 
 def test_a_distilled_scene_is_complete(room: Path, scene: Path) -> None:
@@ -114,11 +120,10 @@ def _killed(monkeypatch: pytest.MonkeyPatch, when: Callable[[Path, int], bool], 
 
 
 def test_a_run_killed_at_every_stage_ends_with_the_same_bits_and_trains_no_teacher_twice(
-    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    room: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    broken = tmp_path / "broken"
     options = DistillationOptions(teacher_gaussians=2_000, keep_ratio=0.3, curve=(0.1,))
-    reconstruct(_options(room, whole, distillation=options))
     first, again = (_options(room, broken, distillation=options, resume=resume) for resume in (False, True))
     trained: list[str] = []
     train = Ensemble.train
@@ -148,7 +153,7 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_bits_and_trains_no_teach
     reconstruct(again)
     assert trained == ["vanilla", "vanilla", "noise", "noise", "dropout"]
     for name in ("splats.ply", "teachers/vanilla/splats.ply", "teachers/noise/splats.ply", "students/10/splats.ply"):
-        assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
+        assert (scene / name).read_bytes() == (broken / name).read_bytes(), name
 
 
 def test_a_size_in_bytes_is_kept(room: Path, scene: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from tests.support.oracle_teacher import Oracle, write_splat_scene
 
-from scenewise.commands.demo.capture import write_demo_capture
 from scenewise.commands.query.options import QueryOptions
 from scenewise.commands.query.run import query, slug
 from scenewise.commands.segment.options import SegmentOptions
@@ -20,21 +19,20 @@ from scenewise.io.ply.gaussians import read_gaussians_ply
 from scenewise.io.ply.points import read_points_ply_with_extra
 from scenewise.worlds.rooms import furnished_room
 
-FRAMES = 12
 SEED = 1_000_000
+"""Of the known room."""
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("query") / "room"
-    write_demo_capture(folder, seed=SEED, frames=FRAMES, width=128, height=96)
-    return folder
+def room(known_room: Path) -> Path:
+    return known_room
 
 
 @pytest.fixture(scope="module")
-def scene(room: Path, tmp_path_factory) -> Path:
-    folder = write_splat_scene(tmp_path_factory.mktemp("scene") / "scene", room, 12_000)
-    segment(SegmentOptions(target=(folder,), threads=1), None, Oracle(room))
+def scene(segmented_scene, tmp_path_factory) -> Path:
+    """A copy, for answers are written into it."""
+    folder = tmp_path_factory.mktemp("scene") / "scene"
+    shutil.copytree(segmented_scene[0], folder)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.support.between_workers import made_once
 from tests.support.processes import run_command_line, start_process
 
 from scenewise.cli.main import main
@@ -32,9 +34,10 @@ from scenewise.rendering import render
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("captures") / "room"
-    write_demo_capture(folder, seed=0, frames=24, width=72, height=54)
-    return folder
+    def make(place: Path) -> None:
+        write_demo_capture(place, seed=0, frames=24, width=72, height=54)
+
+    return made_once(tmp_path_factory, "reconstruct_room", make)[0]
 
 
 def _options(room: Path, out: Path, **changes: object) -> ReconstructOptions:
@@ -44,9 +47,17 @@ def _options(room: Path, out: Path, **changes: object) -> ReconstructOptions:
 
 @pytest.fixture(scope="module")
 def scene(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("scenes") / "room"
-    reconstruct(_options(room, out))
-    return out
+    """To be left as it is; tests that write into it take a copy."""
+
+    def make(place: Path) -> None:
+        reconstruct(_options(room, place))
+
+    return made_once(tmp_path_factory, "reconstruct_scene", make)[0]
+
+
+@pytest.fixture
+def own_scene(scene: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(scene, tmp_path / "own"))
 
 
 def test_the_scene_folder_is_complete_and_good(room: Path, scene: Path) -> None:
@@ -81,7 +92,8 @@ def test_what_is_saved_renders_as_what_was_trained(scene: Path) -> None:
     assert torch.equal(render(loaded, camera).color, render(trained, camera).color)
 
 
-def test_eval_repeats_the_figures_and_measures_the_training_views_too(scene: Path) -> None:
+def test_eval_repeats_the_figures_and_measures_the_training_views_too(own_scene: Path) -> None:
+    scene = own_scene
     before = read_scene(scene).evaluation
     again = evaluate_command(EvalOptions(scene=scene, threads=1, save_images=True))
     assert before is not None and again.psnr == before.psnr and again.seconds == before.seconds
@@ -92,7 +104,8 @@ def test_eval_repeats_the_figures_and_measures_the_training_views_too(scene: Pat
     evaluate_command(EvalOptions(scene=scene, threads=1))
 
 
-def test_a_finished_run_is_not_trained_again_and_other_options_are_refused(room: Path, scene: Path) -> None:
+def test_a_finished_run_is_not_trained_again_and_other_options_are_refused(room: Path, own_scene: Path) -> None:
+    scene = own_scene
     before = (scene / "splats.ply").read_bytes()
     summary = reconstruct(_options(room, scene, resume=True))
     assert summary.steps == 120 and (scene / "splats.ply").read_bytes() == before
@@ -102,15 +115,13 @@ def test_a_finished_run_is_not_trained_again_and_other_options_are_refused(room:
         reconstruct(_options(room, scene))
 
 
-def test_other_photographs_are_refused_on_resume(room: Path, scene: Path, tmp_path: Path) -> None:
-    import shutil
-
+def test_other_photographs_are_refused_on_resume(room: Path, own_scene: Path, tmp_path: Path) -> None:
     other = tmp_path / "room"
     shutil.copytree(room, other)
     first = next(path for path in sorted(other.rglob("*.color.png")) if path)
     Image.fromarray(np.zeros((54, 72, 3), np.uint8)).save(first)
     with pytest.raises(ConventionError, match="resume: the capture"):
-        reconstruct(_options(other, scene, resume=True))
+        reconstruct(_options(other, own_scene, resume=True))
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.support.between_workers import made_once
 from tests.support.oracle_teacher import WORDS, Oracle, TruePoints, write_splat_scene
 
 from scenewise.cli.main import main
-from scenewise.commands.demo.capture import write_demo_capture
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.segment.run import segment
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
@@ -35,10 +35,8 @@ FRAMES, POINTS = 12, 8_000
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("segment") / "room"
-    write_demo_capture(folder, seed=1_000_000, frames=FRAMES, width=128, height=96)
-    return folder
+def room(known_room: Path) -> Path:
+    return known_room
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +46,12 @@ def truth(room: Path) -> TruePoints:
 
 @pytest.fixture(scope="module")
 def labelled_cloud(room: Path, tmp_path_factory):
-    out = tmp_path_factory.mktemp("cloud") / "out"
-    summary = segment(options(room, out), None, Oracle(room))
-    return out, summary
+    return made_once(tmp_path_factory, "segmented_cloud", lambda out: segment(options(room, out), None, Oracle(room)))
 
 
 @pytest.fixture(scope="module")
-def labelled_scene(room: Path, tmp_path_factory):
-    folder = write_splat_scene(tmp_path_factory.mktemp("scene") / "scene", room, 12_000)
-    before = (folder / "splats.ply").read_bytes()
-    summary = segment(SegmentOptions(target=(folder,), threads=1), None, Oracle(room))
-    return folder, summary, before
+def labelled_scene(segmented_scene):
+    return segmented_scene
 
 
 def options(target: Path, out: Path | None, **changes) -> SegmentOptions:

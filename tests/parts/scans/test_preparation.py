@@ -1,5 +1,6 @@
 """Scans are prepared as promised, kept on the disk, and found again."""
 
+import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tests.support.between_workers import made_once
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.ply.points import write_points_ply
@@ -70,12 +72,13 @@ class ColorTeacher:
 
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rooms")
-    seeds = LEARNING_SEEDS[:2], BENCHMARK_SEEDS[:1]
-    write_room_data_set(
-        folder, *seeds, settings=RoomScanSettings(frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
-    )
-    return folder
+    """To be left as they are."""
+    settings = RoomScanSettings(frames=3, width=64, height=48, spacing=0.06, segment=mesh_segments)
+
+    def make(place: Path) -> None:
+        write_room_data_set(place, LEARNING_SEEDS[:2], BENCHMARK_SEEDS[:1], settings=settings)
+
+    return made_once(tmp_path_factory, "prepared_rooms", make)[0]
 
 
 @pytest.fixture(scope="module")
@@ -346,6 +349,7 @@ def test_classes_without_text_get_codes_or_the_words_of_another(sources: Sequenc
 
 
 def test_rooms_are_written_once(rooms: Path, tmp_path: Path) -> None:
+    rooms = Path(shutil.copytree(rooms, tmp_path / "rooms"))
     before = {path: path.stat().st_mtime_ns for path in (rooms / "scans").iterdir()}
     seeds = LEARNING_SEEDS[:2], BENCHMARK_SEEDS[:1]
     write_room_data_set(
