@@ -141,8 +141,8 @@ def test_eval_prints_one_object_with_a_figure_per_class(run, rooms, capsys):
         ("train hicl --data {rooms} --out {new} --resume", "{new}: expected a run to continue, got none"),
         ("train hicl --data {rooms} --out {new} --preset moon", "preset: expected one of"),
         (
-            "train hicl --data {rooms} --out {run} --resume --preset rooms --voxel 0.15 --width 0.125 --batch 2 --picture-width 80 "
-            "--epochs 25",
+            "train hicl --data {rooms} --out {run} --resume --preset rooms --voxel 0.15 --width 0.125 --batch 2 "
+            "--picture-width 80 --epochs 25",
             "resume: option seed: expected 1 as in the checkpoint, got 0",
         ),
         ("predict {rooms} {rooms} --out {new}", "{rooms}: expected the folder of a training run, got no config.json"),

@@ -115,13 +115,16 @@ def read_codes_u16(path: Path) -> np.ndarray:
     Raises:
         DataFormatError: missing, truncated, more than one channel or only 8 bits.
     """
+    return _as_u16(path, with_image(path, lambda image: _sixteen_bit_values(image, path)))
 
-    def decode(image: "Image.Image") -> np.ndarray:
-        if image.mode not in {"I;16", "I;16B", "I;16L", "I"}:
-            raise DataFormatError(path, "pixel format", expected="one 16-bit channel", got=image.mode, fix="write a 16-bit PNG")
-        return np.asarray(image)
 
-    codes = with_image(path, decode)
+def _sixteen_bit_values(image: "Image.Image", path: Path) -> np.ndarray:
+    if image.mode not in {"I;16", "I;16B", "I;16L", "I"}:
+        raise DataFormatError(path, "pixel format", expected="one 16-bit channel", got=image.mode, fix="write a 16-bit PNG")
+    return np.asarray(image)
+
+
+def _as_u16(path: Path, codes: np.ndarray) -> np.ndarray:
     if codes.size and (int(codes.min()) < 0 or int(codes.max()) > 65535):
         raise DataFormatError(path, "pixels", expected="0 … 65535", got=f"{int(codes.min())} … {int(codes.max())}")
     return codes.astype(np.uint16)
@@ -142,22 +145,19 @@ def read_class_codes(path: Path) -> UInt16[np.ndarray, "height width"]:
     Raises:
         DataFormatError: missing, truncated, or a colour picture, whose colours would first have to be turned into codes.
     """
+    return _as_u16(path, with_image(path, lambda image: _class_values(image, path)))
 
-    def decode(image: "Image.Image") -> np.ndarray:
-        if image.mode not in {"P", "L", "I;16", "I;16B", "I;16L", "I"}:
-            raise DataFormatError(
-                path,
-                "pixel format",
-                expected="class codes: one grey channel or a palette",
-                got=f"{image.mode}, a picture of colours",
-                fix="use the label maps as published, before any tool drew or converted them",
-            )
-        return np.asarray(image)
 
-    codes = with_image(path, decode)
-    if codes.size and (int(codes.min()) < 0 or int(codes.max()) > 65535):
-        raise DataFormatError(path, "pixels", expected="0 … 65535", got=f"{int(codes.min())} … {int(codes.max())}")
-    return codes.astype(np.uint16)
+def _class_values(image: "Image.Image", path: Path) -> np.ndarray:
+    if image.mode not in {"P", "L", "I;16", "I;16B", "I;16L", "I"}:
+        raise DataFormatError(
+            path,
+            "pixel format",
+            expected="class codes: one grey channel or a palette",
+            got=f"{image.mode}, a picture of colours",
+            fix="use the label maps as published, before any tool drew or converted them",
+        )
+    return np.asarray(image)
 
 
 def rgb_over(image: "Image.Image", background: Background | None) -> ImageU8:

@@ -125,22 +125,21 @@ def resample_bilinear(
 def sample_nearest(values: np.ndarray, lens_camera: LensCamera) -> np.ndarray:
     """Values of a map that covers the photograph, of any resolution, at the pixels of the undistorted image."""
     map_height, map_width = values.shape
-
-    def columns(u: np.ndarray) -> np.ndarray:
-        return (u * (map_width / lens_camera.width)).astype(np.int64).clip(0, map_width - 1)
-
-    def rows(v: np.ndarray) -> np.ndarray:
-        return (v * (map_height / lens_camera.height)).astype(np.int64).clip(0, map_height - 1)
-
     if lens_camera.is_pinhole:
         if (map_width, map_height) == (lens_camera.width, lens_camera.height):
             return values
         u, v = np.arange(lens_camera.width)[None, :] + 0.5, np.arange(lens_camera.height)[:, None] + 0.5
-        return np.ascontiguousarray(values[rows(v), columns(u)])
+        return np.ascontiguousarray(values[_cells(v, map_height, lens_camera.height), _cells(u, map_width, lens_camera.width)])
     sampling = SAMPLING_MAPS.get(lens_camera)
     result = np.empty((sampling.height, sampling.width), dtype=values.dtype)
     for strip in sampling.strips:
         grid = (strip.grid[0].numpy() + 1.0) / 2.0
         u, v = grid[..., 0] * sampling.source_width, grid[..., 1] * (strip.last - strip.first) + strip.first
-        result[strip.top : strip.top + grid.shape[0]] = values[rows(v), columns(u)]
+        rows, columns = _cells(v, map_height, lens_camera.height), _cells(u, map_width, lens_camera.width)
+        result[strip.top : strip.top + grid.shape[0]] = values[rows, columns]
     return result
+
+
+def _cells(positions: np.ndarray, cells: int, pixels: int) -> np.ndarray:
+    """Which of the cells along an axis of a map a position along that of the photograph lies in."""
+    return (positions * (cells / pixels)).astype(np.int64).clip(0, cells - 1)

@@ -50,11 +50,14 @@ def classify_scores(
     if scores.shape[-1] != queries:
         raise ShapeError("scores", expected=f"{queries} columns, one per phrase of the vocabulary", got=scores.shape[-1])
     groups = torch.from_numpy(vocabulary.class_of_query)
-
-    def probabilities(rows: Tensor) -> Tensor:
-        return _largest_of_group(torch.softmax(rows * logit_scale, dim=1), groups, len(vocabulary))
-
-    return _classified(scores, len(vocabulary), probabilities, probability_threshold, area_threshold, background)
+    return _classified(
+        scores,
+        len(vocabulary),
+        lambda rows: _largest_of_group(torch.softmax(rows * logit_scale, dim=1), groups, len(vocabulary)),
+        probability_threshold,
+        area_threshold,
+        background,
+    )
 
 
 def classify_probabilities(
