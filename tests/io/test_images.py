@@ -88,7 +88,7 @@ def test_undistorting_two_megapixels_is_quick():
     for _ in range(7):
         in_strips.append(_seconds(lambda: resample_bilinear(image, strips)))
         at_once.append(_seconds(lambda: torch.nn.functional.grid_sample(whole, grid, align_corners=False)))
-    # With the conversions from and to bytes, twice what torch's own call takes on a picture of floats; a bound of six leaves room.
+    # With the conversions from and to bytes, twice what torch's own call takes on a picture of floats; six leaves room.
     assert min(in_strips) < 6 * min(at_once)
 
 
