@@ -29,10 +29,6 @@ def known_room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def segmented_scene(known_room: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SegmentSummary, bytes]:
     """A scene of the known room with names, what was said about it, and its splats before; to be left as it is."""
 
-    def make(place: Path) -> tuple[SegmentSummary, bytes]:
-        write_splat_scene(place, known_room, 12_000)
-        before = (place / "splats.ply").read_bytes()
-        return segment(SegmentOptions(target=(place,), threads=1), None, Oracle(known_room)), before
-
-    folder, (summary, before) = made_once(tmp_path_factory, "segmented_scene", make)
-    return folder, summary, before
+    folder = write_splat_scene(tmp_path_factory.mktemp("segmented") / "scene", known_room, 12_000)
+    before = (folder / "splats.ply").read_bytes()
+    return folder, segment(SegmentOptions(target=(folder,), threads=1), None, Oracle(known_room)), before

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.between_workers import made_once
 from tests.support.oracle_teacher import WORDS, Oracle, TruePoints, write_splat_scene
 
 from scenewise.cli.main import main
@@ -46,7 +45,9 @@ def truth(room: Path) -> TruePoints:
 
 @pytest.fixture(scope="module")
 def labelled_cloud(room: Path, tmp_path_factory):
-    return made_once(tmp_path_factory, "segmented_cloud", lambda out: segment(options(room, out), None, Oracle(room)))
+    out = tmp_path_factory.mktemp("cloud") / "out"
+    summary = segment(options(room, out), None, Oracle(room))
+    return out, summary
 
 
 @pytest.fixture(scope="module")

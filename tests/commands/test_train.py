@@ -17,6 +17,7 @@ from scenewise.commands.train.run import train
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import read_journal
 from scenewise.errors import MissingDependencyError
+from scenewise.io.json_values import json_ready
 from scenewise.io.ply.points import read_points_ply, read_points_ply_with_extra, write_points_ply
 from scenewise.io.run_folder import read_run_config
 from scenewise.io.scene_folder import read_scene, read_scene_labels
@@ -41,12 +42,11 @@ def rooms(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(rooms, tmp_path_factory):
-    def make(place):
-        options = TrainOptions(method="hicl", data=rooms, out=place / "run", epochs=24, save_every=6, seed=1, **_SMALL)
-        return train(options), options
+    def options(place):
+        return TrainOptions(method="hicl", data=rooms, out=place / "run", epochs=24, save_every=6, seed=1, **_SMALL)
 
-    _, (summary, options) = made_once(tmp_path_factory, "trained", make)
-    return options.out, summary, options
+    place, summary = made_once(tmp_path_factory, "trained", lambda place: json_ready(train(options(place))))
+    return place / "run", summary, options(place)
 
 
 def test_the_loss_falls_and_a_room_never_seen_gets_names(rooms, run):
@@ -56,7 +56,7 @@ def test_the_loss_falls_and_a_room_never_seen_gets_names(rooms, run):
     assert steps[-1]["terms"]["points"] < 0.75 * steps[0]["terms"]["points"]
     assert {"points", "correlation", "feedback"} == steps[-1]["terms"].keys() and {"points"} == steps[0]["terms"].keys()
     assert {"share/clip/points", "largest_class/predictions/points"} <= steps[-1]["figures"].keys()
-    assert 0 < summary.parameters_deployed < summary.parameters_trained and summary.steps == 24
+    assert 0 < summary["parameters_deployed"] < summary["parameters_trained"] and summary["steps"] == 24
     found = evaluate_command(EvalOptions(scene=folder, data=rooms, split="test", threads=1))
     assert found.coverage == 1.0 and found.scans == 1
     assert found.miou > FLOOR

@@ -1,22 +1,20 @@
 """What takes long to make is made once and shared by all processes that pytest-xdist runs tests in."""
 
+import json
 import os
-import pickle
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import pytest
-
-_T = TypeVar("_T")
 
 _PATIENCE_SECONDS = 300.0
 _POLL_SECONDS = 0.05
 
 
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], _T]) -> tuple[Path, _T]:
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
     """The place ``name`` and what ``make`` returned when it filled it, in this process or in another one of this run of tests.
 
     Tests must leave the place as it is: others read it at the same time.  One that changes something works on a copy.
@@ -24,8 +22,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
     Args:
         tmp_path_factory: of pytest.
         name: unlike all others in this run of tests, such as ``segment_room``.
-        make: gets the path, where nothing is yet, and writes a file or a folder there; what it returns has to be something
-            that can be pickled.  Should it fail, the next process that asks tries again.
+        make: gets the path, where nothing is yet, and writes a file or a folder there; what it returns is handed over as
+            JSON.  Should it fail, the next process that asks tries again.
     """
     base = tmp_path_factory.getbasetemp()
     # The workers of one run have their folders side by side.
@@ -47,13 +45,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
                 _make(place, finished, make)
         finally:
             lock.rmdir()
-    result: _T = pickle.loads(finished.read_bytes())
-    return place, result
+    return place, json.loads(finished.read_text(encoding="utf-8"))
 
 
-def _make(place: Path, finished: Path, make: Callable[[Path], _T]) -> None:
+def _make(place: Path, finished: Path, make: Callable[[Path], Any]) -> None:
     try:
-        result = pickle.dumps(make(place))
+        result = json.dumps(make(place))
     except BaseException:
         if place.is_dir():
             shutil.rmtree(place)
@@ -61,5 +58,5 @@ def _make(place: Path, finished: Path, make: Callable[[Path], _T]) -> None:
             place.unlink(missing_ok=True)
         raise
     written = finished.with_suffix(".result")
-    written.write_bytes(result)
+    written.write_text(result, encoding="utf-8")
     written.rename(finished)
