@@ -40,13 +40,7 @@ def _leaf(value: Tensor) -> Tensor:
     return value.detach().contiguous().requires_grad_(True)
 
 
-def new_group(name: str, value: Tensor, learning_rates: Mapping[str, float]) -> AdamGroup:
-    """A parameter at rest; ``value`` is copied.
-
-    Raises:
-        ShapeError: a dtype other than float32.
-        ConventionError: no learning rate of this name.
-    """
+def _new_group(name: str, value: Tensor, learning_rates: Mapping[str, float]) -> AdamGroup:
     if value.dtype != torch.float32:
         raise ShapeError(f"parameter {name}", expected="float32", got=value.dtype)
     if name not in learning_rates:
@@ -57,81 +51,35 @@ def new_group(name: str, value: Tensor, learning_rates: Mapping[str, float]) -> 
     )
 
 
-def step_groups(groups: Mapping[str, AdamGroup], settings: AdamSettings) -> None:
-    """One Adam step for every parameter that has a gradient; the gradients are consumed."""
-    for group in groups.values():
-        gradient = group.value.grad
-        if gradient is None:
-            continue
-        group.steps += 1
-        adam_step(
-            group.value.detach(),
-            gradient,
-            group.first_moment,
-            group.second_moment,
-            learning_rate=group.learning_rate,
-            beta1=settings.beta1,
-            beta2=settings.beta2,
-            epsilon=settings.epsilon,
-            step=group.steps,
-        )
-        group.value.grad = None
-
-
-def optimizer_tensors_of(groups: Mapping[str, AdamGroup]) -> dict[str, Tensor]:
-    """Moments, Adam steps and learning rates, as plain tensors; not copies."""
-    tensors: dict[str, Tensor] = {}
-    for name, group in groups.items():
-        tensors[f"{name}.first_moment"] = group.first_moment
-        tensors[f"{name}.second_moment"] = group.second_moment
-        tensors[f"{name}.steps"] = torch.tensor(group.steps, dtype=torch.int64)
-        tensors[f"{name}.learning_rate"] = torch.tensor(group.learning_rate, dtype=torch.float64)
-    return tensors
-
-
-def load_groups(groups: Mapping[str, AdamGroup], parameters: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> None:
-    """Become exactly what the two dictionaries were taken from.
-
-    Raises:
-        ConventionError, ShapeError: they belong to another set of parameters.
-    """
-    missing = [name for name in groups if name not in parameters or f"{name}.steps" not in optimizer]
-    if missing:
-        raise ConventionError(
-            "saved parameters", expected=f"those of this run ({', '.join(groups)})", got=f"none called {missing[0]}"
-        )
-    for name, group in groups.items():
-        value = parameters[name].to(group.value.device)
-        first, second = (optimizer[f"{name}.{kind}_moment"].to(group.value.device) for kind in ("first", "second"))
-        if first.shape != value.shape or second.shape != value.shape:
-            raise ShapeError(f"saved moments of {name}", expected=f"{tuple(value.shape)}", got=f"{tuple(first.shape)}")
-        group.rewrite(value.clone(), first.clone(), second.clone())
-        group.steps = int(optimizer[f"{name}.steps"])
-        group.learning_rate = float(optimizer[f"{name}.learning_rate"])
-
-
-@final
-class FreeParameters:
-    """Named parameters without rows (exposure matrices, pose corrections, a shared decoder) under the same Adam.
+class AdamParameters:
+    """Named float32 parameters and their Adam state.
 
     Args:
-        parameters: float32 tensors of any shape; copied.
+        parameters: tensors of any shape; copied.
         learning_rates: one per parameter.
         adam: constants of the optimiser.
+
+    Raises:
+        ShapeError: a dtype other than float32.
+        ConventionError: a parameter without learning rate.
     """
 
     def __init__(
         self, parameters: Mapping[str, Tensor], learning_rates: Mapping[str, float], *, adam: AdamSettings | None = None
     ) -> None:
         self.adam = adam or AdamSettings()
-        self._groups = {name: new_group(name, value, learning_rates) for name, value in parameters.items()}
+        self._groups = {name: _new_group(name, value, learning_rates) for name, value in parameters.items()}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._groups)
 
     def __getitem__(self, name: str) -> Tensor:
-        """The parameter called ``name``: a leaf that receives gradients."""
+        """The parameter called ``name``: a leaf that receives gradients.  Its values change only through this class."""
         return self._groups[name].value
+
+    def learning_rate(self, name: str) -> float:
+        """Current learning rate of a parameter."""
+        return self._groups[name].learning_rate
 
     def set_learning_rate(self, name: str, learning_rate: float) -> None:
         """Learning rate of a parameter from the next step on."""
@@ -139,7 +87,23 @@ class FreeParameters:
 
     def step(self) -> None:
         """One Adam step for every parameter that has a gradient; the gradients are consumed."""
-        step_groups(self._groups, self.adam)
+        for group in self._groups.values():
+            gradient = group.value.grad
+            if gradient is None:
+                continue
+            group.steps += 1
+            adam_step(
+                group.value.detach(),
+                gradient,
+                group.first_moment,
+                group.second_moment,
+                learning_rate=group.learning_rate,
+                beta1=self.adam.beta1,
+                beta2=self.adam.beta2,
+                epsilon=self.adam.epsilon,
+                step=group.steps,
+            )
+            group.value.grad = None
 
     def clear_gradients(self) -> None:
         """Forget the gradients without using them."""
@@ -152,7 +116,33 @@ class FreeParameters:
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """Moments, Adam steps and learning rates, as plain tensors; not copies."""
-        return optimizer_tensors_of(self._groups)
+        tensors: dict[str, Tensor] = {}
+        for name, group in self._groups.items():
+            tensors[f"{name}.first_moment"] = group.first_moment
+            tensors[f"{name}.second_moment"] = group.second_moment
+            tensors[f"{name}.steps"] = torch.tensor(group.steps, dtype=torch.int64)
+            tensors[f"{name}.learning_rate"] = torch.tensor(group.learning_rate, dtype=torch.float64)
+        return tensors
+
+    def _load_groups(self, parameters: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> None:
+        missing = [name for name in self._groups if name not in parameters or f"{name}.steps" not in optimizer]
+        if missing:
+            raise ConventionError(
+                "saved parameters", expected=f"those of this run ({', '.join(self._groups)})", got=f"none called {missing[0]}"
+            )
+        for name, group in self._groups.items():
+            value = parameters[name].to(group.value.device)
+            first, second = (optimizer[f"{name}.{kind}_moment"].to(group.value.device) for kind in ("first", "second"))
+            if first.shape != value.shape or second.shape != value.shape:
+                raise ShapeError(f"saved moments of {name}", expected=f"{tuple(value.shape)}", got=f"{tuple(first.shape)}")
+            group.rewrite(value.clone(), first.clone(), second.clone())
+            group.steps = int(optimizer[f"{name}.steps"])
+            group.learning_rate = float(optimizer[f"{name}.learning_rate"])
+
+
+@final
+class FreeParameters(AdamParameters):
+    """Parameters without rows: exposure matrices, pose corrections, a shared decoder."""
 
     def load(self, parameters: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> None:
         """Become exactly what the two dictionaries were taken from.
@@ -160,4 +150,4 @@ class FreeParameters:
         Raises:
             ConventionError, ShapeError: they belong to another set of parameters.
         """
-        load_groups(self._groups, parameters, optimizer)
+        self._load_groups(parameters, optimizer)

@@ -4,7 +4,7 @@ Every densification scheme edits rows while the optimiser holds two moments for 
 crashes, the result is only worse; so nobody but these classes holds the moments, and each edit below changes all of them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from scenewise.errors import ShapeError
-from scenewise.parts.splats.adam import AdamSettings, load_groups, new_group, optimizer_tensors_of, step_groups
+from scenewise.parts.splats.adam import AdamParameters, AdamSettings
 
 RowMoments = Literal["zero", "copy"]
 ValueMoments = Literal["zero", "keep"]
@@ -28,7 +28,7 @@ class _RowRecord:
 
 
 @final
-class ParameterStore:
+class ParameterStore(AdamParameters):
     """Named float32 parameters with one row per Gaussian (or anchor), their Adam state, and per-row records.
 
     Args:
@@ -55,8 +55,7 @@ class ParameterStore:
         rows = {name: value.shape[0] for name, value in parameters.items()}
         if len(set(rows.values())) != 1:
             raise ShapeError("rows of the parameters", expected="the same number for all", got=rows)
-        self.adam = adam or AdamSettings()
-        self._groups = {name: new_group(name, value, learning_rates) for name, value in parameters.items()}
+        super().__init__(parameters, learning_rates, adam=adam)
         self._records: dict[str, _RowRecord] = {}
         self._born = 0
         if track_identity:
@@ -67,36 +66,10 @@ class ParameterStore:
         """Number of rows."""
         return next(iter(self._groups.values())).value.shape[0]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._groups)
-
-    def __getitem__(self, name: str) -> Tensor:
-        """The parameter called ``name``: a leaf that receives gradients.  Its values change only through this class."""
-        return self._groups[name].value
-
     @property
     def device(self) -> torch.device:
         """Where all rows live."""
         return next(iter(self._groups.values())).value.device
-
-    def learning_rate(self, name: str) -> float:
-        """Current learning rate of a parameter."""
-        return self._groups[name].learning_rate
-
-    def set_learning_rate(self, name: str, learning_rate: float) -> None:
-        """Learning rate of a parameter from the next step on."""
-        self._groups[name].learning_rate = learning_rate
-
-    # ---------------------------------------------------------------------------------------------------------- optimisation
-
-    def step(self) -> None:
-        """One Adam step for every parameter that has a gradient; the gradients are consumed."""
-        step_groups(self._groups, self.adam)
-
-    def clear_gradients(self) -> None:
-        """Forget the gradients without using them."""
-        for group in self._groups.values():
-            group.value.grad = None
 
     def reset_moments(self, name: str) -> None:
         """Zero both moments of one parameter, for all rows."""
@@ -249,14 +222,6 @@ class ParameterStore:
         groups = sum(3 * group.value.nbytes for group in self._groups.values())
         return groups + sum(record.value.nbytes for record in self._records.values())
 
-    def parameter_tensors(self) -> dict[str, Tensor]:
-        """Current values by name, without gradients; not copies."""
-        return {name: group.value.detach() for name, group in self._groups.items()}
-
-    def optimizer_tensors(self) -> dict[str, Tensor]:
-        """Moments, Adam steps and learning rates, as plain tensors; not copies."""
-        return optimizer_tensors_of(self._groups)
-
     def record_tensors(self) -> dict[str, Tensor]:
         """Per-row records, and the number of rows ever born; not copies."""
         tensors = {name: record.value for name, record in self._records.items()}
@@ -269,7 +234,7 @@ class ParameterStore:
         Raises:
             ConventionError, ShapeError: they belong to another set of parameters.
         """
-        load_groups(self._groups, parameters, optimizer)
+        self._load_groups(parameters, optimizer)
         names = [name for name in records if name != "born" and not name.endswith(".fill")]
         self._records = {
             name: _RowRecord(records[name].to(self.device, copy=True), float(records[f"{name}.fill"])) for name in names
