@@ -95,7 +95,7 @@ def _resolve_names(function: _Function) -> None:
         stand_in.__annotations__ = {"value": annotation}
         try:
             function.__annotations__[key] = typing.get_type_hints(stand_in, names, include_extras=True)["value"]
-        except (NameError, AttributeError):
+        except (NameError, AttributeError, TypeError):
             function.__annotations__[key] = Any
 
 
