@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -302,6 +304,8 @@ def test_doctor_reports_this_machine(capsys):
     assert main(["doctor", "--json"]) == 0
     diagnosis = json.loads(capsys.readouterr().out)
     versions = {package["name"]: package["version"] for package in diagnosis["packages"]}
+    needed = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert {re.split(r"[^\w-]", package)[0] for package in needed} <= set(versions)
     assert versions["torch"] is not None and diagnosis["cores"][1] >= 1
     assert isinstance(diagnosis["native_library"]["reason"], str)
     assert {kernel["kernel"] for kernel in diagnosis["kernels"]} == {"splats", "ssim", "adam", "ray_casting", "sparse_conv"}

@@ -88,7 +88,7 @@ def _with_checks(function: _Function) -> _Function:
 
 
 def _resolve_names(function: _Function) -> None:
-    """Annotations written as text become what they name; one that only a type checker can see is not checked."""
+    """Annotations written as text become what they name; one that only a type checker can read is not checked."""
     names = vars(sys.modules[function.__module__])
     for key, annotation in list(function.__annotations__.items()):
         stand_in = typing.cast(Any, lambda: None)

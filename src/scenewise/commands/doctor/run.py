@@ -25,7 +25,7 @@ OPTIONAL_PACKAGES = {
     "gsplat": ("cuda", "training and rendering on CUDA"),
     "tensorboard": ("log", "TensorBoard curves"),
 }
-CORE_PACKAGES = ("torch", "numpy", "scipy", "pillow", "jaxtyping", "safetensors", "tyro", "rich")
+CORE_PACKAGES = ("torch", "numpy", "scipy", "pillow", "jaxtyping", "safetensors", "tyro", "rich", "jinja2")
 # Instruction sets the compiled kernels make use of.
 _INSTRUCTION_SETS = ("sse4_2", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "asimd", "sve")
 

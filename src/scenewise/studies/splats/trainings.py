@@ -5,7 +5,6 @@ reproduction goes on where it stopped.  Nothing of one seed is used by another.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,11 +17,12 @@ from scenewise.commands.demo.capture import write_demo_capture
 from scenewise.engine.checkpoints import Checkpoint, Checkpointer
 from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.memory import forget_peak, peak_since_forgotten
-from scenewise.io.atomic import atomic_write_json
 from scenewise.io.captures import open_capture
 from scenewise.io.json_values import json_ready
 from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
 from scenewise.io.ply.points import read_points_ply, write_points_ply
+from scenewise.io.product_kinds import FolderKind
+from scenewise.io.products import made
 from scenewise.methods.distilled_3dgs.config import (
     FAST_DISTILLED,
     DistilledConfig,
@@ -95,6 +95,19 @@ class StudentArm:
     longer: int = 1
 
 
+def _training(fingerprint: str) -> FolderKind:
+    """A training of a study: its folder's name says what it was made from, its mark holds what it took."""
+    return FolderKind(
+        "training of a study",
+        "done.json",
+        in_place=True,
+        fingerprint_in=lambda _: fingerprint,
+        is_stated=False,
+        needs=("splats.ply",),
+        workplace=("checkpoints",),
+    )
+
+
 @final
 class SplatTrainings:
     """Trains and measures on one scene; what is there is not made again.
@@ -145,12 +158,9 @@ class SplatTrainings:
     def _kept(self, kind: str, decides: Mapping[str, Any], train: Callable[[Path, dict[str, Any]], dict[str, Any]]) -> Path:
         """Folder of a training, made by ``train`` unless it is finished."""
         record = json.loads(json.dumps(json_ready({"scene": asdict(self.scene), "data": self.data_hash, **decides})))
-        folder = self.work / f"{kind}_{digest(record)}"
-        if not (folder / "done.json").exists():
-            figures = train(folder, record)
-            atomic_write_json(folder / "done.json", figures)
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        return folder
+        fingerprint = digest(record)
+        folder = self.work / f"{kind}_{fingerprint}"
+        return made(folder, _training(fingerprint), fingerprint, lambda place: train(place, record), lambda path: path).path
 
     def _run(self, folder: Path, trainer: SplatTrainer, *, until: int | None = None) -> dict[str, Any]:
         """Trains from the newest checkpoint in the folder; keeps the Gaussians, time and memory."""
