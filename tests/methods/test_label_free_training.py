@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from scenewise.catalogue import LABEL_FREE_METHODS, Overrides, method_recipe
+from scenewise.engine.threads import compute_threads
 from scenewise.engine.training import StepReport
 from scenewise.errors import ConventionError
+from scenewise.kernels.native import library
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 from scenewise.studies.__main__ import main
 from scenewise.studies.label_free.arms import RoomArms
@@ -56,8 +58,9 @@ def _prepare(folder: Path) -> None:
     Rooms(QUICK, folder / "quick").ready(list(LABEL_FREE_METHODS))
 
 
-def test_every_quick_study_writes_its_claims_and_arms(cache: Path, tmp_path: Path):
+def test_every_quick_study_writes_its_claims_and_arms(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """``make reproduce METHOD=… QUICK=1``.  One after the other, as each finds what those before have kept."""
+    monkeypatch.setattr(library, "default_threads", lambda: 1)  # the other processors run other tests
     shutil.copytree(cache, tmp_path, dirs_exist_ok=True)
     for method in ("clip2scene", "hicl", "cns", "union"):
         assert main([method, "--quick", "--cache", str(tmp_path)]) == 0, method
@@ -81,7 +84,8 @@ def test_a_composition_trains_on_two_rooms(method: str, cache: Path):
     scans = rooms.scans("train", EMBEDDED, LABEL_FREE_METHODS[method].needs)
     trainer = LabelFreeTrainer(recipe, scans, rooms.text(), seed=0)
     reports: list[StepReport] = []
-    trainer.run(listener=reports.append)
+    with compute_threads(1):
+        trainer.run(listener=reports.append)
     assert len(reports) == trainer.total_steps == epochs
     assert set(reports[-1].terms) == set(recipe.schedule.phases[-1].weights), "the last phase was reached"
     for name in {"points", "pixels"} & set(reports[0].terms):

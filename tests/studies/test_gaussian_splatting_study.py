@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scenewise.kernels.native import library
 from scenewise.studies.__main__ import main
 from scenewise.studies.results import with_generated_section
 from scenewise.studies.tables import results_table
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_reproduce_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """``make reproduce METHOD=gaussian_splatting QUICK=1`` writes every claim, and keeps what it has run."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"), prepend=os.pathsep)  # of the runs that are killed
+    monkeypatch.setattr(library, "default_threads", lambda: 1)  # the other processors run other tests
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "results.json"
     command = ["gaussian_splatting", "--quick", "--cache", str(tmp_path / "cache"), "--out", str(out)]
