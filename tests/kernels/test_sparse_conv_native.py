@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from tests.support.sparse_conv_results import sparse_conv_results
 
 from scenewise.errors import ConventionError
 from scenewise.kernels.native import library
@@ -14,6 +16,7 @@ from scenewise.kernels.sparse_conv import native
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="the compiled library was not built")
 needs_bfloat16 = pytest.mark.skipif(not native.supports_bfloat16(), reason="no AVX512-BF16")
 
+ROOT = Path(__file__).resolve().parents[2]
 Rows = list[tuple[int, int, int, int]]
 
 
@@ -206,21 +209,6 @@ def test_bits_do_not_depend_on_threads(bfloat16):
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-_VARIANT_SCRIPT = """
-import sys, torch
-from scenewise.kernels.native import library
-from scenewise.kernels.sparse_conv import native
-given = torch.load(sys.argv[1], weights_only=True)
-coords, _, counts = native.sorted_voxels(given["points"])
-coarse, parent, child = native.down_voxels(coords)
-rule = native.submanifold_rule(coords)
-out = native.convolve(given["features"][: len(coords)], given["weight"], rule, transposed=False, mirrored=False, bfloat16=False)
-gradient = native.weight_gradient(given["features"][: len(coords)], out, rule, bfloat16=False)
-torch.save([coords, counts, coarse, parent, child, rule.inputs, rule.outputs, out, gradient], sys.argv[2])
-print(library.describe().variant)
-"""
-
-
 def test_instruction_sets_agree(tmp_path):
     best = native._loaded().sw_best_variant()
     generator = torch.Generator().manual_seed(8)
@@ -230,14 +218,19 @@ def test_instruction_sets_agree(tmp_path):
         "weight": torch.randn(27, 21, 37, generator=generator),
     }
     torch.save(given, tmp_path / "given.pt")
-    results = []
+    here = library.describe().variant
+    results = [sparse_conv_results(given)]
     for variant in library._VARIANTS[: best + 1]:
-        command = [sys.executable, "-c", _VARIANT_SCRIPT, str(tmp_path / "given.pt"), str(tmp_path / "result.pt")]
+        if variant == here:
+            continue
+        arguments = [str(tmp_path / "given.pt"), str(tmp_path / "result.pt")]
+        command = [sys.executable, "-m", "tests.support.sparse_conv_results", *arguments]
         environment = {**os.environ, "SCENEWISE_ISA": variant, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == variant
         results.append(torch.load(tmp_path / "result.pt", weights_only=True))
+    assert len(results) == best + 1, f"{here} is one of {library._VARIANTS}"
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0][:-2], other[:-2], strict=True))
         assert all(relative_error(a, b.double()) < 1e-6 for a, b in zip(results[0][-2:], other[-2:], strict=True))
