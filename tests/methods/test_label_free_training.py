@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.between_workers import made_once
 
 from scenewise.catalogue import LABEL_FREE_METHODS, Overrides, method_recipe
 from scenewise.engine.threads import compute_threads
@@ -21,7 +22,6 @@ from scenewise.studies.label_free.scoring import scored_points
 from scenewise.studies.label_free.tables import results_section
 from scenewise.studies.results import with_generated_section
 from scenewise.teachers.small_clip import WEIGHTS
-from tests.support.between_workers import made_once
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = {

@@ -1,4 +1,4 @@
-"""What is chosen on validation rooms is what was best there; nothing is trained here, outcomes are laid where they are looked for."""
+"""What is chosen on validation rooms is what was best there; nothing is trained, outcomes lie where they are looked for."""
 
 from collections.abc import Sequence
 from dataclasses import replace
