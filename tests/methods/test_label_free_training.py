@@ -1,18 +1,21 @@
 """Each composition trains end to end on two tiny rooms, and the studies in their short form."""
 
 import json
-import subprocess
-import sys
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.between_workers import made_once
 
 from scenewise.catalogue import LABEL_FREE_METHODS, Overrides, method_recipe
+from scenewise.engine.threads import compute_threads
 from scenewise.engine.training import StepReport
 from scenewise.errors import ConventionError
+from scenewise.kernels.native import library
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer
+from scenewise.studies.__main__ import main
 from scenewise.studies.label_free.arms import RoomArms
 from scenewise.studies.label_free.rooms import EMBEDDED, QUICK, Rooms
 from scenewise.studies.label_free.scoring import scored_points
@@ -45,9 +48,30 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("label_free")
+    """What the quick studies keep before the first arm: rooms, and everything that is prepared of them.  Nobody may change it."""
+    return made_once(tmp_path_factory, "label_free_rooms", _prepare)[0]
+
+
+def _prepare(folder: Path) -> None:
+    Rooms(QUICK, folder / "quick").ready(list(LABEL_FREE_METHODS))
+
+
+def test_every_quick_study_writes_its_claims_and_arms(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """``make reproduce METHOD=… QUICK=1``.  One after the other, as each finds what those before have kept."""
+    monkeypatch.setattr(library, "default_threads", lambda: 1)  # the other processors run other tests
+    shutil.copytree(cache, tmp_path, dirs_exist_ok=True)
+    for method in ("clip2scene", "hicl", "cns", "union"):
+        assert main([method, "--quick", "--cache", str(tmp_path)]) == 0, method
+        content = json.loads((tmp_path / "quick" / f"{method}.json").read_text())
+        assert {claim["id"] for claim in content["claims"]} >= CLAIMS[method], method
+        assert set(content["arms"]) >= ARMS[method], method
+        for name in ARMS[method] & {"hicl_V", "cns", "union", "clip2scene"}:
+            arm = content["arms"][name]
+            assert arm["parameters_trained"] > arm["parameters_deployed"] > 0 and arm["train_seconds"] > 0, (method, name)
+            assert {"coverage", "accuracy", "peak_memory_mb", "iou wall"} <= set(arm["more"]), (method, name)
+            assert ("miou_2d" in arm["more"]) == (name in ("cns", "union")), (method, name)
 
 
 @pytest.mark.parametrize("method", list(LABEL_FREE_METHODS))
@@ -60,7 +84,8 @@ def test_a_composition_trains_on_two_rooms(method: str, cache: Path):
     scans = rooms.scans("train", EMBEDDED, LABEL_FREE_METHODS[method].needs)
     trainer = LabelFreeTrainer(recipe, scans, rooms.text(), seed=0)
     reports: list[StepReport] = []
-    trainer.run(listener=reports.append)
+    with compute_threads(1):
+        trainer.run(listener=reports.append)
     assert len(reports) == trainer.total_steps == epochs
     assert set(reports[-1].terms) == set(recipe.schedule.phases[-1].weights), "the last phase was reached"
     for name in {"points", "pixels"} & set(reports[0].terms):
@@ -71,22 +96,6 @@ def test_a_composition_trains_on_two_rooms(method: str, cache: Path):
     first, last = reports[0].figures["points/accuracy"], reports[-1].figures["points/accuracy"]
     assert last > max(0.3, 2 * first), "walls alone are a quarter of all points"
     assert scored_points(rooms, trainer, recipe.voxel, "test")["coverage"] == 100.0
-
-
-@pytest.mark.parametrize("method", list(LABEL_FREE_METHODS))
-def test_reproduce_quick(method: str, cache: Path):
-    """``make reproduce METHOD=… QUICK=1`` writes every claim and arm."""
-    command = [sys.executable, "-m", "scenewise.studies", method, "--quick", "--cache", str(cache)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    content = json.loads((cache / "quick" / f"{method}.json").read_text())
-    assert {claim["id"] for claim in content["claims"]} >= CLAIMS[method]
-    assert set(content["arms"]) >= ARMS[method]
-    for name in ARMS[method] & {"hicl_V", "cns", "union", "clip2scene"}:
-        arm = content["arms"][name]
-        assert arm["parameters_trained"] > arm["parameters_deployed"] > 0 and arm["train_seconds"] > 0
-        assert {"coverage", "accuracy", "peak_memory_mb", "iou wall"} <= set(arm["more"])
-        assert ("miou_2d" in arm["more"]) == (name in ("cns", "union"))
 
 
 @pytest.mark.parametrize("method", list(LABEL_FREE_METHODS))

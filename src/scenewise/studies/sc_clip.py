@@ -155,7 +155,7 @@ def main(options: Options) -> int:
     folder = cache_folder("sc_clip", keeping)
     cache = folder / "quick" if keeping.quick else folder
     bench = Bench("sc_clip", tuple(range(sizes.seeds)), cache, quick=keeping.quick, out=keeping.out)
-    arms, runs = ReadOutArms(sizes), Runs(bench)
+    arms, runs = ReadOutArms(sizes, coarse=bench.quick), Runs(bench)
     chosen = chosen_settings(arms, cache)
     for arm in all_arms(arms, chosen):
         runs.run(arm, bench.seeds)
@@ -183,7 +183,7 @@ def notes_of(bench: Bench, sizes: Sizes, chosen: Chosen) -> list[str]:
         "The small CLIP has no anomalous tokens of its own; the repair is measured on injected ones.",
     ]
     if bench.quick:
-        notes.append("quick: one seed of one room with two views, three settings of each read-out")
+        notes.append("quick: one seed of one room with two views, few windows, two settings of each read-out")
     return notes
 
 

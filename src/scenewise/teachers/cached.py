@@ -44,6 +44,7 @@ class CachedTeacher:
         self.root = folder
         self.folder = folder / re.sub(r"[^\w.-]", "_", teacher.fingerprint)[:_LONGEST_STEM]
         self.asked = self.found = 0
+        self._of_words: dict[tuple[tuple[str, ...], tuple[str, ...]], Float32[np.ndarray, "phrases dim"]] = {}
         self._bytes = sum(answer.num_bytes for answer in self._kept()) if max_bytes else 0
 
     @property
@@ -63,8 +64,11 @@ class CachedTeacher:
         return self.teacher.licence
 
     def embed_text(self, phrases: Sequence[str], templates: Sequence[str]) -> Float32[np.ndarray, "phrases dim"]:
-        """The teacher's."""
-        return self.teacher.embed_text(phrases, templates)
+        """The teacher's, who is asked once for the same words."""
+        words = tuple(phrases), tuple(templates)
+        if words not in self._of_words:
+            self._of_words[words] = self.teacher.embed_text(phrases, templates)
+        return self._of_words[words].copy()
 
     def default_templates(self) -> tuple[str, ...]:
         """The teacher's."""

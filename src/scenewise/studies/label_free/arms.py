@@ -7,13 +7,13 @@ with one seed and the same grid for every method.
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from scenewise.catalogue import LABEL_FREE_METHODS, Needs
+from scenewise.catalogue import LABEL_FREE_METHODS, Needs, with_changes
 from scenewise.engine.checkpoints import Checkpointer, require_same_run
 from scenewise.engine.memory import give_back_freed_memory, peak_resident_bytes
 from scenewise.engine.threads import compute_threads
@@ -166,8 +166,8 @@ class RoomArms:
                 require_same_run(newest, config=config, data_hash=scans.fingerprint)
                 trainer.restore(newest)
             losses: list[float] = []
-            # Saved about ten times: often enough to lose little, seldom enough to cost little.
-            every = max(1, trainer.total_steps // 10)
+            # Saved about ten times: often enough to lose little, seldom enough to cost little.  A few steps are not worth it.
+            every = max(10, trainer.total_steps // 10)
             trainer.run(listener=lambda report: losses.append(report.loss), save=runs.save, save_every=every)
             peak = peak_resident_bytes()
             metrics = scored_points(rooms, trainer, recipe.voxel, student.split)
@@ -191,10 +191,8 @@ class RoomArms:
     def config(self, method: str, preset: str = "rooms", **changes: Any) -> Any:
         """A method's settings for the bench."""
         base = LABEL_FREE_METHODS[method].presets[preset]
-        wanted = {
-            key: type(getattr(base, key))(value) for key, value in self.sizes.changes if getattr(base, key, None) is not None
-        }
-        return replace(base, **{**changes, **wanted})
+        wanted = {key: value for key, value in self.sizes.changes if getattr(base, key.partition(".")[0], None) is not None}
+        return with_changes(base, {**changes, **wanted}, method)
 
     def recipe(self, method: str, preset: str = "rooms", **changes: Any) -> Recipe:
         """A method's composition for the bench."""

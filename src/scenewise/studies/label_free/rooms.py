@@ -61,7 +61,8 @@ class Sizes:
         spacing: of the mesh's vertices, metres.
         seeds: of each arm.
         rates: learning rates that are tried, for every method.
-        changes: of the preset "rooms", by the names of settings; those a method does not have are left out.
+        changes: of the preset "rooms", by the names of settings, "record.name" of those in a record; those a method does not
+            have are left out.
     """
 
     training: int = 24
@@ -80,11 +81,21 @@ QUICK = Sizes(
     training=2,
     test=1,
     validation=1,
-    views=3,
+    views=2,
+    width=96,
+    height=72,
     spacing=0.06,
     seeds=1,
-    rates=(0.003, 0.01),
-    changes=(("epochs", 2), ("batch_scans", 2), ("tokens", 64), ("voxel", 0.16), ("views_per_step", 2)),
+    rates=(0.01,),
+    changes=(
+        ("epochs", 2),
+        ("batch_scans", 2),
+        ("tokens", 32),
+        ("width", 0.125),
+        ("voxel", 0.3),
+        ("views_per_step", 2),
+        ("augmentation.most_points", 3000),
+    ),
 )
 
 
@@ -115,6 +126,7 @@ class Rooms:
     def __init__(self, sizes: Sizes, cache: Path, say: Say = say) -> None:
         self.sizes, self.cache, self.say = sizes, cache, say
         keep_freed_memory()
+        self._sources: dict[str, Sequence[ScanSource]] = {}
         self._prepared: dict[tuple[str, str | None], ScanSet] = {}
         self._in_memory: dict[tuple[str, str, Needs], Scans] = {}
         self._truths: dict[str, list[Int[np.ndarray, " n"]]] = {}
@@ -142,7 +154,9 @@ class Rooms:
 
     def sources(self, split: str) -> Sequence[ScanSource]:
         """Rooms of "train", "val" or "test"."""
-        return open_scans(self.data, split)
+        if split not in self._sources:
+            self._sources[split] = open_scans(self.data, split)
+        return self._sources[split]
 
     @cached_property
     def embedded(self) -> Teacher:

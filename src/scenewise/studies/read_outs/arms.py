@@ -51,17 +51,29 @@ from scenewise.worlds.seeds import BENCHMARK_SEEDS, TRAINING_SEEDS
 INJECTED = Anomalies(fraction=0.03, scale=8.0)
 
 
+def _coarse(teacher: ClipTeacher) -> ClipTeacher:
+    """The same model looking through few windows, each of its native size."""
+    settings = teacher.settings
+    crop = settings.windows.crop
+    assert crop is not None, "the embedded model looks through windows"
+    shown = replace(settings.resize, short_side=crop)
+    return ClipTeacher(teacher.clip, replace(settings, resize=shown, windows=replace(settings.windows, stride=crop)))
+
+
 @final
 class ReadOutArms:
     """The embedded teacher on sets of rooms.
 
     Args:
         sizes: how much.
+        coarse: views are shown smaller and windows lie side by side, a third as many.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, *, coarse: bool = False) -> None:
         opened = open_teacher(SMALL_CLIP, device="cpu")
         assert isinstance(opened, ClipTeacher)
+        if coarse:
+            opened = _coarse(opened)
         self.teacher, self.tower = opened, tower_of(opened)
         self.sizes = sizes
         self.question = question_for(opened)

@@ -59,7 +59,7 @@ class Sizes:
     settings: int | None = None
 
 
-QUICK = Sizes(rooms=1, views=2, seeds=1, validation_rooms=1, validation_views=1, crop_rooms=4, settings=3)
+QUICK = Sizes(rooms=1, views=2, seeds=1, validation_rooms=1, validation_views=1, crop_rooms=4, settings=2)
 
 
 def grids() -> dict[str, Sequence[ReadOutSettings]]:
