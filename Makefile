@@ -56,12 +56,11 @@ demo: $(VENV)/.installed-core
 	$(BIN)/scenewise demo --out $(SCENE) $(QUICK_FLAG)
 
 # One torch thread per worker: two busy thread pools on the same cores cost more than they bring.
-# Bytecode is kept even where the environment says otherwise: workers, both sessions and every command a test starts share it.
+# Bytecode is kept even where the environment says otherwise: workers and every command a test starts share it.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-	$(BIN)/python -m pytest -m errors --jaxtyping-packages= $$(grep -rl --include='test_*.py' 'mark\.errors' tests)
 
 test-gpu: $(VENV)/.installed-cuda
 	$(BIN)/python -m pytest -m gpu -rs

@@ -1,28 +1,18 @@
 """What every test may rely on: which tests run where, and where real captures are."""
 
+import contextlib
 import gc
 import os
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import tests.support.shape_checks  # noqa: F401  (the shape hook looks it up by name)
+from tests.support.shape_checks import no_checks  # the shape hook looks the module up by its name
 
 
-def _shape_hook_is_active(config: pytest.Config) -> bool:
-    return bool(config.getoption("jaxtyping_packages"))
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what cannot run here, and say why; begin with what takes long.
-
-    Tests of promised errors hand wrong shapes to functions on purpose.  Under the shape hook the hook would object first, so
-    they run in a session of their own, ``pytest -m errors --jaxtyping-packages=``.
-    """
-    if _shape_hook_is_active(config):
-        later = [item for item in items if "errors" in item.keywords]
-        if later:
-            config.hook.pytest_deselected(items=later)
-            items[:] = [item for item in items if "errors" not in item.keywords]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what cannot run here, and say why; begin with what takes long."""
     # Long tests begin first, so that two workers end together.
     items.sort(key=lambda item: "slow" not in item.keywords)
     root = os.environ.get("SCENEWISE_DATA", "data")
@@ -31,6 +21,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=f"no real captures: SCENEWISE_DATA={root} is not a folder"))
         if "gpu" in item.keywords and not _has_cuda():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Tests of promised errors hand wrong shapes to functions on purpose: there the shape hook would object first."""
+    with no_checks() if "errors" in item.keywords else contextlib.nullcontext():
+        return (yield)
 
 
 def pytest_collection_finish() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from jaxtyping import Float, TypeCheckError
-from tests.support.shape_checks import beartype_when_called, checked
+from tests.support.shape_checks import beartype_when_called, checked, no_checks
 from torch import Tensor
 
 from scenewise.parts.splats.strategies.operations import logit
@@ -21,6 +21,18 @@ def hook(pytestconfig: pytest.Config) -> None:
 
 def test_the_package_is_checked():
     assert logit(torch.full((3,), 0.5)).shape == (3,)
+    with pytest.raises(TypeCheckError):
+        logit(torch.full((3, 2), 0.5))
+
+
+@pytest.mark.errors
+def test_tests_of_promised_errors_run_without_checks():
+    assert logit(torch.full((3, 2), 0.5)).shape == (3, 2)
+
+
+def test_checks_are_on_again_afterwards():
+    with no_checks():
+        assert logit(torch.full((3, 2), 0.5)).shape == (3, 2)
     with pytest.raises(TypeCheckError):
         logit(torch.full((3, 2), 0.5))
 

@@ -2,16 +2,18 @@
 
 ``--jaxtyping-packages=scenewise,tests.support.shape_checks.beartype_when_called`` makes jaxtyping put its decorator on every
 function and record.  That decorator compares each call with the signature twice and binds it once in Python, for all functions
-alike, which took more than half the time of a training.  Importing this module puts :func:`checked` in its place.  It checks
-the same annotations, by one wrapper of beartype; only functions that name shapes open a scope for the sizes of their axes.
+alike, which took more than half the time of a training under the hook.  Importing this module puts :func:`checked` in its
+place.  It checks the same annotations, by one wrapper of beartype; only functions that name shapes open a scope for the sizes of
+their axes.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jaxtyping
@@ -34,6 +36,20 @@ class _WrongResultError(TypeCheckError):
 
 _CHECKS = beartype(conf=BeartypeConf(violation_param_type=_WrongParameterError, violation_return_type=_WrongResultError))
 _of_local_functions: dict[tuple[str, str, int], tuple[_Signature, _Function]] = {}
+_are_on = True
+
+
+@contextlib.contextmanager
+def no_checks() -> Iterator[None]:
+    """Nothing is checked meanwhile, as for somebody who uses the package."""
+    global _are_on
+    before, _are_on = _are_on, False
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        _are_on = before
+        jaxtyping.config.update("jaxtyping_disable", not before)
 
 
 def checked(decorated: Any = None, *, typechecker: Any = None) -> Any:
@@ -56,6 +72,8 @@ def checked(decorated: Any = None, *, typechecker: Any = None) -> Any:
     @functools.wraps(decorated)
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal checks
+        if not _are_on:
+            return decorated(*args, **kwargs)
         if checks is None:
             checks = _with_checks(decorated)
         try:

@@ -12,6 +12,7 @@ from torch import Tensor
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.randomness import keyed_generator
 from scenewise.errors import ConventionError, ShapeError
+from scenewise.geometry.cells import count_distinct
 from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.labelfree.students import PointStudent, device_of
 from scenewise.scenes.label_fields import LabelField
@@ -148,4 +149,4 @@ def _occupied(places: Float32[np.ndarray, "n 3"], enough: int) -> int:
     cells = np.floor(places).astype(np.int64)
     cells -= cells.min(axis=0)
     size = cells.max(axis=0) + 1
-    return len(np.unique((cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]))
+    return count_distinct((cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2])
