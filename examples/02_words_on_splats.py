@@ -39,7 +39,7 @@ def main() -> None:
     vocabulary, _ = read_vocabulary(arguments.scene / "classes.json")
     labels = read_scene_labels(arguments.scene, "splats")
     assert labels is not None, "segment has just written them"
-    counted = Counter(labels.class_id.tolist())
+    counted = Counter(labels.class_ids.tolist())
     for class_id, count in counted.most_common(8):
         print(f"{count:7,}  {'unknown' if class_id < 0 else vocabulary.names[class_id]}")
 

@@ -80,7 +80,7 @@ class TestSplats:
         assert again.sh_degree == 1
         assert (again.means - _gaussians().means).abs().max() < 1e-4
         assert [path.name for path in result.sidecars] == ["a.spz.labels.safetensors", "a.spz.json"]
-        assert read_labels(result.sidecars[0], count=_N).class_id.tolist() == list(range(_N))
+        assert read_labels(result.sidecars[0], count=_N).class_ids.tolist() == list(range(_N))
 
     def test_default_place(self, scene):
         assert export_scene(ExportOptions(scene, "spz")).path == scene / "exports" / "splats.spz"

@@ -76,32 +76,32 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_points_of_a_capture_get_the_right_names(labelled_cloud, truth):
     out, summary = labelled_cloud
     cloud, extra, labels = points_of(out)
-    assert (labels.class_id == truth(cloud.points_in_world)).mean() >= 0.95
+    assert (labels.class_ids == truth(cloud.points_in_world)).mean() >= 0.95
     assert summary.num_points == len(cloud) == len(labels) and summary.num_splats == 0
     assert summary.coverage_points > 0.99
-    np.testing.assert_array_equal(extra["label"], labels.class_id)
-    np.testing.assert_array_equal(extra["instance"], labels.instance_id)
+    np.testing.assert_array_equal(extra["label"], labels.class_ids)
+    np.testing.assert_array_equal(extra["instance"], labels.instance_ids)
     colors = np.array(WORDS.colors_u8, dtype=np.uint8)
-    np.testing.assert_array_equal(cloud.colors_u8, colors[labels.class_id])
+    np.testing.assert_array_equal(cloud.colors_u8, colors[labels.class_ids])
     assert extra["photo_red"].std() > 10  # the photographs' colours are kept
 
 
 def test_splats_get_the_right_names_and_are_not_touched(labelled_scene, truth):
     folder, summary, before = labelled_scene
     gaussians, labels = read_gaussians_ply(folder / "splats.ply"), read_scene_labels(folder, "splats")
-    assert (labels.class_id == truth(gaussians.means.numpy().astype(float))).mean() >= 0.95
+    assert (labels.class_ids == truth(gaussians.means.numpy().astype(float))).mean() >= 0.95
     assert (folder / "splats.ply").read_bytes() == before
     painted = read_gaussians_ply(folder / "splats_classes.ply")
     assert painted.sh_degree == 0 and len(painted) == len(gaussians) == summary.num_splats
     shown = 0.5 + 0.28209479177387814 * painted.sh0[:, 0].numpy()
-    expected = np.array(WORDS.colors_u8, dtype=np.float32)[labels.class_id] / 255
+    expected = np.array(WORDS.colors_u8, dtype=np.float32)[labels.class_ids] / 255
     np.testing.assert_allclose(shown, expected, atol=1e-5)
     point_labels = points_of(folder)[2]
-    shared = set(labels.instance_id.tolist()) & set(point_labels.instance_id.tolist()) - {-1}
+    shared = set(labels.instance_ids.tolist()) & set(point_labels.instance_ids.tolist()) - {-1}
     assert len(shared) >= 8  # points and splats of one object carry one id
     for number in shared:
-        of_points = point_labels.class_id[point_labels.instance_id == number]
-        of_splats = labels.class_id[labels.instance_id == number]
+        of_points = point_labels.class_ids[point_labels.instance_ids == number]
+        of_splats = labels.class_ids[labels.instance_ids == number]
         assert len(set(of_points.tolist()) | set(of_splats.tolist())) == 1
 
 
@@ -111,7 +111,7 @@ def test_the_vote_repairs_what_views_get_wrong(room: Path, tmp_path: Path, truth
         out = tmp_path / vote
         segment(options(room, out, vote=vote), None, Oracle(room, wrong_share=0.5))
         cloud, _, labels = points_of(out)
-        right[vote] = (labels.class_id == truth(cloud.points_in_world)).mean()
+        right[vote] = (labels.class_ids == truth(cloud.points_in_world)).mean()
     assert right["set"] >= 0.93 and right["set"] > max(right["none"], right["view"]) + 0.2
 
 
@@ -120,7 +120,7 @@ def test_compact_pieces_of_a_sparse_cloud_are_pieces(room: Path, tmp_path: Path,
     summary = segment(options(room, out, partition="compact"), None, Oracle(room, wrong_share=0.5))
     cloud, _, labels = points_of(out)
     assert summary.segments < summary.num_points / 5  # a piece of one point is no vote
-    assert (labels.class_id == truth(cloud.points_in_world)).mean() >= 0.9
+    assert (labels.class_ids == truth(cloud.points_in_world)).mean() >= 0.9
 
 
 def test_a_partition_of_the_users_own_is_voted_in_and_a_second_vote_changes_nothing(
@@ -133,9 +133,9 @@ def test_a_partition_of_the_users_own_is_voted_in_and_a_second_vote_changes_noth
     out = tmp_path / "out"
     summary = segment(options(room, out, segments=tmp_path / "mine.npy"), None, Oracle(room, wrong_share=0.5))
     labels = points_of(out)[2]
-    assert (labels.class_id == true).mean() >= 0.99 and summary.segments == partition.count
-    again = MajorityVote()(LabelField(labels.class_id, labels.confidence), partition)
-    np.testing.assert_array_equal(again.class_ids, labels.class_id)
+    assert (labels.class_ids == true).mean() >= 0.99 and summary.segments == partition.count
+    again = MajorityVote()(LabelField(labels.class_ids, labels.confidence), partition)
+    np.testing.assert_array_equal(again.class_ids, labels.class_ids)
 
 
 def test_probabilities_serve_as_well_as_features(room: Path, tmp_path: Path, truth):
@@ -145,7 +145,7 @@ def test_probabilities_serve_as_well_as_features(room: Path, tmp_path: Path, tru
     true = truth(cloud.points_in_world)
     for number, name in enumerate(("floor", "wall", "sofa")):
         mine = true == CLASS_NAMES.index(name)
-        assert (labels.class_id[mine] == number).mean() > 0.9
+        assert (labels.class_ids[mine] == number).mean() > 0.9
     kept = read_element_features(features_path(out, "points"))
     assert kept.kind == "probabilities" and kept.classes == CLASS_NAMES  # all columns stay for later questions
 
@@ -159,8 +159,8 @@ def test_a_point_cloud_is_labelled_in_its_own_order(room: Path, tmp_path: Path, 
     segment(SegmentOptions(target=(tmp_path / "scan.ply",), out=out, capture=room, vote="view", threads=1), None, Oracle(room))
     written, _, labels = points_of(out)
     np.testing.assert_allclose(written.points_in_world, shuffled.points_in_world, atol=1e-6)
-    seen = labels.class_id >= 0
-    assert seen.mean() > 0.9 and (labels.class_id == truth(written.points_in_world))[seen].mean() > 0.95
+    seen = labels.class_ids >= 0
+    assert seen.mean() > 0.9 and (labels.class_ids == truth(written.points_in_world))[seen].mean() > 0.95
 
 
 def test_plain_images_get_label_maps_and_overlays(room: Path, tmp_path: Path):
@@ -443,7 +443,7 @@ def test_a_real_rgbd_capture_with_a_teacher_from_files(data_root: Path, tmp_path
     assert summary.frames_without_answer == 0 and summary.coverage_points > 0.9
     up = read_scene(tmp_path / "out").up_in_world
     height = cloud.points_in_world @ up
-    assert np.median(height[labels.class_id == 0]) > np.median(height[labels.class_id == 1]) + 0.2  # top is above bottom
+    assert np.median(height[labels.class_ids == 0]) > np.median(height[labels.class_ids == 1]) + 0.2  # top is above bottom
 
 
 @pytest.mark.data
@@ -458,6 +458,6 @@ def test_six_real_cameras_label_a_lidar_sweep(data_root: Path, tmp_path: Path):
     cloud, _, labels = points_of(tmp_path / "out")
     assert len(cloud) == len(capture.points) and summary.frames == 6
     assert 0.3 < summary.coverage_points < 1.0  # cameras see part of what the LiDAR sees
-    assert (labels.class_id[cloud.points_in_world[:, 2] > 3.0] == 0).mean() > 0.5 * (
-        (labels.class_id >= 0)[cloud.points_in_world[:, 2] > 3.0]
+    assert (labels.class_ids[cloud.points_in_world[:, 2] > 3.0] == 0).mean() > 0.5 * (
+        (labels.class_ids >= 0)[cloud.points_in_world[:, 2] > 3.0]
     ).mean()

@@ -43,7 +43,7 @@ def room(tmp_path_factory) -> Path:
 
 def labels(room: Path, out: Path, **changes) -> np.ndarray:
     segment(SegmentOptions(target=(room,), out=out, max_points=2000, threads=1, **changes), None, Unsure(room, "probabilities"))
-    return read_scene_labels(out, "points").class_id
+    return read_scene_labels(out, "points").class_ids
 
 
 def test_classes_that_are_nowhere_probable_get_no_votes(room: Path, tmp_path: Path):

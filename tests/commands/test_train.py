@@ -105,7 +105,7 @@ def test_predict_needs_only_the_points_and_eval_reads_what_it_wrote(run, rooms, 
     said = predict(PredictOptions(run=elsewhere, target=cloud, out=tmp_path / "scene", threads=1))
     labels = read_scene_labels(tmp_path / "scene", "points")
     assert said.points == len(labels) == len(read_points_ply(cloud)) and said.coverage == 1.0
-    assert labels.class_id.min() >= 0 and np.all(labels.instance_id == -1)
+    assert labels.class_ids.min() >= 0 and np.all(labels.instance_ids == -1)
     assert {entry.name for entry in (tmp_path / "scene").iterdir()} == {
         ".scenewise.json", "classes.json", "labels_points.safetensors", "points.ply", "scene.json",
     }  # fmt: skip
@@ -113,14 +113,14 @@ def test_predict_needs_only_the_points_and_eval_reads_what_it_wrote(run, rooms, 
     assert scene.provenance.config["prediction"]["method"] == "hicl" and "trained on small-clip" in scene.licences
     painted, extra = read_points_ply_with_extra(tmp_path / "scene" / "points.ply")
     vocabulary, _ = read_vocabulary(tmp_path / "scene" / "classes.json")
-    assert tuple(painted.colors_u8[5]) == vocabulary.colors_u8[labels.class_id[5]]
+    assert tuple(painted.colors_u8[5]) == vocabulary.colors_u8[labels.class_ids[5]]
     np.testing.assert_allclose(painted.points_in_world, read_points_ply(cloud).points_in_world, atol=1e-3)
     of_run = evaluate_command(EvalOptions(scene=elsewhere, data=rooms, split="test", threads=1))
     of_scene = evaluate_command(EvalOptions(scene=tmp_path / "scene", data=scan))
     assert of_scene.miou == of_run.miou and of_scene.split is None
     # A scene folder is a target too, and keeps the photographs' colours.
     twice = predict(PredictOptions(run=elsewhere, target=tmp_path / "scene", out=tmp_path / "twice", threads=1))
-    assert twice.classes == said.classes and np.array_equal(extra["label"], labels.class_id)
+    assert twice.classes == said.classes and np.array_equal(extra["label"], labels.class_ids)
 
 
 def test_eval_prints_one_object_with_a_figure_per_class(run, rooms, capsys):

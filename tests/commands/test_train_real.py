@@ -79,7 +79,7 @@ def test_a_real_kitchen_is_learned_in_the_space_of_a_real_clip(data_root, tmp_pa
     assert main(["predict", str(run), str(capture), "--out", str(scene), "--threads", "1", "--json"]) == 0
     predicted = json.loads(capsys.readouterr().out)
     scan = read_scan(next((run / "cache").glob("*.safetensors"))).scan
-    said = read_scene_labels(scene, "points").class_id
+    said = read_scene_labels(scene, "points").class_ids
     assert predicted["points"] == len(said) == len(scan) and said.min() >= 0
     told = fixed_labels(scan, PointLabels("view_vote"), 3).points
     assert 0.3 < len(told) / len(said) < 1.0  # views left points open

@@ -300,7 +300,7 @@ class TestLabels:
         for of, n in (("splats", 6), ("points", 4)):
             write_scene_labels(tmp_path, of, self._labels(n))
             again = read_scene_labels(tmp_path, of)
-            for name in ("class_id", "instance_id", "confidence"):
+            for name in ("class_ids", "instance_ids", "confidence"):
                 assert np.array_equal(getattr(again, name), getattr(self._labels(n), name)), name
 
     @pytest.mark.errors

@@ -55,7 +55,7 @@ def test_objects_stand_where_their_firm_elements_are():
     assert chair.low_in_world.tolist() == [0, 0, 0] and chair.high_in_world.tolist() == [1, 2, 3]
     assert chair.center_in_world.tolist() == [0.5, 1, 1.5]
     assert table.elements.tolist() == [2] and table.center_in_world.tolist() == [5, 5, 5]  # it has no others
-    assert objects_of_labels(PLACES, replace(labels, instance_id=np.full(4, -1, np.int32)), ("table", "chair")) == ()
+    assert objects_of_labels(PLACES, replace(labels, instance_ids=np.full(4, -1, np.int32)), ("table", "chair")) == ()
 
 
 @pytest.mark.parametrize(

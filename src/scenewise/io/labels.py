@@ -32,8 +32,8 @@ def write_labels(path: str | Path, labels: ElementLabels, *, count: int) -> None
 
     if len(labels) != count:
         raise ShapeError("labels", expected=f"{count} rows, one per element", got=len(labels))
-    tensors = {name: np.ascontiguousarray(getattr(labels, name), dtype=kind) for name, kind in _TYPES.items()}
-    atomic_write_bytes(path, save(tensors))
+    values = {"class_id": labels.class_ids, "instance_id": labels.instance_ids, "confidence": labels.confidence}
+    atomic_write_bytes(path, save({name: np.ascontiguousarray(values[name], dtype=kind) for name, kind in _TYPES.items()}))
 
 
 def read_labels(path: str | Path, *, count: int) -> ElementLabels:
@@ -77,6 +77,6 @@ def read_labels(path: str | Path, *, count: int) -> ElementLabels:
             raise
         raise DataFormatError(path, expected="int32 and float32 tensors", got=str(error)[:120]) from error
     try:
-        return ElementLabels(**tensors)
+        return ElementLabels(tensors["class_id"], tensors["instance_id"], tensors["confidence"])
     except ConventionError as error:
         raise DataFormatError(path, got=str(error)) from error

@@ -26,7 +26,7 @@ def write_named_points(path: Path, cloud: PointCloud, labels: ElementLabels, pai
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
     """
-    extra: dict[str, np.ndarray] = {"label": labels.class_id, "instance": labels.instance_id, "confidence": labels.confidence}
+    extra: dict[str, np.ndarray] = {"label": labels.class_ids, "instance": labels.instance_ids, "confidence": labels.confidence}
     if cloud.colors_u8 is not None:
         extra |= {name: np.ascontiguousarray(cloud.colors_u8[:, channel]) for channel, name in enumerate(PHOTO_COLUMNS)}
     write_points_ply(path, replace(cloud, colors_u8=np.ascontiguousarray(painted_u8)), extra=extra)

@@ -13,23 +13,23 @@ class ElementLabels:
     """Row i belongs to element i (a splat or a point).
 
     Attributes:
-        class_id: index into the scene's class names, −1 = unknown.
-        instance_id: which object, −1 = none.
+        class_ids: index into the scene's class names, −1 = unknown.
+        instance_ids: which object, −1 = none.
         confidence: in [0, 1].
     """
 
-    class_id: Int32[np.ndarray, "n"]
-    instance_id: Int32[np.ndarray, "n"]
+    class_ids: Int32[np.ndarray, "n"]
+    instance_ids: Int32[np.ndarray, "n"]
     confidence: Float32[np.ndarray, "n"]
 
     def __post_init__(self) -> None:
-        for name in ("instance_id", "confidence"):
-            if getattr(self, name).shape != self.class_id.shape:
-                raise ShapeError(name, expected=f"{self.class_id.shape}", got=f"{getattr(self, name).shape}")
-        if len(self.class_id) and min(int(self.class_id.min()), int(self.instance_id.min())) < -1:
-            raise ConventionError("class_id, instance_id", expected="−1 (unknown) or an index", got="a number below −1")
+        for name in ("instance_ids", "confidence"):
+            if getattr(self, name).shape != self.class_ids.shape:
+                raise ShapeError(name, expected=f"{self.class_ids.shape}", got=f"{getattr(self, name).shape}")
+        if len(self.class_ids) and min(int(self.class_ids.min()), int(self.instance_ids.min())) < -1:
+            raise ConventionError("class_ids, instance_ids", expected="−1 (unknown) or an index", got="a number below −1")
         if not ((self.confidence >= 0) & (self.confidence <= 1)).all():  # false for NaN too
             raise ConventionError("confidence", expected="numbers in [0, 1]", got="others")
 
     def __len__(self) -> int:
-        return len(self.class_id)
+        return len(self.class_ids)

@@ -80,16 +80,16 @@ def nuscenes(capture_folder: Path, out: Path, report: Report) -> Figures:
         )
         labels = read_scene_labels(folder, "points")
         assert labels is not None and len(labels) == len(points)
-        seen = labels.class_id >= 0
+        seen = labels.class_ids >= 0
         matrix, everywhere = ConfusionMatrix(names), ConfusionMatrix(names)
-        matrix.update(np.where(seen, labels.class_id, -1), np.where(seen, truth, -1))
-        everywhere.update(labels.class_id, truth)
+        matrix.update(np.where(seen, labels.class_ids, -1), np.where(seen, truth, -1))
+        everywhere.update(labels.class_ids, truth)
         scores, strict = matrix.scores(), everywhere.scores()
         found[vote] = {
             "coverage": summary.coverage_points,
             "accuracy": scores.all_accuracy,
             "miou": scores.miou,
-            "accuracy_in_boxes": float((labels.class_id == truth)[seen & (truth > 0)].mean()),
+            "accuracy_in_boxes": float((labels.class_ids == truth)[seen & (truth > 0)].mean()),
             "miou_of_all_points": strict.miou,
             "iou": dict(zip(names, scores.iou.tolist())),
             "seconds": summary.seconds,
@@ -99,8 +99,8 @@ def nuscenes(capture_folder: Path, out: Path, report: Report) -> Figures:
             f"{scores.all_accuracy:.1%} right, mIoU {scores.miou:.3f}; in boxes {found[vote]['accuracy_in_boxes']:.1%} right"
         )
         report("  IoU: " + ", ".join(f"{name} {value:.2f}" for name, value in zip(names, scores.iou)))
-        draw_sweep(out / f"cameras_{vote}.png", keyframe.capture, labels.class_id, names)
-        draw_top_view(out / f"above_{vote}.png", points, labels.class_id, names, np.array([0.0, 0.0, 1.0]))
+        draw_sweep(out / f"cameras_{vote}.png", keyframe.capture, labels.class_ids, names)
+        draw_top_view(out / f"above_{vote}.png", points, labels.class_ids, names, np.array([0.0, 0.0, 1.0]))
     draw_top_view(out / "above_truth.png", points, truth, names, np.array([0.0, 0.0, 1.0]))
     return found
 
@@ -146,7 +146,7 @@ def kitchen(capture_folder: Path, out: Path, report: Report) -> Figures:
         names, up = read_vocabulary(folder / VOCABULARY_FILE)[0].names, read_scene(folder).up_in_world
         if labels is not None and up is not None:
             points = read_points_ply(folder / POINTS_FILE).points_in_world
-            draw_top_view(out / f"above_{name}.png", points, labels.class_id, names, up)
+            draw_top_view(out / f"above_{name}.png", points, labels.class_ids, names, up)
         if name == "surfaces":
             found[name]["agreement"] = agreement = agreement_elsewhere(folder, out / "teacher", capture)
             report(f"  points agree with the teacher in {agreement['views']} views that were not used: {agreement['share']:.1%}")
@@ -166,7 +166,7 @@ def agreement_elsewhere(folder: Path, teacher: Path, capture: Capture) -> Figure
         path = find_answer(teacher, others[pixels.view].name)
         said = None if path is None else read_answer(path, info).labels
         assert said is not None
-        there, ours = said[pixels.row, pixels.column], labels.class_id[pixels.element]
+        there, ours = said[pixels.row, pixels.column], labels.class_ids[pixels.element]
         both = (there >= 0) & (ours >= 0)
         same, compared = same + int((there == ours)[both].sum()), compared + int(both.sum())
     return {"views": len(others), "share": same / max(1, compared)}

@@ -124,7 +124,7 @@ def test_a_folder_within_the_budget(room: Contents):
     assert room.points.positions + room.origin == pytest.approx(positions[200:], abs=1e-6)
     assert room.splats.colors[250] == pytest.approx(floats(0.1, 0.2, 0.9), abs=1e-6)
     assert room.points.labels is None and room.splats.labels is not None
-    assert (room.splats.labels.class_id[20:] == classes[20:]).all()
+    assert (room.splats.labels.class_ids[20:] == classes[20:]).all()
     assert (room.names, room.teacher, room.notes) == (WORDS.names, "truth & co", ())
 
 
@@ -133,8 +133,8 @@ def test_rows_stay_together_when_the_budget_leaves_some_out(room_folder: Path):
     positions, classes = room_parts()
     assert (len(small.splats), small.splats.total, len(small.points), small.points.total) == (50, 328, 10, 128)
     assert small.splats.positions + small.origin == pytest.approx(positions[small.splats.rows], abs=1e-6)
-    known = small.splats.labels.class_id >= 0
-    assert (small.splats.labels.class_id == classes[small.splats.rows])[known].all() and known.any()
+    known = small.splats.labels.class_ids >= 0
+    assert (small.splats.labels.class_ids == classes[small.splats.rows])[known].all() and known.any()
     assert small.notes[0] == "50 of 328 splats are shown, the most opaque and largest"
     assert small.notes[1].startswith("10 of 128 points")
 

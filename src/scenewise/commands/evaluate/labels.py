@@ -43,8 +43,8 @@ def evaluate_labels(
     labels = read_labels(labels_path(folder, "splats"), count=len(gaussians))
     table = asked_for(names, vocabulary)
     one_hot = np.zeros((len(gaussians), len(vocabulary)), dtype=np.float32)
-    known = labels.class_id >= 0
-    one_hot[np.flatnonzero(known), labels.class_id[known]] = 1.0
+    known = labels.class_ids >= 0
+    one_hot[np.flatnonzero(known), labels.class_ids[known]] = 1.0
     matrix = ConfusionMatrix(vocabulary.names)
     with progress.stage("compare labels", len(frames)) as stage:
         for frame in frames:

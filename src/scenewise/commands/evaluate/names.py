@@ -148,7 +148,7 @@ def _scene_names(folder: Path, count: int) -> np.ndarray:
         raise DataFormatError(folder, expected="labels of points", got="none", fix="make them with scenewise predict or segment")
     if len(labels) != count:
         raise DataFormatError(folder, "labels of points", expected=f"{count} rows, one per point of the scan", got=len(labels))
-    return labels.class_id.astype(np.int64)
+    return labels.class_ids.astype(np.int64)
 
 
 def _require_common(source: ScanSource, vocabulary: Vocabulary) -> None:

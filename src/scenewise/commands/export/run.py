@@ -144,7 +144,7 @@ def _write_points(
     rgb = 0.5 + Y00 * gaussians.sh0.numpy()[kept, 0]
     cloud = PointCloud(positions, (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8))
     if path.suffix.lower() == ".ply":
-        extra = {} if labels is None else {"label": labels.class_id[kept], "instance": labels.instance_id[kept]}
+        extra = {} if labels is None else {"label": labels.class_ids[kept], "instance": labels.instance_ids[kept]}
         write_points_ply(path, cloud, extra=extra)
     else:
         write_las(path, cloud, epsg=scene.georeference.epsg if is_projected and scene.georeference is not None else None)

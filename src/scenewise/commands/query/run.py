@@ -155,7 +155,7 @@ def _found(world: AskedScene, asked: AskedElements, options: QueryOptions) -> tu
         asked.elements.positions_in_world,
         seen,
         threshold=threshold,
-        objects=None if asked.labels is None else asked.labels.instance_id,
+        objects=None if asked.labels is None else asked.labels.instance_ids,
         up_in_world=world.scene.up_in_world,
         limit=options.segments,
     )

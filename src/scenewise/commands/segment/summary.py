@@ -154,7 +154,7 @@ def found_objects(sets: Sequence[tuple[Elements, ElementLabels]], names: Sequenc
     where = np.concatenate([elements.positions_in_world for elements, _ in sets])
     is_point = np.concatenate([np.full(len(elements), elements.kind == "points") for elements, _ in sets])
     joint = ElementLabels(
-        *(np.concatenate([getattr(labels, name) for _, labels in sets]) for name in ("class_id", "instance_id", "confidence"))
+        *(np.concatenate([getattr(labels, name) for _, labels in sets]) for name in ("class_ids", "instance_ids", "confidence"))
     )
     found = []
     for thing in objects_of_labels(where, joint, names, measured=is_point):

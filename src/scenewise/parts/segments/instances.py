@@ -19,7 +19,7 @@ MIN_ELEMENTS = 10
 
 def connected_instances(
     points_in_world: Float64[np.ndarray, "n 3"],
-    class_id: Int32[np.ndarray, "n"],
+    class_ids: Int32[np.ndarray, "n"],
     partition: Partition | None = None,
     *,
     neighbours: int = NEIGHBOURS,
@@ -34,7 +34,7 @@ def connected_instances(
 
     Args:
         points_in_world: where the elements are.
-        class_id: their classes; −1 belongs to no object.
+        class_ids: their classes; −1 belongs to no object.
         partition: sets that are known to hold together, such as the segments a vote was taken in.
         neighbours: per element.
         gap_factor: see above.
@@ -51,13 +51,13 @@ def connected_instances(
     from scipy.spatial import cKDTree
 
     count = len(points_in_world)
-    if len(class_id) != count or (partition is not None and partition.ids.shape != (count,)):
-        raise ShapeError("class_id, partition", expected=f"{count} rows, one per point", got=f"{len(class_id)}")
+    if len(class_ids) != count or (partition is not None and partition.ids.shape != (count,)):
+        raise ShapeError("class_ids, partition", expected=f"{count} rows, one per point", got=f"{len(class_ids)}")
     answer = np.full(count, -1, dtype=np.int32)
-    known = np.flatnonzero((class_id >= 0) & np.isfinite(points_in_world).all(axis=1))
+    known = np.flatnonzero((class_ids >= 0) & np.isfinite(points_in_world).all(axis=1))
     if not len(known):
         return answer
-    points, classes = points_in_world[known], class_id[known]
+    points, classes = points_in_world[known], class_ids[known]
     k = min(neighbours, len(known) - 1)
     first = second = np.zeros(0, dtype=np.int64)
     if k:
@@ -104,7 +104,7 @@ def objects_of_labels(
         names: of the classes.
         measured: elements that tell an object's place and size where it has any of them; the others are looser.  Default all.
     """
-    ids = labels.instance_id
+    ids = labels.instance_ids
     order = np.argsort(ids, kind="stable")
     bounds = np.searchsorted(ids[order], np.arange(int(ids.max(initial=-1)) + 2))
     found = []
@@ -114,7 +114,7 @@ def objects_of_labels(
             continue
         firm = members if measured is None or not measured[members].any() else members[measured[members]]
         low, high = axis_aligned_box(points_in_world[firm])
-        class_id = int(labels.class_id[members[0]])
+        class_id = int(labels.class_ids[members[0]])
         found.append(
             SceneObject(
                 members,

@@ -140,8 +140,8 @@ def _segment(
 
 def identified(segment: AnswerSegment, labels: ElementLabels, names: Sequence[str]) -> AnswerSegment:
     """The answer with the class and the object that most of its elements belong to."""
-    class_id = _most_common(labels.class_id[segment.elements])
-    instance = _most_common(labels.instance_id[segment.elements])
+    class_id = _most_common(labels.class_ids[segment.elements])
+    instance = _most_common(labels.instance_ids[segment.elements])
     return replace(
         segment,
         class_id=class_id,

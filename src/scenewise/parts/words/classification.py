@@ -154,37 +154,37 @@ def _classified(
     shape = tuple(table.shape[:-1])
     rows = (torch.from_numpy(table) if isinstance(table, np.ndarray) else table.detach()).reshape(-1, table.shape[-1])
     kept = torch.ones(classes, dtype=torch.bool, device=rows.device)
-    class_id, confidence = _best(rows, probabilities, kept)
+    class_ids, confidence = _best(rows, probabilities, kept)
     if area_threshold is not None:
-        wins = torch.bincount(class_id[class_id >= 0], minlength=classes)
+        wins = torch.bincount(class_ids[class_ids >= 0], minlength=classes)
         if background is not None:
             wins[background] = 0
         kept = wins > area_threshold * wins.sum()
         if background is not None:
             kept[background] = True
-        class_id, confidence = _best(rows, probabilities, kept)
-    weak = (confidence < probability_threshold) | (class_id < 0)
+        class_ids, confidence = _best(rows, probabilities, kept)
+    weak = (confidence < probability_threshold) | (class_ids < 0)
     if background is None:
         confidence = torch.where(weak, 0.0, confidence)
-    unknown = torch.full_like(class_id, -1 if background is None else background)
-    class_id = torch.where(weak, torch.where(class_id < 0, -1, unknown), class_id)
+    unknown = torch.full_like(class_ids, -1 if background is None else background)
+    class_ids = torch.where(weak, torch.where(class_ids < 0, -1, unknown), class_ids)
     return (
-        class_id.to("cpu", torch.int32).numpy().reshape(shape),
+        class_ids.to("cpu", torch.int32).numpy().reshape(shape),
         confidence.to("cpu", torch.float32).clamp(0.0, 1.0).numpy().reshape(shape),
     )
 
 
 def _best(rows: Tensor, probabilities: Callable[[Tensor], Tensor], kept: Tensor) -> tuple[Tensor, Tensor]:
     """Best kept class and its probability per row; −1 and 0 where a row is not finite or nothing is kept."""
-    class_id = torch.full((len(rows),), -1, dtype=torch.int64, device=rows.device)
+    class_ids = torch.full((len(rows),), -1, dtype=torch.int64, device=rows.device)
     confidence = torch.zeros(len(rows), dtype=torch.float32, device=rows.device)
     if not bool(kept.any()):
-        return class_id, confidence
+        return class_ids, confidence
     chunk = max(1, _CHUNK_NUMBERS // max(1, rows.shape[1]))
     for start in range(0, len(rows), chunk):
         part = probabilities(rows[start : start + chunk].float())
         known = part.isfinite().all(dim=1)
         best, index = part.masked_fill(~kept, -1.0).max(dim=1)
-        class_id[start : start + chunk] = torch.where(known, index, -1)
+        class_ids[start : start + chunk] = torch.where(known, index, -1)
         confidence[start : start + chunk] = torch.where(known, best, 0.0)
-    return class_id, confidence
+    return class_ids, confidence

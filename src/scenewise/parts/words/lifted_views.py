@@ -134,8 +134,8 @@ class LiftedPoints:
         for begin in range(0, len(pixels), _ROWS):
             some = slice(begin, begin + _ROWS)
             rows = sample_field(scores, pixels.row[some], pixels.column[some])
-            class_id, confidence = self._reading.classified(rows)
-            self._votes.add(pixels.element[some], class_id, confidence)
+            class_ids, confidence = self._reading.classified(rows)
+            self._votes.add(pixels.element[some], class_ids, confidence)
 
     def means(self) -> Means:
         """Mean over the views of each point, and how many there were."""

@@ -213,7 +213,7 @@ def classify_pixels(
     table = torch.from_numpy(scores)
     reach = rules.pamr_steps * max(PAMR_DILATIONS)  # rows beyond a strip that its refinement depends on
     rows = height if rules.area_threshold is not None else max(1, 2 * reach, _STRIP_NUMBERS // (width * table.shape[2]))
-    class_id = np.empty((height, width), dtype=np.int32)
+    class_ids = np.empty((height, width), dtype=np.int32)
     confidence = np.empty((height, width), dtype=np.float32)
     for top in range(0, height, rows):
         end = min(top + rows, height)
@@ -230,7 +230,7 @@ def classify_pixels(
             )
             part = near[0, :, top - first : end - first].permute(1, 2, 0)
         if question.text is not None:
-            class_id[top:end], confidence[top:end] = classify_scores(
+            class_ids[top:end], confidence[top:end] = classify_scores(
                 part,
                 question.vocabulary,
                 logit_scale,
@@ -239,13 +239,13 @@ def classify_pixels(
                 background=rules.background,
             )
         else:
-            class_id[top:end], confidence[top:end] = classify_probabilities(
+            class_ids[top:end], confidence[top:end] = classify_probabilities(
                 part,
                 probability_threshold=rules.probability_threshold,
                 area_threshold=rules.area_threshold,
                 background=rules.background,
             )
-    return class_id, confidence
+    return class_ids, confidence
 
 
 def pixels_of_grid(

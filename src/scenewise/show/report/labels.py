@@ -49,7 +49,7 @@ def _names(material: ReportMaterial) -> Pictures | None:
     vocabulary, teacher = read_vocabulary(folder / VOCABULARY_FILE)
     labels = read_labels(labels_path(folder, "splats"), count=scene.num_gaussians)
     pictures = [Picture(entry.name, class_picture(scene.gaussians, entry, labels, vocabulary)) for entry in material.views]
-    known = float((labels.class_id >= 0).mean())
+    known = float((labels.class_ids >= 0).mean())
     note = f"teacher {teacher or 'unknown'}, {known:.0%} of the splats named"
     return Pictures("Classes of the splats", note, tuple(pictures))
 
@@ -57,8 +57,8 @@ def _names(material: ReportMaterial) -> Pictures | None:
 def class_picture(gaussians: Gaussians, entry: SceneCamera, labels: ElementLabels, vocabulary: Vocabulary) -> ImageU8:
     """The scene from a view, tinted with the classes of its splats, with a legend."""
     one_hot = np.zeros((len(labels), len(vocabulary)), dtype=np.float32)
-    known = labels.class_id >= 0
-    one_hot[np.flatnonzero(known), labels.class_id[known]] = 1.0
+    known = labels.class_ids >= 0
+    one_hot[np.flatnonzero(known), labels.class_ids[known]] = 1.0
     shares = render_scores(gaussians, entry.camera, one_hot, normalize=False)
     ids = np.where(shares.sum(-1) >= _SEEN, shares.argmax(-1), -1).astype(np.int32)
     with torch.no_grad():

@@ -204,7 +204,7 @@ def evenly_spaced_rows(count: int, budget: int) -> Int64[np.ndarray, "kept"]:
 
 
 def _selected(labels: ElementLabels, rows: Int64[np.ndarray, "kept"]) -> ElementLabels:
-    return ElementLabels(labels.class_id[rows], labels.instance_id[rows], labels.confidence[rows])
+    return ElementLabels(labels.class_ids[rows], labels.instance_ids[rows], labels.confidence[rows])
 
 
 def _middle(positions: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "3"]:
@@ -221,7 +221,7 @@ def _up(scene: Scene) -> Float64[np.ndarray, "3"]:
 
 def _classes(folder: Path, *labels: ElementLabels | None) -> tuple[tuple[str, ...], Palette, str | None]:
     """Names and colours of the classes; "class 3" where labels came without any."""
-    used = max((int(each.class_id.max(initial=-1)) for each in labels if each is not None), default=-1) + 1
+    used = max((int(each.class_ids.max(initial=-1)) for each in labels if each is not None), default=-1) + 1
     path = folder / VOCABULARY_FILE
     if not path.exists():
         return tuple(f"class {index}" for index in range(used)), palette_for(used), None

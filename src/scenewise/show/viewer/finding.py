@@ -35,7 +35,7 @@ def best_places(heat: Heat, contents: Contents) -> tuple[AnswerSegment, ...]:
             elements.positions + contents.origin,
             shown,
             threshold=max(adaptive_threshold(shown), float(np.nextafter(np.float32(NEUTRAL_HEAT), np.float32(1.0)))),
-            objects=None if elements.labels is None else elements.labels.instance_id,
+            objects=None if elements.labels is None else elements.labels.instance_ids,
             up_in_world=contents.up.astype(np.float64),
             limit=_MAX_PLACES,
         )

@@ -88,4 +88,4 @@ def visible(elements: Elements, heights: Float32[np.ndarray, "n"], look: Look) -
 
 def sure_classes(labels: ElementLabels, min_confidence: float) -> Int32[np.ndarray, "n"]:
     """Class of every element, −1 where it is unknown or less certain than asked."""
-    return np.where(labels.confidence >= min_confidence, labels.class_id, np.int32(-1))
+    return np.where(labels.confidence >= min_confidence, labels.class_ids, np.int32(-1))

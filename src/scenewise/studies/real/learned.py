@@ -55,7 +55,7 @@ def names_in(scene: Path) -> Int64[np.ndarray, " n"]:
     """Class of each point of a scene folder."""
     labels = read_scene_labels(scene, "points")
     assert labels is not None
-    return labels.class_id.astype(np.int64)
+    return labels.class_ids.astype(np.int64)
 
 
 def figures_of(scan: TrainingScan, said: Int64[np.ndarray, " n"], summary: Figures, predicted: Figures) -> Figures:

@@ -198,7 +198,7 @@ def splat_pictures(path: Path, folder: Path, capture: Capture, count: int = 4) -
         with torch.no_grad():
             seen = [image_u8_from_color(render(gaussians, frame.camera).color.numpy()) for gaussians in (own, painted)]
         columns.append(np.concatenate([frame.load_image(), *seen], axis=0))
-    shares = _shares(labels.class_id, len(names))
+    shares = _shares(labels.class_ids, len(names))
     picture = with_legend(np.concatenate(columns, axis=1), names.names, names.colors_u8, shares)
     _save(path, picture, _WIDEST)
 
