@@ -3,12 +3,19 @@
 import contextlib
 import gc
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.shape_checks import no_checks  # the shape hook looks the module up by its name
+
+
+def pytest_sessionstart() -> None:
+    """A session that was started in the background ignores Ctrl-C, and so would the runs that tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
