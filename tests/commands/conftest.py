@@ -28,7 +28,6 @@ def known_room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def segmented_scene(known_room: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SegmentSummary, bytes]:
     """A scene of the known room with names, what was said about it, and its splats before; to be left as it is."""
-
     folder = write_splat_scene(tmp_path_factory.mktemp("segmented") / "scene", known_room, 12_000)
     before = (folder / "splats.ply").read_bytes()
     return folder, segment(SegmentOptions(target=(folder,), threads=1), None, Oracle(known_room)), before

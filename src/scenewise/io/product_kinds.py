@@ -11,6 +11,7 @@ teacher         ``vanilla/teacher.json``         canonical JSON of its ``record`
 student         ``30/student.json``              likewise, of a record that only the run has; stated
 pictures        ``pictures/pictures.json``       the teachers' fingerprints, the background and every camera; stated
 labels          ``cache/segment.json``           canonical JSON of its ``settings``; not stated
+study training  ``dense_0_<digits>/done.json``   canonical JSON of scene, data and settings; in the folder's name
 answer          ``name-<digits>.safetensors``    name, shape and pixels of the image, in a folder named after the teacher
 scan            ``name-<digits>.safetensors``    data, settings, teacher, words; the whole of it stands in the file
 outcome         ``arm_0_<digits>.json``          canonical JSON of arm, seed and configuration
@@ -160,12 +161,23 @@ LABELS = FolderKind(
     owns=(),  # labels stay with their scene, whose folder this is
     if_other="replace",
 )
+STUDY_TRAINING = FolderKind(
+    "training of a study",
+    "done.json",
+    in_place=True,
+    fingerprint_in=lambda mark: mark.path.parent.name.rpartition("_")[2],  # the mark holds what the training took, no more
+    is_stated=False,
+    needs=("splats.ply",),
+    workplace=("checkpoints",),
+)
 PICTURE = FileKind("picture", ".png", joint=None)
 ANSWER = FileKind("answer", ".safetensors", if_damaged="again", entry="kind")
 SCAN = FileKind("scan", ".safetensors", if_damaged="again", entry="scan")
 OUTCOME = FileKind("outcome", ".json", joint="_", entry="metrics")
 
-KINDS: tuple[Kind, ...] = (TEACHER, STUDENT, PICTURES, LABELS, PICTURE, ANSWER, SCAN, OUTCOME, folder_kind("product"))
+KINDS: tuple[Kind, ...] = (
+    TEACHER, STUDENT, PICTURES, LABELS, STUDY_TRAINING, PICTURE, ANSWER, SCAN, OUTCOME, folder_kind("product"),
+)  # fmt: skip
 """All kinds by which :func:`scenewise.io.products.products_in` knows what it finds."""
 
 

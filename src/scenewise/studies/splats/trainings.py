@@ -21,7 +21,7 @@ from scenewise.io.captures import open_capture
 from scenewise.io.json_values import json_ready
 from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
 from scenewise.io.ply.points import read_points_ply, write_points_ply
-from scenewise.io.product_kinds import FolderKind
+from scenewise.io.product_kinds import STUDY_TRAINING
 from scenewise.io.products import made
 from scenewise.methods.distilled_3dgs.config import (
     FAST_DISTILLED,
@@ -95,19 +95,6 @@ class StudentArm:
     longer: int = 1
 
 
-def _training(fingerprint: str) -> FolderKind:
-    """A training of a study: its folder's name says what it was made from, its mark holds what it took."""
-    return FolderKind(
-        "training of a study",
-        "done.json",
-        in_place=True,
-        fingerprint_in=lambda _: fingerprint,
-        is_stated=False,
-        needs=("splats.ply",),
-        workplace=("checkpoints",),
-    )
-
-
 @final
 class SplatTrainings:
     """Trains and measures on one scene; what is there is not made again.
@@ -160,7 +147,7 @@ class SplatTrainings:
         record = json.loads(json.dumps(json_ready({"scene": asdict(self.scene), "data": self.data_hash, **decides})))
         fingerprint = digest(record)
         folder = self.work / f"{kind}_{fingerprint}"
-        return made(folder, _training(fingerprint), fingerprint, lambda place: train(place, record), lambda path: path).path
+        return made(folder, STUDY_TRAINING, fingerprint, lambda place: train(place, record), lambda path: path).path
 
     def _run(self, folder: Path, trainer: SplatTrainer, *, until: int | None = None) -> dict[str, Any]:
         """Trains from the newest checkpoint in the folder; keeps the Gaussians, time and memory."""
@@ -357,7 +344,7 @@ def load_splats(folder: Path) -> Gaussians:
 
 def figures_of(folder: Path) -> dict[str, Any]:
     """Time, memory and sizes of a finished training."""
-    found: dict[str, Any] = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads((folder / STUDY_TRAINING.mark).read_text(encoding="utf-8"))
     return found
 
 
