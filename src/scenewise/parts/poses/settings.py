@@ -31,8 +31,12 @@ class PoseSettings:
         neighbours: pictures that each is compared with in the order of their names, besides those 2, 4, 8 … times as far.
         partners: pictures that each is compared with by GPS or by likeness.
         words: clusters of descriptors that likeness is measured with.
+        pose_px: largest error of a point from which a picture's pose is told.
+        bundle_growth: growth of a model after which all of it is adjusted again.
         held_out: share of the tracks that the check leaves out of the bundle.
         max_reprojection_px: observations beyond it are dropped.
+        bundle_rounds: steps of a bundle adjustment at most.
+        bundle_tolerance: relative gain per step below which it ends.
         gain_of_lens: least relative gain on tracks left out for which "auto" takes the lens with more parameters.
     """
 
@@ -48,11 +52,15 @@ class PoseSettings:
     probe_matches: int = 4
     inlier_px: float = 4.0
     min_inliers: int = 15
-    max_trials: int = 3000
+    max_trials: int = 1000
     all_pairs_up_to: int = 80
     neighbours: int = 10
     partners: int = 24
     words: int = 64
+    pose_px: float = 12.0
+    bundle_growth: float = 1.2
     held_out: float = 0.1
     max_reprojection_px: float = 4.0
+    bundle_rounds: int = 50
+    bundle_tolerance: float = 1e-6
     gain_of_lens: float = 0.02
