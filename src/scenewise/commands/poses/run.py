@@ -2,7 +2,8 @@
 
 from scenewise.commands.poses.options import PosesOptions
 from scenewise.engine.progress import NullProgress, Progress
-from scenewise.parts.poses.capture import PosesFound, PosesRequest, find_poses
+from scenewise.parts.poses.capture import PosesRequest, find_poses
+from scenewise.parts.poses.records import PosesFound
 from scenewise.parts.poses.settings import PoseSettings
 
 

@@ -277,7 +277,7 @@ class _Finder:
         run_jobs([job], progress=self.progress)
 
 
-def expected_seconds(pictures: int, pairs: int, threads: int) -> float:
+def expected_seconds(pictures: int, pairs: int, threads: int = 2) -> float:
     """About how long matching and mapping take; measured on processors of 2.5 GHz."""
     return _SECONDS_PER_PAIR * pairs / max(1, threads) + _SECONDS_MAPPED * pictures
 

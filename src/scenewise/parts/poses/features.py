@@ -134,7 +134,7 @@ def _at_working_size(image: "Image.Image", max_side: int) -> tuple[UInt8[np.ndar
 
     full = image.size
     reduction = min(1.0, max_side / max(full))
-    target = tuple(max(1, round(side * reduction)) for side in full)
+    target = max(1, round(full[0] * reduction)), max(1, round(full[1] * reduction))
     image.draft("RGB", target)  # a JPEG is decoded at a half, a quarter … where that suffices
     per_decoded = max(1, round(full[0] / image.width))
     decoded = rgb_over(image, None)

@@ -13,6 +13,7 @@ from scenewise.io.films import FilmHeader, film_frames, read_film_header
 
 _WORKING_SIDE = 320
 _CORNERS, _FEWEST_CORNERS = 150, 12
+_RETURN_PX = 1.0
 _LOST = 0.3  # motion that stands for frames between which nothing can be followed: a cut, or a whip of the camera
 _STEP = 0.06  # of the diagonal that the picture may move between chosen frames: more than nine tenths stay in view
 _MEASURED_PER_SECOND = 12.0
@@ -120,7 +121,8 @@ def _filled(chosen: list[int], relative: Float64[np.ndarray, "f"], wanted: int) 
 def picture_motion(gray: UInt8[np.ndarray, "height width"], later: UInt8[np.ndarray, "height width"]) -> float:
     """Median displacement of corners that can be followed, as a share of the diagonal.
 
-    Source: Lucas and Kanade 1981 in pyramids (Bouguet 2001), of corners by Shi and Tomasi 1994.
+    Source: Lucas and Kanade 1981 in pyramids (Bouguet 2001), of corners by Shi and Tomasi 1994; those that do not come back to
+    where they started are not followed (Kalal et al. 2010).
     """
     import cv2
 
@@ -128,7 +130,8 @@ def picture_motion(gray: UInt8[np.ndarray, "height width"], later: UInt8[np.ndar
     if corners is None or len(corners) < _FEWEST_CORNERS:
         return _LOST if corners is not None or np.any(gray != later) else 0.0
     moved, found, _ = cv2.calcOpticalFlowPyrLK(gray, later, corners, np.zeros_like(corners))
-    kept = found[:, 0] == 1
+    back, found_back, _ = cv2.calcOpticalFlowPyrLK(later, gray, moved, np.zeros_like(corners))
+    kept = (found[:, 0] == 1) & (found_back[:, 0] == 1) & (np.linalg.norm(back - corners, axis=2)[:, 0] < _RETURN_PX)
     if kept.sum() < max(_FEWEST_CORNERS, len(corners) // 4):
         return _LOST
     distance = np.linalg.norm((moved - corners)[kept, 0], axis=1)

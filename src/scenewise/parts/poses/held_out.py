@@ -17,7 +17,7 @@ from scenewise.parts.poses.settings import PoseSettings
 
 _LEAST_OBSERVATIONS = 3  # two to triangulate from, one to measure at
 _FEWEST_PICTURES = 8  # fewer, and the tangential terms of a lens take up what belongs to the poses
-_OPENCV = "OPENCV"
+_SIMPLE, _OPENCV = "SIMPLE_RADIAL", "OPENCV"
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ def checked_model(model: Any, settings: PoseSettings, *, pixel_scale: float) -> 
     for point_id in left_out.tolist():
         kept.delete_point3D(point_id)
     errors: dict[str, np.ndarray] = {}
-    wanted = ("SIMPLE_RADIAL", _OPENCV) if settings.lens == "auto" else (settings.lens,)
-    if settings.lens == "auto" and model.num_reg_images() < _FEWEST_PICTURES:
-        wanted = wanted[:1]
+    wanted = _lenses_to_try(model, settings)
     for lens in wanted:
         candidate = copy.deepcopy(kept)
         _take_lens(candidate, lens)
@@ -84,6 +82,12 @@ def checked_model(model: Any, settings: PoseSettings, *, pixel_scale: float) -> 
     final.update_point_3d_errors()
     every = np.array(sorted(final.points3D.keys()), dtype=np.int64)
     return CheckedModel(final, _summary(_errors_inside(final, _tracks(final, every), every)), _summary(errors[best]))
+
+
+def _lenses_to_try(model: Any, settings: PoseSettings) -> tuple[str, ...]:
+    if settings.lens != "auto":
+        return (settings.lens,)
+    return (_SIMPLE,) if model.num_reg_images() < _FEWEST_PICTURES else (_SIMPLE, _OPENCV)
 
 
 def adjust_bundle(model: Any, settings: PoseSettings) -> None:
@@ -105,7 +109,7 @@ def _take_lens(model: Any, lens: str) -> None:
     if lens != _OPENCV:
         return
     for camera in model.cameras.values():
-        if camera.model_name == "SIMPLE_RADIAL":
+        if camera.model_name == _SIMPLE:
             focal, cx, cy, k = (float(value) for value in camera.params)
             camera.model = pycolmap.CameraModelId.OPENCV
             camera.params = [focal, focal, cx, cy, k, 0.0, 0.0, 0.0]

@@ -67,7 +67,7 @@ def import_pycolmap() -> Any:
         import pycolmap
     except ImportError as error:
         raise MissingDependencyError("pycolmap", needed_for="finding the poses of photographs", extra="sfm") from error
-    pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR
+    pycolmap.logging.minloglevel = int(pycolmap.logging.Level.ERROR)
     return pycolmap
 
 

@@ -13,7 +13,7 @@ from scenewise.parts.poses.settings import PoseSettings
 
 _METRES_PER_DEGREE = 111_320.0  # of latitude; WGS 84 at 45°, to a part in a thousand
 _WITH_GPS = 0.8  # share of the pictures with a position from which "auto" trusts positions
-_FEW_ALIKE = 8  # partners by likeness where the order of the names already gives most
+_FEW_ALIKE = 4  # partners by likeness where the order of the names already gives most: places that are seen again
 _NEXT_ALWAYS = 3  # pictures that follow are compared whatever else is chosen
 _LARGEST_GAP = 50  # median step of the numbers in names that still looks like one series
 
@@ -82,13 +82,20 @@ def choose_pairs(
         case "sequential":
             near = following(count, settings.neighbours)
             if count > settings.neighbours + 1:
-                near = np.concatenate([near, most_alike(signatures(), _FEW_ALIKE)])
-            said = f"each with the {settings.neighbours} that follow and the {_FEW_ALIKE} most alike"
+                near = np.concatenate([near, most_alike(signatures(), _FEW_ALIKE, apart=settings.neighbours)])
+            said = f"each with the {settings.neighbours} that follow and the {_FEW_ALIKE} others most alike"
             return ChosenPairs(_sorted(near, count), said)
         case "similar":
             near = np.concatenate([most_alike(signatures(), settings.partners), following(count, _NEXT_ALWAYS)])
             return ChosenPairs(_sorted(near, count), f"each with the {settings.partners} most alike")
     raise AssertionError(choice)
+
+
+def expected_pairs(count: int, settings: PoseSettings) -> int:
+    """About how many pairs "auto" chooses among pictures of which nothing is known yet."""
+    if count <= settings.all_pairs_up_to:
+        return count * (count - 1) // 2
+    return count * (settings.neighbours + _FEW_ALIKE)
 
 
 def all_pairs(count: int) -> Int64[np.ndarray, "p 2"]:
@@ -97,12 +104,12 @@ def all_pairs(count: int) -> Int64[np.ndarray, "p 2"]:
 
 
 def following(count: int, neighbours: int) -> Int64[np.ndarray, "p 2"]:
-    """Each with those that follow it, and with those 2, 4, 8 … times as far, up to eight times: they span small gaps.
+    """Each with those that follow it, and with those twice and four times as far, which span small gaps.
 
     >>> following(4, 1).tolist()
     [[0, 1], [1, 2], [2, 3], [0, 2], [1, 3]]
     """
-    steps = [*range(1, neighbours + 1), *(neighbours * 2**power for power in (1, 2, 3))]
+    steps = [*range(1, neighbours + 1), 2 * neighbours, 4 * neighbours]
     pairs = [(first, first + step) for step in steps for first in range(count - step)]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
@@ -127,13 +134,22 @@ def nearest_positions(positions: Sequence[Position | None], partners: int) -> In
     return np.stack([known[mine], known[near.reshape(-1)]], axis=1)
 
 
-def most_alike(signatures: Float32[np.ndarray, "n d"], partners: int) -> Int64[np.ndarray, "p 2"]:
-    """Each with those whose signatures agree most with its own; ties go to the first."""
+def most_alike(signatures: Float32[np.ndarray, "n d"], partners: int, *, apart: int = 0) -> Int64[np.ndarray, "p 2"]:
+    """Each with those whose signatures agree most with its own; ties go to the first.
+
+    Args:
+        signatures: unit vectors.
+        partners: of each.
+        apart: those at most so far before or after do not count.
+    """
     count = len(signatures)
     likeness = (signatures @ signatures.T).astype(np.float32)
-    np.fill_diagonal(likeness, -np.inf)
+    order = np.arange(count)
+    near = np.abs(order[:, None] - order[None, :]) <= apart
+    likeness[near] = -np.inf
     best = np.argsort(-likeness, axis=1, kind="stable")[:, : min(partners, count - 1)]
-    return np.stack([np.repeat(np.arange(count), best.shape[1]), best.reshape(-1)], axis=1).astype(np.int64)
+    pairs = np.stack([np.repeat(order, best.shape[1]), best.reshape(-1)], axis=1).astype(np.int64)
+    return pairs[~near[pairs[:, 0], pairs[:, 1]]]
 
 
 def in_series(names: Sequence[str]) -> bool:

@@ -65,9 +65,9 @@ class Photographs:
     gps_csv: Path | None = None
 
 
-def picture_folder(folder: Path) -> Path | None:
-    """The folder with the pictures: the one named, or ``images`` or ``input`` below it; None where there are none."""
-    return next((folder / name for name in PICTURE_FOLDERS if _pictures_in(folder / name)), None)
+def pictures_in(folder: Path) -> list[Path]:
+    """Picture files by their names: of the folder, else of ``images`` or ``input`` below it; empty where there are none."""
+    return next((found for name in PICTURE_FOLDERS if (found := _files_in(folder / name))), [])
 
 
 def read_photographs(folder: Path) -> Photographs:
@@ -80,12 +80,13 @@ def read_photographs(folder: Path) -> Photographs:
     """
     if not folder.is_dir():
         raise DataFormatError(folder, expected="a folder of photographs, or a film", got="nothing", fix="check the path")
-    root = picture_folder(folder)
-    paths = [] if root is None else _pictures_in(root)
+    paths = pictures_in(folder)
     tables = [folder / GPS_CSV_NAME] + ([folder.parent / GPS_CSV_NAME] if folder.name in PICTURE_FOLDERS else [])
     table = next((path for path in tables if path.is_file()), None)
     positions = {} if table is None else read_gps_csv(table)
-    found, left_out, depth_like = [], [], []
+    found: list[Photograph] = []
+    depth_like: list[Photograph] = []
+    left_out: list[LeftOut] = []
     for path in paths:
         try:
             header = read_photograph_header(path)
@@ -106,7 +107,7 @@ def read_photographs(folder: Path) -> Photographs:
             got=f"{len(found)}" + (f"; {_told(left_out)}" if left_out else ""),
             fix="name the folder that holds the photographs",
         )
-    return Photographs(folder if root is None else root, tuple(found), tuple(left_out), table)
+    return Photographs(paths[0].parent, tuple(found), tuple(left_out), table)
 
 
 def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -119,7 +120,7 @@ def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((1, int(part), part) if index % 2 else (0, 0, part) for index, part in enumerate(parts))
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def _files_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     # Names that begin with a dot are what file systems and archives put beside pictures, not pictures.

@@ -92,7 +92,7 @@ class PosesFound:
                 f"only {self.registered} of {self.pictures} pictures have a pose; left out: {named(self.left_out)}. "
                 "Fix: add pictures between these and the others, or try --max-side 1280"
             )
-        if len(self.models) > 1:
+        if len(self.models) > 1 and self.models[0] < self.pictures:
             others = ", ".join(str(size) for size in self.models[1:])
             told.append(
                 f"the pictures fall into {len(self.models)} models; that of {self.models[0]} pictures was taken, "
@@ -119,16 +119,21 @@ class PosesFound:
             )
         if self.left_out:
             lines.append(f"left out: {named(self.left_out)}")
-        lines += [f"warning: {warning}" for warning in self.warnings]
         lines.append(f"next: scenewise reconstruct {self.capture} --out SCENE")
         return "\n".join(lines)
 
 
 def named(left_out: tuple[LeftOut, ...]) -> str:
-    """Names with reasons, the first few."""
-    shown = ", ".join(f"{one.name} ({one.reason})" for one in left_out[:_LISTED_AT_MOST])
-    more = len(left_out) - _LISTED_AT_MOST
-    return shown + (f" and {more} more" if more > 0 else "") if left_out else "none"
+    """Names by reason, the first few of each."""
+    reasons: dict[str, list[str]] = {}
+    for one in left_out:
+        reasons.setdefault(one.reason, []).append(one.name)
+    told = []
+    for reason, names in reasons.items():
+        more = len(names) - _LISTED_AT_MOST
+        shown = ", ".join(names[:_LISTED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+        told.append(f"{shown} ({reason})")
+    return "; ".join(told) if told else "none"
 
 
 def found_from_json(capture: Path, fields: JsonFields) -> PosesFound:

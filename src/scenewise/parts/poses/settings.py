@@ -28,7 +28,7 @@ class PoseSettings:
         min_inliers: fewer, and a pair is not used.
         max_trials: samples of RANSAC per pair.
         all_pairs_up_to: pictures up to which "auto" compares all with all.
-        neighbours: pictures that each is compared with in the order of their names, besides those 2, 4, 8 … times as far.
+        neighbours: pictures that each is compared with in the order of their names, besides those two and four times as far.
         partners: pictures that each is compared with by GPS or by likeness.
         words: clusters of descriptors that likeness is measured with.
         pose_px: largest error of a point from which a picture's pose is told.
