@@ -45,6 +45,7 @@ ANSWER_FILE = "result.json"  # in a folder per question
 
 _FORMAT = "scenewise-scene"
 _VERSION = 1
+_HERE = "./"
 _NUMBER_LIST = re.compile(r"\[\n\s*(-?\d[^\[\]{}\"]*?)\n\s*\]")
 # What a new run replaces at once.  scene.json and splats.ply stay until their successors are complete.
 _DERIVED = (
@@ -178,9 +179,9 @@ def _scene_text(folder: Path, scene: Scene) -> str:
 
 
 def _place_from_folder(folder: Path, capture: str) -> str:
-    """Where the capture is: from the scene folder if it lies in it, so that the two can be moved together."""
+    """Where the capture is: from the scene folder if it lies in it, after ``./``, so that the two can be moved together."""
     whole = folder.resolve()
-    return Path(capture).relative_to(whole).as_posix() if capture and whole in Path(capture).parents else capture
+    return f"{_HERE}{Path(capture).relative_to(whole).as_posix()}" if capture and whole in Path(capture).parents else capture
 
 
 def _scene_json(scene: Scene) -> dict[str, Any]:
@@ -347,7 +348,7 @@ def _read_provenance(folder: Path, entry: JsonFields) -> Provenance:
 
 def _place_in_folder(folder: Path, capture: str) -> str:
     """The inverse of :func:`_place_from_folder`."""
-    return capture if not capture or Path(capture).is_absolute() else str(folder.resolve() / capture)
+    return str(folder.resolve() / capture.removeprefix(_HERE)) if capture.startswith(_HERE) else capture
 
 
 def _read_card(entry: JsonFields) -> EvaluationCard:
