@@ -146,7 +146,7 @@ class TestErrors:
         gaussians.log_scales[0] = log_scale  # one among many is clamped
         gaussians.log_scales[2, 1] = -11.0  # so is a thin axis of a larger splat
         write_spz(tmp_path / "few.spz", gaussians)
-        gaussians.log_scales[:3] = log_scale
+        gaussians.log_scales[:4] = log_scale
         with pytest.raises(ConventionError, match=r"splats between e\^-10 and e\^5.9375 units, got 2% outside.*export as ply"):
             write_spz(tmp_path / "a.spz", gaussians)
 
