@@ -23,7 +23,7 @@ from scenewise.io.labels import read_labels, write_labels
 from scenewise.io.ply.gaussians import gaussians_ply_size, read_gaussians_ply, write_gaussians_ply
 from scenewise.io.ply.tables import read_ply_table
 from scenewise.io.spz import write_spz
-from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.cameras import NEAR, Cameras
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.georeference import Georeference
 from scenewise.scenes.labels import ElementLabels
@@ -208,6 +208,7 @@ def _scene_json(scene: Scene) -> dict[str, Any]:
                 "split": entry.split,
                 "width": entry.camera.width,
                 "height": entry.camera.height,
+                "near": entry.camera.near,
                 "K": entry.camera.K.tolist(),
                 "camera_from_world": entry.camera.camera_from_world.tolist(),
             }
@@ -299,10 +300,11 @@ def no_gaussians() -> Gaussians:
 def _read_camera(entry: JsonFields) -> SceneCamera:
     name, split = entry.text("name"), entry.choice("split", ["train", "test"])
     width, height = (entry.integer(key, minimum=1, maximum=1 << 20) for key in ("width", "height"))
+    near = entry.number("near", NEAR)
     K, pose = torch.from_numpy(entry.array("K", (3, 3))), torch.from_numpy(entry.array("camera_from_world", (4, 4)))
     entry.finish()
     try:
-        return SceneCamera(name, Cameras(camera_from_world=pose, K=K, width=width, height=height), split)
+        return SceneCamera(name, Cameras(camera_from_world=pose, K=K, width=width, height=height, near=near), split)
     except (ConventionError, ShapeError) as error:
         raise DataFormatError(entry.path, f"{entry.place} ({name})", got=str(error)) from error
 
