@@ -44,7 +44,7 @@ _CLAIM_FILE = "claim.json"
 _MODEL_FILES = ("cameras.bin", "images.bin", "points3D.bin")
 _FRAME_QUALITY = 95
 # Measured on two cores of 2.5 GHz, in seconds of one thread.
-_SECONDS_PER_PAIR, _SECONDS_MAPPED = 0.045, 0.5
+_SECONDS_PER_PAIR, _SECONDS_MAPPED = 0.035, 0.35
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
