@@ -35,9 +35,9 @@ class ReconstructOptions:
         strategy: how Gaussians are added and removed: "default" densifies by gradient, "mcmc" keeps an exact budget.
         preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending).
         downscale: use the images at 1/N of their size.
-        steps: number of optimisation steps; the method's default when neither this nor minutes is given.
-        minutes: time to spend: the speed is measured on the first 50 steps, then the number of steps is fixed.
-        max_gaussians: never more Gaussians than this in the result.
+        steps: number of optimisation steps; chosen from the capture when neither this nor minutes is given.
+        minutes: time to spend on all of it: planned from the speed of the first 50 steps, and once more half-way.
+        max_gaussians: never more Gaussians than this in the result; chosen from the capture when not given.
         budget: memory that may be used, such as 2GB; caps the number of Gaussians or refuses before starting.
         sh_degree: highest degree of view-dependent colour, 0 to 3.
         background: colour behind transparent images, three numbers in [0, 1].
