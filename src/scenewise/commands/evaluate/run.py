@@ -274,7 +274,7 @@ def _measure(frame: Frame, output: RenderOutput, lpips: Lpips | None) -> dict[st
     truth = torch.from_numpy(np.multiply(frame.load_image(), np.float32(1.0 / 255.0), dtype=np.float32)).to(device)
     mask = None if frame.load_mask is None else torch.from_numpy(frame.load_mask().copy()).to(device)
     image = output.color.clamp(0.0, 1.0)
-    corrected = color_corrected(image if mask is None else torch.where(mask[..., None], image, truth), truth)
+    corrected = color_corrected(image, truth, mask)
     figures = {
         "psnr": psnr(image, truth, mask),
         "ssim": ssim(image, truth, mask),
