@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.captures import open_capture
+from scenewise.io.placing import in_world_frame
 from scenewise.io.resizing import resized
 from scenewise.io.transparency import Alpha
 from scenewise.scenes.captures import Capture
@@ -101,6 +102,7 @@ def reopen_photographs(scene: Scene, place: Path, *, factor: int | None = None) 
         background=scene.background,
         alpha=recorded_alpha(scene),
     )
+    opened = in_world_frame(opened, scene.world_from_source)
     return ScenePhotographs(scene, opened, keeps_own_size=factor is not None)
 
 
