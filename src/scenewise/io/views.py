@@ -1,7 +1,7 @@
 """From what a reader found listed to lazy frames: the part all readers share."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +14,8 @@ from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.io.frame_loaders import DepthLoader, ImageLoader, MaskLoader
 from scenewise.io.images import Background, read_image_header
 from scenewise.io.lens_files import camera_of, lens_camera_or_error, match_lens_to_image
-from scenewise.scenes.frames import Frame
+from scenewise.io.registered_depth import DepthCamera, RegisteredDepthLoader
+from scenewise.scenes.frames import DepthMap, Frame
 
 MAX_IMAGE_SIDE = 1 << 20
 
@@ -31,6 +32,7 @@ class ListedView:
         depth_path: 16-bit depth map, or None.
         mask_path: pixels to use, or None.
         units_per_depth_code: world units per stored depth step.
+        depth_camera: that measured depth; None where depth covers the photograph.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ListedView:
     depth_path: Path | None = None
     mask_path: Path | None = None
     units_per_depth_code: float = 0.001
+    depth_camera: DepthCamera | None = None
 
 
 def is_file(path: Path) -> bool:
@@ -125,11 +128,7 @@ def frames_of_views(
                 name=view.name,
                 camera=camera,
                 load_image=ImageLoader(view.image_path, lens_camera, in_effect) if found else None,
-                load_depth=(
-                    DepthLoader(view.depth_path, lens_camera, view.units_per_depth_code)
-                    if view.depth_path is not None and is_file(view.depth_path)
-                    else None
-                ),
+                load_depth=_depth_loader(view, lens_camera),
                 load_mask=(
                     MaskLoader(view.mask_path, lens_camera) if view.mask_path is not None and is_file(view.mask_path) else None
                 ),
@@ -137,6 +136,14 @@ def frames_of_views(
             )
         )
     return tuple(sorted(frames, key=lambda frame: frame.name)), in_effect
+
+
+def _depth_loader(view: ListedView, lens_camera: LensCamera) -> Callable[[], DepthMap] | None:
+    if view.depth_path is None or not is_file(view.depth_path):
+        return None
+    if view.depth_camera is None:
+        return DepthLoader(view.depth_path, lens_camera, view.units_per_depth_code)
+    return RegisteredDepthLoader(view.depth_path, view.depth_camera, lens_camera, view.units_per_depth_code)
 
 
 def rigid_inverse(world_from_camera: Float64[Tensor, "n 4 4"]) -> Float64[Tensor, "n 4 4"]:
