@@ -13,6 +13,7 @@ from scenewise.geometry.orbits import up_from_cameras
 from scenewise.io.colmap.captures import read_colmap
 from scenewise.io.colmap.models import find_colmap_model
 from scenewise.io.datasets import DATASET_PRESETS
+from scenewise.io.films import is_film
 from scenewise.io.georeference import georeference_capture
 from scenewise.io.images import IMAGE_SUFFIXES, Background
 from scenewise.io.nuscenes.keyframes import read_nuscenes_capture
@@ -82,6 +83,9 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
         capture = read_scannet(path, background=background).capture
         return capture if factor is None else downscaled_capture(capture, factor)
     if path.is_file():
+        if is_film(path):
+            fix = f"run scenewise poses {path} --out CAPTURE, which chooses frames and finds their poses, and pass CAPTURE"
+            raise DataFormatError(path, expected="a folder or a transforms.json", got="a film without poses", fix=fix)
         if path.suffix.lower() != ".json":
             raise DataFormatError(path, expected="a folder or a transforms.json", got="another file", fix="pass the folder")
         return read_transforms(path, factor=factor, background=background)
@@ -108,7 +112,7 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
         + "; RGB-D frames (frame-000000.pose.txt … or rgb.txt with groundtruth.txt)"
         + "; ScanNet (color/, pose/ and intrinsic/, or a .sens stream); nuScenes tables (v1.0-…/sample_data.json)",
         got=f"{pictures} images without camera poses" if pictures else "none of them",
-        fix="compute poses first, for example with COLMAP's automatic_reconstructor, then pass the folder that holds sparse/"
+        fix=f"run scenewise poses {path} --out CAPTURE, which finds the poses, and pass CAPTURE; or compute them with COLMAP"
         if pictures
         else "pass the folder that holds the capture",
     )

@@ -36,6 +36,7 @@ POINTS_FILE = "points.ply"
 CLASS_SPLATS_FILE = "splats_classes.ply"
 MARKER_FILE = ".scenewise.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+CAPTURE_FOLDER = "capture"  # of photographs that came without poses
 JOURNAL_FILE = "log.jsonl"
 REPORT_FILE = "report.html"
 DISTILLATION_FILE = "distillation.json"
@@ -60,8 +61,8 @@ _DERIVED = (
     JOURNAL_FILE,
     DISTILLATION_FILE,
 )
-# What else a run keeps while it works, and deletes with the scene: teachers and students of other sizes.
-_DERIVED_FOLDERS = ("teachers", "students")
+# What else a run keeps while it works, and deletes with the scene: teachers and students of other sizes, poses it found itself.
+_DERIVED_FOLDERS = ("teachers", "students", CAPTURE_FOLDER)
 
 
 def prepare_output(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> Path:
@@ -139,7 +140,7 @@ def write_scene(folder: str | Path, scene: Scene, *, compact: bool = True) -> No
             expected=f"{scene.num_gaussians} Gaussians of SH degree {scene.sh_degree}",
             got=f"{len(gaussians)} of degree {gaussians.sh_degree}",
         )
-    text = _scene_text(scene)  # raises before anything is touched
+    text = _scene_text(folder, scene)  # raises before anything is touched
     _forget_measurements(folder)
     with disk_errors(folder):
         (folder / COMPACT_FILE).unlink(missing_ok=True)
@@ -166,13 +167,20 @@ def _forget_measurements(folder: Path) -> None:
 
 def write_scene_description(folder: str | Path, scene: Scene) -> None:
     """Writes ``scene.json`` alone, for example after an evaluation; the Gaussians stay as they are."""
-    atomic_write_text(Path(folder) / SCENE_FILE, _scene_text(scene))
+    atomic_write_text(Path(folder) / SCENE_FILE, _scene_text(Path(folder), scene))
 
 
-def _scene_text(scene: Scene) -> str:
-    text = json_text(SCENE_FILE, _scene_json(scene))
+def _scene_text(folder: Path, scene: Scene) -> str:
+    within = replace(scene.provenance, capture=_place_from_folder(folder, scene.provenance.capture))
+    text = json_text(SCENE_FILE, _scene_json(replace(scene, provenance=within)))
     # One line per vector, so that a person can read the file.
     return _NUMBER_LIST.sub(lambda match: "[" + ", ".join(match[1].replace("\n", " ").replace(",", " ").split()) + "]", text)
+
+
+def _place_from_folder(folder: Path, capture: str) -> str:
+    """Where the capture is: from the scene folder if it lies in it, so that the two can be moved together."""
+    whole = folder.resolve()
+    return Path(capture).relative_to(whole).as_posix() if capture and whole in Path(capture).parents else capture
 
 
 def _scene_json(scene: Scene) -> dict[str, Any]:
@@ -264,7 +272,7 @@ def read_scene(folder: str | Path) -> Scene:
         "num_gaussians": count,
         "sh_degree": sh_degree,
         "cameras": tuple(_read_camera(entry) for entry in top.objects("cameras")),
-        "provenance": _read_provenance(top.object("provenance")),
+        "provenance": _read_provenance(folder, top.object("provenance")),
         "scale": world.choice("scale", ["metric", "arbitrary"]),
         "up_in_world": world.array("up_in_world", (3,), None),
         "world_from_source": world.array("world_from_source", (4, 4)),
@@ -318,12 +326,12 @@ def read_georeference(entry: JsonFields) -> Georeference:
     return reference
 
 
-def _read_provenance(entry: JsonFields) -> Provenance:
+def _read_provenance(folder: Path, entry: JsonFields) -> Provenance:
     versions = entry.mapping("versions")
     if not all(isinstance(value, str) for value in versions.values()):
         raise entry.wrong("versions", "texts", "others")
     provenance = Provenance(
-        capture=entry.text("capture"),
+        capture=_place_in_folder(folder, entry.text("capture")),
         source_format=entry.text("source_format"),
         preset=entry.text("preset", None),
         data_hash=entry.text("data_hash"),
@@ -335,6 +343,11 @@ def _read_provenance(entry: JsonFields) -> Provenance:
     )
     entry.finish()
     return provenance
+
+
+def _place_in_folder(folder: Path, capture: str) -> str:
+    """The inverse of :func:`_place_from_folder`."""
+    return capture if not capture or Path(capture).is_absolute() else str(folder.resolve() / capture)
 
 
 def _read_card(entry: JsonFields) -> EvaluationCard:

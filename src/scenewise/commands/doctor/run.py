@@ -19,6 +19,7 @@ OPTIONAL_PACKAGES = {
     "laspy": ("io", "LAS and LAZ point clouds"),
     "trimesh": ("io", "meshes"),
     "pyproj": ("io", "georeferencing from GPS"),
+    "pycolmap": ("sfm", "scenewise poses: photographs and films that come without poses"),
     "transformers": ("foundation", "CLIP, SigLIP and SAM as teachers; the embedded small CLIP needs nothing"),
     "sentencepiece": ("foundation", "SigLIP's tokenizer"),
     "viser": ("viewer", "scenewise view"),

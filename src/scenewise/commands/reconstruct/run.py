@@ -11,6 +11,7 @@ from typing import Any, final
 
 from scenewise.commands.evaluate.run import Evaluated, EvaluationSettings, TrainingCost, evaluate_scene
 from scenewise.commands.reconstruct.options import ReconstructOptions
+from scenewise.commands.reconstruct.photographs import check_source, with_poses
 from scenewise.commands.reconstruct.planning import most_initial_points, planned, recorded
 from scenewise.commands.reconstruct.splat_methods import started
 from scenewise.commands.reconstruct.summary import ReconstructSummary
@@ -45,10 +46,12 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
     Raises:
         DataFormatError: the capture cannot be read, or the output folder is in use.
         ConventionError: ``resume`` with other options or other data.
+        MissingDependencyError: there are no poses, and pycolmap, which finds them, is not installed.
         ResourceError: memory or disk do not suffice.
         TrainingDivergedError: training fails again and again.
     """
     progress = NullProgress() if progress is None else progress
+    check_source(options)
     method = started(options)
     # Several machines may make one part each in the same folder, whoever comes first.
     is_shared = method.part is not None and not options.overwrite
@@ -56,6 +59,9 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
     diary = folder / JOURNAL_FILE if method.part is None else folder / method.part / "job.jsonl"
     end_with_parent()
     with Journal(diary) as journal, _journaled_warnings(journal), compute_threads(options.threads) as threads:
+        posed = with_poses(options, folder, progress)
+        if posed is not options:
+            options, method = posed, started(posed)
         return _Reconstruction(options, method, progress, folder, journal, threads).run()
 
 
