@@ -13,6 +13,6 @@ scene0000_00/
   scene0000_00.txt                               axisAlignment = 16 numbers
 
 Frames whose pose is not finite (tracking was lost) are left out and counted.  Colour and depth have lenses of their own: depth is
-looked up through its own intrinsics at each colour pixel, or registered with occlusion where the cameras stand apart.  Poses and mesh share one frame, which is kept; ``axis_alignment`` is
-offered, not applied.
+looked up through its own intrinsics at each colour pixel, or registered with occlusion where the cameras stand apart.  Poses and
+mesh share one frame, which is kept; ``axis_alignment`` is offered, not applied.
 """
