@@ -13,15 +13,23 @@ VIEWS, WIDTH, HEIGHT = 10, 240, 180
 _SEED, _TOUR = 3, 48  # of the tour's views the first are taken, which overlap well
 
 
-def unposed_cameras() -> Cameras:
-    """What the photographs were taken with, in the order of their names."""
-    return room_cameras(furnished_room(_SEED), _TOUR, WIDTH, HEIGHT)[:VIEWS]
+def _tour() -> Cameras:
+    return room_cameras(furnished_room(_SEED), _TOUR, WIDTH, HEIGHT)
+
+
+def unposed_poses() -> np.ndarray:
+    """camera_from_world of the photographs [n, 4, 4], in the order of their names."""
+    return _tour().camera_from_world.numpy()[:VIEWS]
+
+
+def unposed_focal_px() -> float:
+    return float(_tour()[0].K[0, 0])
 
 
 def write_photographs(folder: Path) -> None:
     """``view-000.png`` …"""
     folder.mkdir(parents=True)
-    room, cameras = furnished_room(_SEED), unposed_cameras()
+    room, cameras = furnished_room(_SEED), _tour()
     for index in range(VIEWS):
         Image.fromarray(photograph(room, cameras[index])).save(folder / f"view-{index:03d}.png")
 

@@ -18,6 +18,7 @@ from scenewise.io.georeference import georeference_capture
 from scenewise.io.images import IMAGE_SUFFIXES, Background
 from scenewise.io.nuscenes.keyframes import read_nuscenes_capture
 from scenewise.io.nuscenes.tables import find_nuscenes_tables
+from scenewise.io.placing import placed
 from scenewise.io.resizing import downscaled_capture
 from scenewise.io.rgbd.captures import find_rgbd_layout, read_rgbd
 from scenewise.io.scannet.scenes import find_scannet_layout, read_scannet
@@ -43,8 +44,9 @@ def open_capture(
     """Reads the capture in a folder: COLMAP model, ``transforms.json``, RGB-D frames, a ScanNet scene or a nuScenes
     keyframe.
 
-    The input's world frame is kept.  Where the files do not say which way is up, it is estimated from the cameras; where there
-    are GPS positions, the capture is georeferenced.
+    The input's world frame is kept, but for its origin where coordinates are too large for float32
+    (:func:`~scenewise.io.placing.placed`).  Where the files do not say which way is up, it is estimated from the cameras; where
+    there are GPS positions, the capture is georeferenced.
 
     Args:
         path: the folder, or a ``transforms.json`` or ``.sens`` file.
@@ -71,6 +73,7 @@ def open_capture(
     else:
         capture = _detected(path, factor, background, images)
     _check_has_images(capture)
+    capture = placed(capture)
     if capture.georeference is None and capture.scale == "arbitrary":
         capture = replace(capture, georeference=georeference_capture(capture.root, capture.frames))
     if capture.up_in_world is None:

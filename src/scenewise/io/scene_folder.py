@@ -23,7 +23,7 @@ from scenewise.io.labels import read_labels, write_labels
 from scenewise.io.ply.gaussians import gaussians_ply_size, read_gaussians_ply, write_gaussians_ply
 from scenewise.io.ply.tables import read_ply_table
 from scenewise.io.spz import write_spz
-from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.cameras import NEAR, Cameras
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.georeference import Georeference
 from scenewise.scenes.labels import ElementLabels
@@ -45,6 +45,7 @@ ANSWER_FILE = "result.json"  # in a folder per question
 
 _FORMAT = "scenewise-scene"
 _VERSION = 1
+_HERE = "./"
 _NUMBER_LIST = re.compile(r"\[\n\s*(-?\d[^\[\]{}\"]*?)\n\s*\]")
 # What a new run replaces at once.  scene.json and splats.ply stay until their successors are complete.
 _DERIVED = (
@@ -178,9 +179,9 @@ def _scene_text(folder: Path, scene: Scene) -> str:
 
 
 def _place_from_folder(folder: Path, capture: str) -> str:
-    """Where the capture is: from the scene folder if it lies in it, so that the two can be moved together."""
+    """Where the capture is: from the scene folder if it lies in it, after ``./``, so that the two can be moved together."""
     whole = folder.resolve()
-    return Path(capture).relative_to(whole).as_posix() if capture and whole in Path(capture).parents else capture
+    return f"{_HERE}{Path(capture).relative_to(whole).as_posix()}" if capture and whole in Path(capture).parents else capture
 
 
 def _scene_json(scene: Scene) -> dict[str, Any]:
@@ -207,6 +208,7 @@ def _scene_json(scene: Scene) -> dict[str, Any]:
                 "split": entry.split,
                 "width": entry.camera.width,
                 "height": entry.camera.height,
+                "near": entry.camera.near,
                 "K": entry.camera.K.tolist(),
                 "camera_from_world": entry.camera.camera_from_world.tolist(),
             }
@@ -298,10 +300,11 @@ def no_gaussians() -> Gaussians:
 def _read_camera(entry: JsonFields) -> SceneCamera:
     name, split = entry.text("name"), entry.choice("split", ["train", "test"])
     width, height = (entry.integer(key, minimum=1, maximum=1 << 20) for key in ("width", "height"))
+    near = entry.number("near", NEAR)
     K, pose = torch.from_numpy(entry.array("K", (3, 3))), torch.from_numpy(entry.array("camera_from_world", (4, 4)))
     entry.finish()
     try:
-        return SceneCamera(name, Cameras(camera_from_world=pose, K=K, width=width, height=height), split)
+        return SceneCamera(name, Cameras(camera_from_world=pose, K=K, width=width, height=height, near=near), split)
     except (ConventionError, ShapeError) as error:
         raise DataFormatError(entry.path, f"{entry.place} ({name})", got=str(error)) from error
 
@@ -347,7 +350,7 @@ def _read_provenance(folder: Path, entry: JsonFields) -> Provenance:
 
 def _place_in_folder(folder: Path, capture: str) -> str:
     """The inverse of :func:`_place_from_folder`."""
-    return capture if not capture or Path(capture).is_absolute() else str(folder.resolve() / capture)
+    return str(folder.resolve() / capture.removeprefix(_HERE)) if capture.startswith(_HERE) else capture
 
 
 def _read_card(entry: JsonFields) -> EvaluationCard:

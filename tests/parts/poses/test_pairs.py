@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scenewise.errors import ConventionError
-from scenewise.parts.poses.features import PictureFeatures
+from scenewise.parts.poses.feature_files import PictureFeatures
 from scenewise.parts.poses.likeness import picture_signatures
 from scenewise.parts.poses.pairs import all_pairs, choose_pairs, following, in_series, most_alike, nearest_positions
 from scenewise.parts.poses.photographs import Photograph, Position, natural_order

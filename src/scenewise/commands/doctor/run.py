@@ -195,6 +195,7 @@ def kernel_backends() -> tuple[KernelBackend, ...]:
         extra=None,
         camera_from_world=torch.eye(4, device=device),
         K=torch.eye(3, device=device),
+        near=0.01,
         width=1,
         height=1,
         background=values[0],

@@ -29,13 +29,14 @@ from scenewise.io.product_kinds import POSES
 from scenewise.io.products import made
 from scenewise.kernels.native import library
 from scenewise.parts.poses.child import FOUND_FILE, MODEL_FOLDER, STEPS_FILE, Task, steps_in, write_task
-from scenewise.parts.poses.features import KeptFeatures, PictureFeatures, find_features
+from scenewise.parts.poses.feature_files import PictureFeatures
+from scenewise.parts.poses.features import KeptFeatures, find_features
 from scenewise.parts.poses.film_frames import choose_frames, measure_film
 from scenewise.parts.poses.likeness import picture_signatures
 from scenewise.parts.poses.mapping import MappedCamera, import_pycolmap
 from scenewise.parts.poses.pairs import ChosenPairs, choose_pairs
-from scenewise.parts.poses.photographs import FEWEST_PHOTOGRAPHS, LeftOut, Photograph, Photographs, read_photographs
-from scenewise.parts.poses.records import PosesFound, errors_from_json, found_from_json, lens_from_json, named
+from scenewise.parts.poses.photographs import FEWEST_PHOTOGRAPHS, Photograph, Photographs, read_photographs
+from scenewise.parts.poses.records import LeftOut, PosesFound, errors_from_json, found_from_json, lens_from_json, named
 from scenewise.parts.poses.settings import PoseSettings
 
 WORK_FOLDER, IMAGES_FOLDER, FRAMES_FOLDER = "work", "images", "frames"
@@ -158,10 +159,6 @@ class _Finder:
         self._claim(work)
         with Journal(folder / "log.jsonl") as journal:
             journal.write("start", command="poses", options=asdict(self.request), versions=versions())
-
-            def ended(stage: str) -> None:
-                journal.write("stage", name=stage, seconds=round(time.monotonic() - began, 3))
-
             photographs = self.photographs or self._frames_of_film(work)
             pictures = photographs.pictures
             features, undecodable = find_features(
@@ -170,11 +167,12 @@ class _Finder:
             left_out = (*photographs.left_out, *undecodable)
             usable = [None if one is None else one.features for one in features]
             _require_enough(self.request.source, usable, left_out)
-            ended("features")
+            journal.write("stage", name="features", seconds=round(time.monotonic() - began, 3))
             pairs = self._pairs(pictures, usable)
             self._map(work, pictures, features, pairs)
-            ended("matching and mapping")
             found = read_json_object(work / FOUND_FILE)
+            for stage, seconds in found.mapping("stages").items():
+                journal.write("stage", name=stage, seconds=seconds)
             registered = frozenset(found.texts("registered"))
             _write_capture(folder, work, photographs, registered)
             journal.write("end", seconds=time.monotonic() - began, peak_memory_bytes=peak_resident_bytes())

@@ -5,6 +5,7 @@
 """
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from scenewise.engine.journal import Journal
 from scenewise.errors import ScenewiseError
 from scenewise.io.atomic import atomic_folder, atomic_write_bytes, atomic_write_json
 from scenewise.io.json_fields import read_json_object
-from scenewise.parts.poses.features import PictureFeatures, read_features
+from scenewise.parts.poses.feature_files import PictureFeatures, read_features
 from scenewise.parts.poses.held_out import checked_model
 from scenewise.parts.poses.mapping import MappedCamera, MappedPicture, color_points, map_pictures, match_pairs, write_pictures
 from scenewise.parts.poses.settings import PoseSettings
@@ -104,6 +105,7 @@ def work(folder: Path) -> None:
     pairs = load_file(folder / PAIRS_FILE)["pairs"]
     pictures = _pictures(task)
     database = folder / "database.db"
+    began, stages = time.monotonic(), dict[str, float]()
     with Journal(folder / STEPS_FILE) as journal:
         write_pictures(database, task.cameras, pictures)
         for done in match_pairs(
@@ -111,16 +113,21 @@ def work(folder: Path) -> None:
         ):
             journal.write("step", step=done, doing="matching")
 
+        stages["matching"] = time.monotonic() - began
+
         def told(registered: int) -> None:
             journal.write("step", step=len(pairs) + MAPPING_UNITS * registered, doing="mapping", registered=registered)
 
         models = map_pictures(database, len(pictures), task.settings, pixel_scale=task.pixel_scale, told=told)
+        stages["mapping"] = time.monotonic() - began - stages["matching"]
         checked = checked_model(models[0], task.settings, pixel_scale=task.pixel_scale)
         color_points(checked.model, pictures)
         with atomic_folder(folder / MODEL_FOLDER) as beside:
             checked.model.write_binary(beside)
         registered = sorted(checked.model.images[key].name for key in checked.model.reg_image_ids())
+        stages["checking"] = time.monotonic() - began - sum(stages.values())
         found = {
+            "stages": stages,
             "registered": registered,
             "models": [model.num_reg_images() for model in models],
             "points": checked.model.num_points3D(),

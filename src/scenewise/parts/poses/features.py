@@ -7,24 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from scenewise.engine.data_hash import head_digest
 from scenewise.engine.progress import NullProgress, Progress
-from scenewise.errors import DataFormatError, ScenewiseError
+from scenewise.errors import DataFormatError
 from scenewise.io.images import rgb_over, with_image
 from scenewise.io.json_values import fingerprint_of
 from scenewise.io.product_kinds import PICTURE_FEATURES
 from scenewise.io.products import made
 from scenewise.parts.points.features import one_opencv_thread, sift_features
 from scenewise.parts.points.settings import TriangulationSettings
-from scenewise.parts.poses.photographs import LeftOut, Photograph
+from scenewise.parts.poses.feature_files import QUANTA, PictureFeatures, read_features, write_features
+from scenewise.parts.poses.photographs import Photograph
+from scenewise.parts.poses.records import LeftOut
 from scenewise.parts.poses.settings import PoseSettings
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_QUANTA = 512.0  # a RootSIFT entry is rarely above ½; COLMAP keeps descriptors with the same factor
 _OCTAVE_LAYERS, _EDGE, _MIN_SIDE = 3, 10.0, 480
 
 
@@ -32,31 +33,8 @@ _OCTAVE_LAYERS, _EDGE, _MIN_SIDE = 3, 10.0, 480
 class KeptFeatures:
     """Features of a picture, and the file that keeps them."""
 
-    features: "PictureFeatures"
+    features: PictureFeatures
     path: Path
-
-
-@dataclass(frozen=True)
-class PictureFeatures:
-    """Features of one picture, those of the largest scale first.
-
-    Attributes:
-        pixels: positions in the full picture, centres at half-integers.
-        descriptors_u8: RootSIFT times 512, rounded.
-        colors_u8: the picture at the positions.
-    """
-
-    pixels: Float32[np.ndarray, "f 2"]
-    descriptors_u8: UInt8[np.ndarray, "f 128"]
-    colors_u8: UInt8[np.ndarray, "f 3"]
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def unit_descriptors(self) -> Float32[np.ndarray, "f 128"]:
-        """RootSIFT of unit length."""
-        values = self.descriptors_u8.astype(np.float32)
-        return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9)
 
 
 def find_features(
@@ -124,7 +102,7 @@ def _detect(picture: Photograph, settings: PoseSettings) -> PictureFeatures:
     order = np.argsort(-found.sizes, kind="stable")[: settings.max_features]
     column = np.clip(found.pixels[:, 0].astype(np.int64), 0, image.shape[1] - 1)
     row = np.clip(found.pixels[:, 1].astype(np.int64), 0, image.shape[0] - 1)
-    quantised = np.minimum(np.rint(_QUANTA * found.descriptors), 255).astype(np.uint8)
+    quantised = np.minimum(np.rint(QUANTA * found.descriptors), 255).astype(np.uint8)
     return PictureFeatures((found.pixels[order] * scale).astype(np.float32), quantised[order], image[row, column][order])
 
 
@@ -145,27 +123,4 @@ def _at_working_size(image: "Image.Image", max_side: int) -> tuple[UInt8[np.ndar
 
 
 def _write(path: Path, picture: Photograph, settings: PoseSettings) -> None:
-    from safetensors.numpy import save_file
-
-    features = _detect(picture, settings)
-    arrays = {name: np.ascontiguousarray(getattr(features, name)) for name in ("pixels", "descriptors_u8", "colors_u8")}
-    save_file(arrays, path, metadata={"picture_features": picture.name})
-
-
-def read_features(path: Path) -> PictureFeatures:
-    """Features kept in a file.
-
-    Raises:
-        DataFormatError: it is damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return PictureFeatures(**load_file(path))
-    except ScenewiseError:
-        raise
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise DataFormatError(
-            path, expected="features of a picture", got=str(error), fix="delete it; it is made again"
-        ) from error
+    write_features(path, _detect(picture, settings), picture.name)

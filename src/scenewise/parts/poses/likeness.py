@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from scenewise.parts.poses.features import PictureFeatures
+from scenewise.parts.poses.feature_files import PictureFeatures
 
 _SAMPLE_PER_PICTURE = 256
 _MOST_SAMPLES = 40_000

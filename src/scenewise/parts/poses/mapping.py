@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from scenewise.errors import ConventionError, MissingDependencyError
-from scenewise.parts.poses.features import PictureFeatures
+from scenewise.parts.poses.feature_files import PictureFeatures
 from scenewise.parts.poses.matching import match_pictures
 from scenewise.parts.poses.settings import PoseSettings
 

@@ -8,6 +8,7 @@ from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.io.exif import read_photograph_header
 from scenewise.io.georeference import GPS_CSV_NAME, read_gps_csv, read_gps_exif
 from scenewise.io.images import IMAGE_SUFFIXES
+from scenewise.parts.poses.records import LeftOut
 
 PICTURE_FOLDERS = (".", "images", "input")
 """Where the photographs of a folder may lie, in the order in which they are looked for."""
@@ -38,14 +39,6 @@ class Photograph:
     camera: str
     focal_px: float | None
     position: Position | None
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A picture that is not used, and why."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)

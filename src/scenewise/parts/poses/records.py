@@ -5,11 +5,18 @@ from pathlib import Path
 
 from scenewise.engine.progress import duration_text
 from scenewise.io.json_fields import JsonFields
-from scenewise.parts.poses.photographs import LeftOut
 
 WARN_BELOW = 0.9
 """Share of registered pictures below which a result is not to be trusted without a look."""
 _LISTED_AT_MOST = 8
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A picture that is not used, and why."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
