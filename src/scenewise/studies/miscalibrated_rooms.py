@@ -10,8 +10,8 @@ from jaxtyping import Float64
 
 from scenewise.geometry.transforms import fit_similarity
 from scenewise.io.captures import open_capture
+from scenewise.io.rgbd.number_files import DEPTH_FROM_COLOR_NAME
 from scenewise.io.rgbd.writing import RgbdFrame, write_rgbd_folder
-from scenewise.parts.poses.refinement_records import PosesRefined
 from scenewise.scenes.cameras import Cameras
 from scenewise.worlds.captures import LICENCE, photograph, room_cameras, truth
 from scenewise.worlds.rooms import furnished_room
@@ -117,19 +117,24 @@ def write_miscalibrated_room(
     return KnownCalibration(float(K_color[0, 0]), depth_from_color, world_from_color)
 
 
-def recovered(refined: PosesRefined, known: KnownCalibration) -> RecoveredCalibration:
-    """Compares a refined capture, as it is read again, with the truth."""
-    capture = open_capture(refined.capture)
+def recovered(folder: Path, focal_px: float, known: KnownCalibration) -> RecoveredCalibration:
+    """Compares a refined capture, as it is read again, with the truth.
+
+    Args:
+        folder: of the refined capture.
+        focal_px: found for the colour camera; what is read again is that of the images without distortion.
+        known: the truth.
+    """
+    capture = open_capture(folder)
     found = np.stack([frame.camera.world_from_camera.numpy() for frame in capture.frames])
     _, rotation, _ = fit_similarity(found[:, :3, 3], known.world_from_color[:, :3, 3])
     turned = found[:, :3, 3] @ rotation.T
     moved = turned + (known.world_from_color[:, :3, 3] - turned).mean(axis=0)  # rigid: the scale is to be found too
     shift = np.linalg.norm(moved - known.world_from_color[:, :3, 3], axis=1)
     tilt = angles_deg(rotation @ found[:, :3, :3], known.world_from_color[:, :3, :3])
-    transform = np.loadtxt(refined.capture / "depth_from_color.txt")
-    focal = float(np.mean(refined.lenses[0].focal_px))
+    transform = np.loadtxt(folder / DEPTH_FROM_COLOR_NAME)
     return RecoveredCalibration(
-        focal_share=abs(focal / known.focal_px - 1.0),
+        focal_share=abs(focal_px / known.focal_px - 1.0),
         offset_mm=1000 * float(np.linalg.norm(transform[:3, 3] - known.depth_from_color[:3, 3])),
         turn_deg=float(angles_deg(transform[None, :3, :3], known.depth_from_color[None, :3, :3])[0]),
         shift_mm=1000 * float(np.median(shift)),

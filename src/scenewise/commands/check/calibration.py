@@ -20,8 +20,8 @@ In photographs that are much larger than the working size, features are found no
 is ``WARN_WORKING_PX`` of it."""
 WARN_WORKING_PX = 1.5
 
-_MATCHING = MatchSettings(max_side=800, features=1500)
-_GROUPS = 12  # a view and two that see the same from elsewhere: at most 36 views
+_MATCHING = MatchSettings(max_side=640, features=1200)
+_GROUPS = 10  # a view and two that see the same from elsewhere: at most 30 views
 _LEAST_OVERLAP = 0.3
 _ANGLES_DEG = (0.5, 40.0)
 _LEAST_ANGLE_DEG = 2.0  # between the rays of a point: nearly parallel ones tell its direction, not its place

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,8 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from scenewise.errors import ConventionError
+from scenewise.geometry.transforms import transform_points
 from scenewise.io.atomic import atomic_write_json, disk_errors
 from scenewise.io.georeference import GPS_CSV_NAME
+from scenewise.io.images import rgb_over, with_image
+from scenewise.io.placing import source_from_world
 from scenewise.io.registered_depth import DepthCamera
 from scenewise.io.rgbd.calibration import opencv_distortion, write_calibration
 from scenewise.io.rgbd.capture_json import CAPTURE_JSON_NAME, read_capture_json
@@ -67,7 +71,7 @@ def _write_rgbd(folder: Path, capture: Capture, views: RefinementViews, found: A
         K = depth.K if placed.depth is None else placed.depth.K
         more |= write_calibration(folder, lens, DepthCamera(K, np.linalg.inv(transform)), depth.size)
         more["depth_codes_per_metre"] = 1.0 / depth.units_per_code
-    world_from_camera = np.linalg.inv(placed.camera_from_world)
+    source_from_camera = source_from_world(capture.world_from_source) @ np.linalg.inv(placed.camera_from_world)
     names: dict[str, str] = {}
     for index, (frame, source) in enumerate(zip(views.frames, views.depth)):
         image = frame.image_path
@@ -83,11 +87,11 @@ def _write_rgbd(folder: Path, capture: Capture, views: RefinementViews, found: A
             if named_so and is_file(beside):
                 _link(beside, folder / beside.name)
         with disk_errors(folder):
-            (folder / f"{stem}.pose.txt").write_bytes(matrix_text(world_from_camera[index]).encode())
+            (folder / f"{stem}.pose.txt").write_bytes(matrix_text(source_from_camera[index]).encode())
     more["test_names"] = sorted(names[name] for name in capture.test_names if name in names)
     more.setdefault("licence", capture.licence)
     if capture.up_in_world is not None:
-        more.setdefault("up_in_world", capture.up_in_world.tolist())
+        more.setdefault("up_in_world", (source_from_world(capture.world_from_source)[:3, :3] @ capture.up_in_world).tolist())
     told = {"scale": "metric"} | {key: value for key, value in more.items() if value is not None}
     atomic_write_json(folder / CAPTURE_JSON_NAME, told)
 
@@ -100,14 +104,10 @@ def _write_colmap(folder: Path, capture: Capture, views: RefinementViews, found:
     gps = capture.root / GPS_CSV_NAME
     if is_file(gps):
         _link(gps, folder / GPS_CSV_NAME)
-    in_world = AdjustedBundle(
-        bundle=type(found.bundle)(found.bundle.lenses, found.bundle.lens_of, placed.camera_from_world, found.bundle.observations),
-        points_in_local=placed.points_in_world,
-        kept=found.kept,
-        adjusted=found.adjusted,
-    )
-    kept = found.kept & np.isfinite(placed.points_in_world).all(axis=1)[found.bundle.observations.point]
-    model = as_model(in_world.bundle, placed.points_in_world, kept, names)
+    in_source = replace(found.bundle, camera_from_local=placed.camera_from_world @ capture.world_from_source)
+    points = transform_points(source_from_world(capture.world_from_source), placed.points_in_world)
+    kept = found.kept & np.isfinite(points).all(axis=1)[found.bundle.observations.point]
+    model = as_model(in_source, points, kept, names)
     _color_points(model, views, kept, found)
     target = folder / "sparse/0"
     target.mkdir(parents=True)
@@ -124,8 +124,6 @@ def _color_points(model: Any, views: RefinementViews, kept: Bool[np.ndarray, "o"
         path = frame.image_path
         if not len(mine) or path is None:
             continue
-        from scenewise.io.images import rgb_over, with_image
-
         image = with_image(path, lambda opened: rgb_over(opened, None))
         column = np.clip(seen.pixels[mine, 0].astype(np.int64), 0, image.shape[1] - 1)
         row = np.clip(seen.pixels[mine, 1].astype(np.int64), 0, image.shape[0] - 1)
