@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,13 @@ from scenewise.commands.check.report import CheckReport
 from scenewise.commands.check.run import check_command
 from scenewise.commands.poses.options import PosesOptions
 from scenewise.commands.poses.run import poses_command
+from scenewise.engine.jobs import JobFailedError
 from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.captures import open_capture
-from scenewise.parts.poses.refinement_records import PosesRefined
+from scenewise.parts.poses import refinement
+from scenewise.parts.poses.refinement import RefinementRequest, refine_poses
+from scenewise.parts.poses.refinement_matches import MatchSettings
 from scenewise.studies.miscalibrated_rooms import KnownCalibration, Miscalibration, recovered, write_miscalibrated_room
 
 pytest.importorskip("pycolmap", reason="needs the extra sfm")
@@ -49,22 +52,20 @@ def _complaints(report: CheckReport) -> list[str]:
     return [problem.fix for problem in report.problems if "do not fit the pictures" in problem.message]
 
 
-def test_what_is_wrong_is_noticed_and_found_again(
-    room: tuple[Path, KnownCalibration], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_wrong_is_noticed_and_found_again(room: tuple[Path, KnownCalibration], tmp_path: Path) -> None:
     folder, known = room
     before = _check(folder)
     assert before.calibration is not None and before.calibration.error_px is not None
     assert before.calibration.error_with_depth_px is not None and before.calibration.worst_px > 4
     assert _complaints(before) == [f"scenewise poses {folder} --refine --out CAPTURE2, then reconstruct that"]
     out = tmp_path / "refined"
-    assert main(["poses", str(folder), "--refine", "--out", str(out), "--threads", "2", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["adjusted"] == told["views"] == FRAMES and told["kept_pose"] == []
-    assert told["reprojection_px"] < 0.2 < 2 < told["reprojection_px_before"]
-    assert told["depth"]["error_m"] < 0.006 and not told["depth"]["transform_given"]
+    told = refine_poses(RefinementRequest(folder, out, matching=MatchSettings(features=1200), partners=8, threads=2))
+    assert told.adjusted == told.views == FRAMES and told.kept_pose == ()
+    assert told.reprojection_px is not None and told.reprojection_px_before is not None and told.depth is not None
+    assert told.reprojection_px < 0.2 < 2 < told.reprojection_px_before
+    assert told.depth.error_m < 0.006 and not told.depth.transform_given
     # A third of the pictures that benchmarks/calibration.py takes, at two thirds of their size: twice its limits and more.
-    found = recovered(out, told["lenses"][0]["focal_px"][0], known)
+    found = recovered(out, told.lenses[0].focal_px[0], known)
     assert found.focal_share < 0.005 and found.offset_mm < 8 and found.turn_deg < 0.1
     assert found.shift_mm < 6 and found.tilt_deg < 0.1
 
@@ -84,7 +85,10 @@ def test_a_right_capture_gets_no_warning(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_refinement_goes_on(
-    room: tuple[Path, KnownCalibration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    room: tuple[Path, KnownCalibration],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The process that adjusts is killed; the second try matches nothing again."""
     folder = tmp_path / "few"
@@ -92,21 +96,19 @@ def test_an_unfinished_refinement_goes_on(
     for path in room[0].iterdir():
         if path.name[6:12] < "000006" or not path.name.startswith("frame"):
             shutil.copy(path, folder / path.name)
-    from scenewise.parts.poses import refinement
-
     options = PosesOptions(folder, tmp_path / "out", refine=True, threads=1)
-    request = refinement.RefinementRequest(folder, options.out, threads=1)
-    broken = replace(request, command=("false",))
-    with pytest.raises(refinement.ScenewiseError):
-        refinement.refine_poses(broken)
+    with pytest.raises(JobFailedError):
+        refine_poses(RefinementRequest(folder, options.out, threads=1, command=("false",)))
     assert not options.out.exists() and (tmp_path / ".out.refining" / "matches.safetensors").is_file()
 
     def never(*arguments: object, **more: object) -> None:
         raise AssertionError("matched again")
 
     monkeypatch.setattr(refinement, "match_freely", never)
-    found = poses_command(options)
-    assert isinstance(found, PosesRefined) and found.views == 6
+    assert main(["poses", str(folder), "--refine", "--out", str(options.out), "--threads", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["views"] == 6 and told["written_as"] == "rgbd" and told["depth"]["offset_mm"][0] != 0
+    assert json.loads((options.out / "refined.json").read_text())["reprojection_px"] == told["reprojection_px"]
     with pytest.raises(DataFormatError, match=r"earlier refinement.*--overwrite"):
         poses_command(options)
 
