@@ -5,9 +5,10 @@ from typing import Literal
 
 from scenewise.commands.check.calibration import Calibration
 from scenewise.commands.check.images import ImageQuality
+from scenewise.commands.check.masks import MaskFindings
 from scenewise.commands.check.place import GeoreferenceSummary
 from scenewise.commands.check.poses import Coverage, PoseHealth
-from scenewise.io.captures import ENOUGH_FRAMES, ENOUGH_SHARE
+from scenewise.io.captures import COMPANION_FIX, ENOUGH_FRAMES, ENOUGH_SHARE, missing_companions
 from scenewise.scenes.captures import Capture
 
 Severity = Literal["error", "warning", "note"]
@@ -38,10 +39,12 @@ def problems_of(
     coverage: Coverage | None,
     calibration: Calibration | None,
     georeference: GeoreferenceSummary | None,
+    masks: MaskFindings | None = None,
 ) -> tuple[Problem, ...]:
     """Everything that deserves to be known of what was found, most severe first."""
     found: list[Problem] = []
     _file_problems(capture, images, found)
+    _mask_problems(capture, masks, found)
     if poses is not None:
         _pose_problems(poses, found)
     if images is not None:
@@ -97,6 +100,32 @@ def _file_problems(capture: Capture, images: ImageQuality | None, found: list[Pr
         )
     if not capture.test_frames:
         found.append(Problem("note", "no view is held out, so nothing can be measured afterwards", "use a preset, or a split"))
+
+
+def _mask_problems(capture: Capture, masks: MaskFindings | None, found: list[Problem]) -> None:
+    for kind, paths in missing_companions(capture):
+        names = _named([str(path) for path in paths])
+        found.append(Problem("warning", f"{len(paths)} listed {kind}s are missing: {names}", COMPANION_FIX))
+    if masks is None:
+        return
+    for name, reason in masks.unreadable:
+        found.append(Problem("error", f"the mask of {name} cannot be used: {reason}", "replace the mask, or remove it"))
+    if masks.empty:
+        found.append(
+            Problem(
+                "warning",
+                f"{len(masks.empty)} masks are all black, so nothing of these photographs is used: {_named(masks.empty)}",
+                "white is what is used: make these masks again, or remove the photographs",
+            )
+        )
+    if masks.unmasked:
+        found.append(
+            Problem(
+                "note",
+                f"{len(masks.unmasked)} photographs have no mask and are used whole: {_named(masks.unmasked)}",
+                "add masks under the same names if something in them must not be learned",
+            )
+        )
 
 
 def _pose_problems(poses: PoseHealth, found: list[Problem]) -> None:

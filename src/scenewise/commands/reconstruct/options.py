@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from scenewise.catalogue import DEFAULT_SPLAT_METHOD, SPLAT_METHODS, with_changes
 from scenewise.commands.method_settings import LEAVE_OUT, MethodSettings, expert_groups, given, require_only
-from scenewise.commands.shared import Device, OptionalColor, require_color
+from scenewise.commands.shared import Device, OptionalAlpha, OptionalColor, require_alpha, require_color
 from scenewise.engine.option_values import Count, Number, Text, bytes_from_text, require, require_at_least
 from scenewise.methods.distilled_3dgs.options import DistillationOptions
 
@@ -36,12 +36,15 @@ class ReconstructOptions:
         strategy: how Gaussians are added and removed: "default" densifies by gradient, "mcmc" keeps an exact budget.
         preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending).
         downscale: use the images at 1/N of their size.
-        steps: number of optimisation steps; the method's default when neither this nor minutes is given.
-        minutes: time to spend: the speed is measured on the first 50 steps, then the number of steps is fixed.
-        max_gaussians: never more Gaussians than this in the result.
+        steps: number of optimisation steps; chosen from the capture when neither this nor minutes is given.
+        minutes: time to spend on all of it: planned from the speed of the first 50 steps, and once more half-way.
+        max_gaussians: never more Gaussians than this in the result; chosen from the capture when not given.
         budget: memory that may be used, such as 2GB; caps the number of Gaussians or refuses before starting.
         sh_degree: highest degree of view-dependent colour, 0 to 3.
         background: colour behind transparent images, three numbers in [0, 1].
+        alpha: what transparent pixels of the images are: "mask" leaves them out of everything, "background" learns them as empty
+            space.  Default: background where --background is given and for rendered captures (transforms_train.json, or a
+            transforms.json of cameras without distortion), mask for all other photographs.
         no_poses: refuse photographs and films that come without poses instead of finding them.
         pose_refinement: also optimise the camera poses.
         exposure_compensation: also optimise a colour transform per training image.
@@ -69,6 +72,7 @@ class ReconstructOptions:
     budget: Text = None
     sh_degree: int = 3
     background: OptionalColor = None
+    alpha: OptionalAlpha = None
     no_poses: bool = False
     pose_refinement: bool = False
     exposure_compensation: bool = False
@@ -90,6 +94,7 @@ class ReconstructOptions:
         require_at_least("--threads", self.threads, 1)
         require_at_least("--checkpoint-every", self.checkpoint_every, 1)
         require_color("--background", self.background)
+        require_alpha(self.alpha, self.background)
         require(0 <= self.sh_degree <= 3, "--sh-degree", "0, 1, 2 or 3", self.sh_degree)
         require(self.minutes is None or 0.0 < self.minutes < float("inf"), "--minutes", "a time above 0", self.minutes)
         require(self.steps is None or self.minutes is None, "--steps and --minutes", "one of the two", "both")

@@ -2,10 +2,11 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -20,6 +21,7 @@ from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.devices import compute_device
 from scenewise.engine.jobs import end_with_parent
 from scenewise.engine.journal import Journal
+from scenewise.engine.measuring import MEASURED_STEPS
 from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.provenance import git_commit, versions
@@ -38,6 +40,9 @@ from scenewise.scenes.captures import Capture
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Provenance, Scene, SceneCamera
 from scenewise.show.report.report import shown_views, write_report
+
+_SECONDS_TO_WRITE, _SECONDS_A_VIEW = 2.0, 0.1
+"""After training, where a time was asked for: scene and report; figures and pictures of each view beside rendering it."""
 
 
 def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -> ReconstructSummary:
@@ -93,7 +98,7 @@ class _Reconstruction:
         found = planned_from if self.method.keeps_cap else self._newest()
         trainer = self._trainer(splats, run, points, provenance, found)
         setup_seconds += time.monotonic() - started
-        self._train(trainer)
+        self._train(trainer, setup_seconds, len(capture.test_frames))
         moved = self._refinement(trainer)
         finished = splats.finish(trainer)
         scene = self._write(capture, trainer, finished, data_hash)
@@ -107,6 +112,7 @@ class _Reconstruction:
             setup_seconds,
             provenance,
             peak,
+            run.recipe.strategy.max_gaussians if self.method.fits_capture else None,
             None if evaluated is None else evaluated.card,
             moved,
             finished.more if isinstance(finished.more, DistillationSummary) else None,
@@ -116,7 +122,7 @@ class _Reconstruction:
         """Of a part that was made alone, for example on a machine of its own."""
         peak = peak_resident_bytes()
         return ReconstructSummary(
-            part.folder, part.num_gaussians, part.steps, part.seconds, setup_seconds, provenance, peak, None, None
+            part.folder, part.num_gaussians, part.steps, part.seconds, setup_seconds, provenance, peak, None, None, None
         )
 
     # ------------------------------------------------------------------------------------------------------------------ planning
@@ -126,9 +132,16 @@ class _Reconstruction:
         self.journal.write("start", command="reconstruct", options=asdict(options), versions=versions())
         with self._stage("read the capture"):
             capture = open_capture(
-                options.capture, preset=options.preset, factor=options.downscale, background=options.background
+                options.capture,
+                preset=options.preset,
+                factor=options.downscale,
+                background=options.background,
+                alpha=options.alpha,
             )
             usable_frames(capture, options.strict)
+            masked = sum(frame.load_mask is not None for frame in capture.frames_with_image)
+            if masked:
+                self.progress.message(f"masks leave out parts of {masked} of {len(capture.frames_with_image)} photographs")
             return capture, capture_hash(capture)
 
     def _newest(self) -> Checkpoint | None:
@@ -137,7 +150,7 @@ class _Reconstruction:
 
     def _planned(self, capture: Capture, data_hash: str, found: Checkpoint | None) -> SplatRun:
         options = self.options
-        recipe, cache_bytes = planned(options, capture, self.progress, max_gaussians=self.method.max_gaussians, found=found)
+        recipe, cache_bytes = planned(options, capture, self.progress, self.method, found)
         return SplatRun(
             name=options.capture.resolve().name,
             capture=capture,
@@ -175,7 +188,7 @@ class _Reconstruction:
         has_depth = any(frame.load_depth is not None for frame in capture.train_frames)
         if options.downscale in (None, 1) or capture.points is not None or has_depth:
             return capture
-        return open_capture(options.capture, preset=options.preset, background=options.background)
+        return open_capture(options.capture, preset=options.preset, background=options.background, alpha=options.alpha)
 
     # ------------------------------------------------------------------------------------------------------------------ training
 
@@ -192,19 +205,46 @@ class _Reconstruction:
             trainer.views.preload(self.threads)
         return trainer
 
-    def _train(self, trainer: SplatTrainer) -> None:
-        options = self.options
-        if options.minutes is not None and trainer.steps_done == 0:
-            with self._stage("measure the speed"):
-                trainer.set_total_steps(trainer.measure(60.0 * options.minutes))
-            self.progress.message(f"{options.minutes:g} minutes are enough for {trainer.settings.steps:,} steps")
-        train_splats(
+    def _train(self, trainer: SplatTrainer, setup_seconds: float, views_after: int) -> None:
+        run = partial(
+            train_splats,
             trainer,
             checkpointer=self.checkpointer,
             journal=self.journal,
             progress=self.progress,
-            checkpoint_every=options.checkpoint_every,
+            checkpoint_every=self.options.checkpoint_every,
         )
+        if self.options.minutes is not None:
+            self._train_first_half(trainer, run, 60.0 * self.options.minutes - setup_seconds, views_after)
+        run()
+
+    def _train_first_half(self, trainer: SplatTrainer, run: Callable[..., None], seconds: float, views_after: int) -> None:
+        """Plans a run that fills the time, and plans what is left of it anew half-way: nobody knows at first how many Gaussians
+        there will be, but then density control is over.
+
+        Args:
+            trainer: at any step.
+            run: trains it up to a step.
+            seconds: of training and of what comes after it.
+            views_after: pictures that will be evaluated.
+        """
+        minutes = self.options.minutes
+        if trainer.steps_done == 0:
+            with self._stage("measure the speed"):
+                trainer.set_total_steps(trainer.measure(seconds))
+            self.progress.message(f"{minutes:g} minutes are enough for about {trainer.settings.steps:,} steps")
+        half = trainer.total_steps // 2
+        if trainer.schedule.turn is not None or trainer.steps_done >= half - MEASURED_STEPS:
+            return
+        run(until=half - MEASURED_STEPS, stage="train, first half")
+        before = trainer.seconds
+        trainer.run(until=half)
+        each = (trainer.seconds - before) / MEASURED_STEPS
+        after = _SECONDS_TO_WRITE + views_after * (_SECONDS_A_VIEW + each)
+        rest, planned = int((seconds - trainer.seconds - after) / each), trainer.total_steps - half
+        trainer.turn(half + max(planned // 2, min(3 * planned, rest)))
+        self.journal.write("plan", step=half, planned=half + planned, steps=trainer.total_steps, step_seconds=each)
+        self.progress.message(f"{minutes:g} minutes: {trainer.total_steps:,} steps in all")
 
     def _refinement(self, trainer: SplatTrainer) -> dict[str, float] | None:
         if trainer.pose_refinement is None:
