@@ -150,7 +150,7 @@ def fit_georeference(centres_in_world: Float64[np.ndarray, "n 3"], geodetic: Flo
     """
     try:
         import pyproj
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("pyproj", needed_for="georeferencing", extra="io") from error
     if len(centres_in_world) < 3:
         raise ConventionError("GPS positions", expected="at least 3", got=len(centres_in_world))

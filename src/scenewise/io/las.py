@@ -25,7 +25,7 @@ _LAYERS_OF_ITEM = {10: 9, 11: 1, 12: 2, 13: 1}  # point, RGB, RGB + near infrare
 def _laspy() -> Any:
     try:
         import laspy
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("laspy", needed_for="Reading and writing LAS point clouds", extra="io") from error
     return laspy
 
@@ -33,7 +33,7 @@ def _laspy() -> Any:
 def _crs(epsg: int) -> Any:
     try:
         import pyproj
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("pyproj", needed_for="The coordinate system of a LAS file", extra="io") from error
     try:
         return pyproj.CRS.from_epsg(epsg)

@@ -211,7 +211,7 @@ def _write_pictures(options: RenderOptions, pictures: Iterator[tuple[str, ImageU
 def _write_film(target: Path, pictures: Iterator[tuple[str, ImageU8]], fps: int) -> Path:
     try:
         import cv2
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("opencv-python-headless", needed_for="writing MP4 films", extra="io") from error
     if target.suffix.lower() != ".mp4":
         raise ConventionError("--out", expected="a file name that ends in .mp4", got=target.name)

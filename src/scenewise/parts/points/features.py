@@ -45,7 +45,7 @@ def detect_features(
     """
     try:
         import cv2
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(
             "opencv-python-headless", needed_for="triangulating initial points from photographs", extra="io"
         ) from error
