@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from scenewise.errors import ConventionError
-from scenewise.geometry.lens_models import LENS_MODELS, straight
+from scenewise.geometry.lens_models import CUT_PANORAMAS, LENS_MODELS, PANORAMAS, straight
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,8 @@ class LensCamera:
     height: int
 
     def __post_init__(self) -> None:
-        if self.model == "EQUIRECTANGULAR":
-            raise ConventionError(
-                "camera model",
-                expected="a lens",
-                got=self.model,
-                fix="cut the panoramas into pinhole views before reconstructing",
-            )
+        if self.model in PANORAMAS:
+            raise ConventionError("camera model", expected="a lens", got=self.model, fix=CUT_PANORAMAS)
         if self.model not in LENS_MODELS:
             raise ConventionError("camera model", expected=f"one of {', '.join(LENS_MODELS)}", got=self.model)
         lens = LENS_MODELS[self.model]

@@ -9,6 +9,7 @@ import numpy as np
 from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError, ShapeError
 from scenewise.io.atomic import atomic_path
 from scenewise.io.bounded import open_bounded
+from scenewise.io.finite_points import only_near
 from scenewise.scenes.point_clouds import PointCloud
 
 _FINE_STEP, _COARSE_STEP = 1e-4, 1e-3  # metres; half a step is the largest error
@@ -265,7 +266,7 @@ def _read_points(path: Path, reader: Any) -> tuple[PointCloud, int | None]:
     if len(wide) and wide.any():
         # many programs store 8-bit values in the 16-bit fields
         colours_u8 = (wide if int(wide.max()) <= 255 else wide // 257).astype(np.uint8)
-    return PointCloud(points, colours_u8), _epsg_of(header)
+    return only_near(path, PointCloud(points, colours_u8)), _epsg_of(header)
 
 
 def _epsg_of(header: Any) -> int | None:

@@ -19,9 +19,11 @@ from jaxtyping import Float64
 
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
+from scenewise.geometry.lens_models import CUT_PANORAMAS, PANORAMAS
 from scenewise.geometry.transforms import OPENCV_FROM_OPENGL, transform_points
 from scenewise.io.images import IMAGE_SUFFIXES, Background, read_image_header
 from scenewise.io.lens_files import lens_camera_or_error
+from scenewise.io.listed_files import ListedFiles, plain_path
 from scenewise.io.ply.points import read_points_ply
 from scenewise.io.resizing import downscaled
 from scenewise.io.views import MAX_IMAGE_SIDE, ListedView, check_text, frames_of_views, is_file, rigid_inverse, safe_name
@@ -180,6 +182,7 @@ def _frames(
     if not isinstance(listed, list):
         raise DataFormatError(meta.path, "frames", expected="a list", got=type(listed).__name__)
     views, poses = [], np.empty((len(listed), 4, 4))
+    files = ListedFiles(root)
     lenses: dict[tuple[object, ...], LensCamera] = {}
     folder_exists = {prefix: (root / prefix).is_dir() for prefix in _downscaled_folders(factor)}
     left = factor
@@ -191,10 +194,10 @@ def _frames(
         if file_path is None:
             raise DataFormatError(meta.path, f"frames[{index}]", expected="file_path", got="none", fix="name the image")
         poses[index] = frame.matrix("transform_matrix")
-        listed_path = _replaced_folder(file_path, folder_exists)
-        if listed_path != file_path:
+        listed_path = _replaced_folder(plain_path(file_path), folder_exists)
+        if listed_path != plain_path(file_path):
             left = None
-        image_path, suffix = _with_suffix(root, listed_path)
+        image_path, suffix = _with_suffix(meta.path, files, listed_path)
         lens_camera = _lens(_ListedObject(meta.path, frame.place, meta.values | values), image_path, lenses)
         depth, mask = frame.text("depth_file_path") or frame.text("depth_path"), frame.text("mask_path")
         views.append(
@@ -203,8 +206,8 @@ def _frames(
                 image_path=image_path,
                 lens_camera=lens_camera,
                 place=f"frames[{index}]",
-                depth_path=None if depth is None else root / depth,
-                mask_path=None if mask is None else root / mask,
+                depth_path=None if depth is None else files.path(depth),
+                mask_path=None if mask is None else files.path(mask),
                 units_per_depth_code=meta.number("integer_depth_scale") or 0.001,
             )
         )
@@ -221,23 +224,29 @@ def _downscaled_folders(factor: int | None) -> tuple[str, ...]:
 
 def _replaced_folder(file_path: str, folder_exists: dict[str, bool]) -> str:
     """``images/x`` as ``images_4/x`` where that folder exists."""
-    plain = file_path.removeprefix("./")
     for folder, exists in folder_exists.items():
-        if exists and plain.startswith("images/"):
-            return f"{folder}/{plain.removeprefix('images/')}"
+        if exists and file_path.startswith("images/"):
+            return f"{folder}/{file_path.removeprefix('images/')}"
     return file_path
 
 
-def _with_suffix(root: Path, file_path: str) -> tuple[Path, str]:
+def _with_suffix(listing: Path, files: ListedFiles, file_path: str) -> tuple[Path, str]:
     """The image file and what had to be appended to the listed name to find it (Blender's lists have no ``.png``)."""
-    if is_file(root / file_path):
-        return root / file_path, ""
-    if file_path.lower().endswith(IMAGE_SUFFIXES):
-        return root / file_path, ""
-    for suffix in IMAGE_SUFFIXES:
-        if is_file(root / (file_path + suffix)):
-            return root / (file_path + suffix), suffix
-    return root / (file_path + ".png"), ".png"
+    path = files.path(file_path)
+    if is_file(path) or file_path.lower().endswith(IMAGE_SUFFIXES):
+        return path, ""
+    found = files.with_ending(file_path)
+    if not found:
+        return path.with_name(path.name + ".png") if path.name else path, ".png"
+    if len(found) > 1:
+        others = ", ".join(other.name for other in found[1:])
+        warnings.warn(
+            f"{listing}: the list names {file_path} without an ending; took {found[0].name} and left {others} beside it unread "
+            "(give the ending, or remove the file that is not meant)",
+            CaptureWarning,
+            stacklevel=2,
+        )
+    return found[0], found[0].suffix
 
 
 _LENS_KEYS = (
@@ -248,18 +257,23 @@ _LENS_KEYS = (
 
 def _lens(record: _ListedObject, image_path: Path, known: dict[tuple[object, ...], LensCamera]) -> LensCamera:
     """The lens of one frame; equal numbers give the same object."""
-    key = tuple(str(record.values.get(name)) for name in _LENS_KEYS)
-    if key in known:
-        return known[key]
+    key: tuple[object, ...] = tuple(str(record.values.get(name)) for name in _LENS_KEYS)
     width, height = record.number("w"), record.number("h")
+    size_listed = width is not None and height is not None
+    if size_listed and key in known:
+        return known[key]
     if width is None or height is None:
         if not is_file(image_path):
             # The size may still be told by another frame's image; a placeholder keeps the frame listed as missing.
             first = next(iter(known.values()), None)
             width, height = (float(first.width), float(first.height)) if first is not None else (1.0, 1.0)
             return _lens(replace(record, values=record.values | {"w": width, "h": height}), image_path, known)
+        # A list that gives the angle of view alone says nothing of sizes, which may differ from picture to picture.
         header = read_image_header(image_path)
         width, height = float(header.width), float(header.height)
+        key = (*key, width, height)
+        if key in known:
+            return known[key]
     if not (1 <= width <= MAX_IMAGE_SIDE and 1 <= height <= MAX_IMAGE_SIDE):
         raise DataFormatError(
             record.path, f"{record.place}w, h", expected=f"1 … {MAX_IMAGE_SIDE} pixels", got=f"{width:g}×{height:g}"
@@ -311,7 +325,7 @@ def _distortion(record: _ListedObject) -> tuple[str, tuple[float, ...]]:
             f"{record.place}camera_model",
             expected=f"one of {', '.join(sorted(_PERSPECTIVE | _FISHEYE | {'FULL_OPENCV'}))}",
             got=model,
-            fix="undistort the images, or cut panoramas into pinhole views",
+            fix=CUT_PANORAMAS if model in PANORAMAS else "undistort the images with COLMAP's image_undistorter",
         )
     if k4:
         raise DataFormatError(
@@ -354,11 +368,11 @@ def _points(meta: _ListedObject, root: Path, frames: tuple[Frame, ...]) -> Point
     listed = meta.text("ply_file_path")
     if listed is None:
         return None
-    path = root / listed
+    path = ListedFiles(root).path(listed)
     if not is_file(path):
         warnings.warn(f"{meta.path}: ply_file_path names {listed}, which does not exist; going on without", CaptureWarning, 2)
         return None
-    points = read_points_ply(path)
+    points = read_points_ply(path, non_finite="drop")
     if "applied_transform" not in meta.values:
         return points
     # nerfstudio writes the points after applied_transform, in the frame of the poses; before 2024 it wrote them untransformed.

@@ -23,7 +23,7 @@ from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.provenance import git_commit, versions
 from scenewise.engine.threads import compute_threads
-from scenewise.io.captures import open_capture, usable_frames
+from scenewise.io.captures import open_capture, require_training_images, usable_frames
 from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, JOURNAL_FILE, POINTS_FILE, prepare_output, write_scene
 from scenewise.methods.distilled_3dgs.figures import DistillationSummary
@@ -123,6 +123,7 @@ class _Reconstruction:
                 options.capture, preset=options.preset, factor=options.downscale, background=options.background
             )
             usable_frames(capture, options.strict)
+            require_training_images(capture)
             return capture, capture_hash(capture)
 
     def _newest(self) -> Checkpoint | None:

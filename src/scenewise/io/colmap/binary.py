@@ -67,7 +67,7 @@ def read_cameras_binary(path: Path) -> dict[int, LensCamera]:
     lens_cameras = {}
     with _mapped(path) as data:
         position = _COUNT.size
-        for index in range(_count(path, data, _CAMERA.size + 3 * 8, "cameras")):
+        for index in range(_count(path, data, _CAMERA.size + 2 * 8, "cameras")):
             place = f"camera {index}"
             if position + _CAMERA.size > len(data):
                 raise _truncated(path, place, len(data))
@@ -89,6 +89,16 @@ def read_cameras_binary(path: Path) -> dict[int, LensCamera]:
             position += 8 * count
             lens_cameras[camera_id] = checked_lens(path, f"camera {camera_id}", model, params, width, height)
     return lens_cameras
+
+
+def count_images_binary(path: Path) -> int:
+    """How many photographs ``images.bin`` says it holds.
+
+    Raises:
+        DataFormatError: more than its bytes have room for.
+    """
+    with _mapped(path) as data:
+        return _count(path, data, _IMAGE.size + 1 + _COUNT.size, "images")
 
 
 def read_images_binary(path: Path) -> list[ColmapImage]:

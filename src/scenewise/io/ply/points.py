@@ -117,6 +117,7 @@ def read_points_ply_with_extra(path: str | Path, *, non_finite: NonFinite = "ref
         positions,
         _colours_u8(path, table, colour_names, kept) if colour_names else None,
         stacked_columns(table, normals, kept, np.float64) if normals else None,
+        None if kept is None else np.flatnonzero(kept),
     )
     used = {"x", "y", "z", *normals, *colour_names}
     extra = {name: values if kept is None else values[kept] for name, values in table.columns.items() if name not in used}

@@ -76,6 +76,8 @@ def cloud_scan(path: Path) -> CloudScan:
 def read_cloud(path: Path, georeference: Georeference | None = None) -> tuple[PointCloud, TriangleMesh | None]:
     """Points, and the triangles between them where the file has any.
 
+    Points at NaN, infinity or beyond every scene are left out with a warning; ``source_rows`` then tells the rows of the others.
+
     Args:
         path: ``.ply``, ``.las``, ``.laz`` or a mesh.
         georeference: of the photographs; projected coordinates of the same system are moved to their world.
@@ -90,7 +92,7 @@ def read_cloud(path: Path, georeference: Georeference | None = None) -> tuple[Po
             return replace(cloud, points_in_world=georeference.world_from_projected(cloud.points_in_world)), None
         return cloud, None
     if ending == ".ply":
-        cloud = read_named_points(path)
+        cloud = read_named_points(path, non_finite="drop")
         try:
             mesh = read_mesh(path)
         except ScenewiseError:  # no triangles: just points
