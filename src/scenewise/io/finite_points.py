@@ -25,7 +25,7 @@ def warn_of_lost_rows(path: Path, finite: Bool[np.ndarray, "n"], near: Bool[np.n
     what = [f"{count:,} {said}" for count, said in zip(lost, ("with NaN or infinity", f"beyond {FARTHEST:.0e}")) if count]
     first = int((~(finite & near)).argmax())
     message = f"{path}: left out {' and '.join(what)} of {len(finite):,} points, the first in row {first:,} (rows count from 0)"
-    warnings.warn(message, CaptureWarning, stacklevel=4)
+    warnings.warn(CaptureWarning(message, "remove them from the file if you did not know of them"), stacklevel=4)
 
 
 def only_near(path: Path, cloud: PointCloud) -> PointCloud:

@@ -241,9 +241,10 @@ def _with_suffix(listing: Path, files: ListedFiles, file_path: str) -> tuple[Pat
     if len(found) > 1:
         others = ", ".join(other.name for other in found[1:])
         warnings.warn(
-            f"{listing}: the list names {file_path} without an ending; took {found[0].name} and left {others} beside it unread "
-            "(give the ending, or remove the file that is not meant)",
-            CaptureWarning,
+            CaptureWarning(
+                f"{listing}: the list names {file_path} without an ending; took {found[0].name} and not {others} beside it",
+                "give the ending, or remove the file that is not meant",
+            ),
             stacklevel=2,
         )
     return found[0], found[0].suffix

@@ -1,10 +1,15 @@
 """``scenewise check``: looks at a capture before minutes or hours are spent on it."""
 
 import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from scenewise.commands.check.depth import depth_quality
 from scenewise.commands.check.images import image_quality
 from scenewise.commands.check.options import CheckOptions
 from scenewise.commands.check.place import summary_of
@@ -13,7 +18,7 @@ from scenewise.commands.check.prediction import predict
 from scenewise.commands.check.problems import problems_of
 from scenewise.commands.check.report import CheckReport
 from scenewise.engine.progress import NullProgress, Progress
-from scenewise.errors import ConventionError
+from scenewise.errors import CaptureWarning, ConventionError
 from scenewise.io.captures import open_capture, usable_frames
 from scenewise.parts.points.from_depth import points_from_depth
 from scenewise.parts.points.settings import spread_evenly
@@ -29,10 +34,11 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
         DataFormatError: the capture cannot be read; with ``strict``, too, when an image is missing.
         ConventionError: with ``strict``, when there is any error or warning; all of them are named.
     """
-    capture = open_capture(options.capture, preset=options.preset, factor=options.downscale, background=options.background)
+    with _noticed() as notices:
+        capture = open_capture(options.capture, preset=options.preset, factor=options.downscale, background=options.background)
     if options.strict:
         usable_frames(capture, strict=True)  # before images are decoded, which takes long
-    report = check_capture(capture, progress=progress)
+    report = check_capture(capture, progress=progress, notices=notices)
     if options.strict:
         serious = [problem for problem in report.problems if problem.severity != "note"]
         if serious:
@@ -45,7 +51,27 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
     return report
 
 
-def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | None = None) -> CheckReport:
+@contextmanager
+def _noticed() -> Iterator[list[CaptureWarning]]:
+    """What readers warn of in the block, to be reported with everything else; other warnings pass."""
+    notices: list[CaptureWarning] = []
+    with warnings.catch_warnings():
+        pass_on = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if isinstance(message, CaptureWarning):
+                notices.append(message)
+            else:
+                pass_on(message, category, *rest, **more)
+
+        warnings.simplefilter("always", CaptureWarning)
+        warnings.showwarning = show
+        yield notices
+
+
+def check_capture(
+    capture: Capture, *, threads: int = 2, progress: Progress | None = None, notices: Sequence[CaptureWarning] = ()
+) -> CheckReport:
     """Examines poses, files, pixels, coverage, scale and place of a capture, and predicts what training will take.
 
     Nothing is written.  Images are decoded once, at most about 200 megapixels of them (an even sample of larger captures).
@@ -54,6 +80,7 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
         capture: as opened, missing images included.
         threads: workers that decode, and the threads the prediction assumes.
         progress: shows how many images are decoded.
+        notices: what its reader warned of.
 
     Returns:
         The findings; problems are sorted by severity.
@@ -61,12 +88,13 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
     started = time.monotonic()
     progress = NullProgress() if progress is None else progress
     frames = capture.frames_with_image
-    poses = images = coverage = prediction = None
+    poses = images = coverage = prediction = depth = None
     if frames:
         surface = _surface(capture, threads)
         geometry = view_geometry(frames, surface)
         poses = pose_health(tuple(frame.name for frame in frames), geometry)
         coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
+        depth = depth_quality(frames)
         images = image_quality(frames, geometry.neighbours, threads=threads, progress=progress)
     if capture.train_frames:
         prediction = predict(capture, threads)
@@ -79,7 +107,7 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
     for frame in capture.missing_frames:
         path = frame.image_path if frame.image_path is not None else capture.root / frame.name
         missing.setdefault(str(path.parent), []).append(str(path))
-    problems = problems_of(capture, poses, images, coverage, georeference)
+    problems = problems_of(capture, poses, images, coverage, georeference, depth=depth, notices=notices)
     up = None if capture.up_in_world is None else tuple(float(value) for value in capture.up_in_world)
     return CheckReport(
         capture=str(capture.root),
@@ -117,6 +145,6 @@ def _surface(capture: Capture, threads: int) -> Float64[np.ndarray, "m 3"] | Non
         return None
     try:
         cloud = points_from_depth(spread_evenly(measured, _DEPTH_FRAMES), maximum=_DEPTH_POINTS, threads=threads)
-    except (OSError, ValueError):  # a broken file; the pass over the images names it
+    except (OSError, ValueError):  # a broken file, which is named with the others
         return None
     return cloud.points_in_world if len(cloud) else None

@@ -94,9 +94,10 @@ def _warn_of_others(path: Path, models: tuple[FoundModel, ...]) -> None:
     """A word on what is not reconstructed: photographs in other models stand in no known relation to those of the first."""
     said = [f"{model.folder.relative_to(path).as_posix()} with {model.images}" for model in models]
     warnings.warn(
-        f"{path}: {len(models)} COLMAP models; took the one with most images, {said[0]}, and left out {', '.join(said[1:])} "
-        f"(name {models[1].folder} to take that, or join them with COLMAP's model_merger)",
-        CaptureWarning,
+        CaptureWarning(
+            f"{path}: {len(models)} COLMAP models; took the one with most images, {said[0]}, and left out {', '.join(said[1:])}",
+            f"name {models[1].folder} to take that, or join them with COLMAP's model_merger",
+        ),
         stacklevel=3,
     )
 
