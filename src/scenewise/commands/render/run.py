@@ -1,5 +1,6 @@
 """Pictures and films of a scene."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -215,6 +216,7 @@ def _write_film(target: Path, pictures: Iterator[tuple[str, ImageU8]], fps: int)
         raise MissingDependencyError("opencv-python-headless", needed_for="writing MP4 films", extra="io") from error
     if target.suffix.lower() != ".mp4":
         raise ConventionError("--out", expected="a file name that ends in .mp4", got=target.name)
+    number = 0
     with atomic_path(target) as temporary:
         writer = None
         for _, picture in pictures:
@@ -222,6 +224,7 @@ def _write_film(target: Path, pictures: Iterator[tuple[str, ImageU8]], fps: int)
             if writer is None:
                 writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
                 if not writer.isOpened():
+                    _require_room(temporary)  # OpenCV does not say why it cannot begin
                     raise ResourceError("MP4 film", expected="an encoder in OpenCV", got="none", fix="--format png")
                 size = (height, width)
             if (height, width) != size:
@@ -229,6 +232,45 @@ def _write_film(target: Path, pictures: Iterator[tuple[str, ImageU8]], fps: int)
                     "a film", expected="pictures of one size", got=f"{size} and {(height, width)}", fix="--width"
                 )
             writer.write(np.ascontiguousarray(picture[:height, :width, ::-1]))
+            number += 1
         if writer is not None:
             writer.release()
+            _require_whole(temporary, target, number)
     return target
+
+
+def _require_whole(film: Path, target: Path, number: int) -> None:
+    """OpenCV writes as much of a film as there is room for, and says nothing: so it is opened again and its pictures counted.
+
+    Raises:
+        ResourceError: there is no room, or pictures are missing for another reason.
+        OSError: likewise, as the system puts it.
+    """
+    import cv2
+
+    reader = cv2.VideoCapture(str(film))
+    found = 0
+    while found <= number and reader.grab():
+        found += 1
+    reader.release()
+    if found == number:
+        return
+    _require_room(film)
+    raise ResourceError(
+        f"writing {target}",
+        expected=f"a film of {number} pictures",
+        got=f"{found} that can be read again",
+        fix="check the disk, or --format png",
+    )
+
+
+def _require_room(film: Path) -> None:
+    """Writes a little behind what there is of a film, so that a full disk is told by the system itself.
+
+    Raises:
+        OSError: the disk is full, or a file may not become so large.
+    """
+    with film.open("ab") as file:
+        file.write(bytes(1 << 16))
+        file.flush()
+        os.fsync(file.fileno())
