@@ -41,6 +41,7 @@ _FORMATS = {
 _FLOAT_TOLERANCE = 1e-3  # floats that were once bytes
 MAX_PIXELS = 400_000_000
 """Pictures of more are refused before anything is allocated for them."""
+_CONVERT = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")
 _PILLOW_LIMIT = threading.Lock()
 
 
@@ -119,6 +120,10 @@ def with_image(path: Path, use: Callable[["Image.Image"], Decoded]) -> Decoded:
         ) from error
     # Decoders meet broken files with OSError, SyntaxError, ValueError, struct.error, zlib.error, OverflowError, MemoryError …
     except Exception as error:
+        if path.suffix.lower() in _CONVERT:
+            raise DataFormatError(
+                path, expected=f"one of {', '.join(_FORMATS)}", got=path.suffix, fix="convert the pictures to JPEG or PNG"
+            ) from error
         raise DataFormatError(
             path,
             expected=f"a readable image ({', '.join(_FORMATS)})",

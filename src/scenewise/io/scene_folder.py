@@ -80,7 +80,7 @@ def prepare_output(folder: str | Path, *, overwrite: bool = False, resume: bool 
     recover_folder(folder)
     if folder.exists() and not folder.is_dir():
         raise DataFormatError(folder, expected="a folder", got="a file", fix="choose another name")
-    if folder.is_dir() and visible(folder.iterdir()):
+    if folder.is_dir() and (is_scene_folder(folder) or visible(folder.iterdir())):
         if not is_scene_folder(folder):
             raise DataFormatError(
                 folder, expected="a new, an empty or a scene folder", got="a folder with other files", fix="choose another folder"

@@ -66,7 +66,12 @@ def _noticed() -> Iterator[list[CaptureWarning]]:
 
         warnings.simplefilter("always", CaptureWarning)
         warnings.showwarning = show
-        yield notices
+        try:
+            yield notices
+        except BaseException:  # there will be no report to hold them
+            for notice in notices:
+                pass_on(notice, CaptureWarning, __file__, 0)
+            raise
 
 
 def check_capture(

@@ -121,7 +121,9 @@ def _read_text(
             wrong = ~((column >= limits.min) & (column <= limits.max) & (column == np.floor(column)))
             if wrong.any():
                 row = int(wrong.argmax())
-                raise DataFormatError(path, f"vertex {row}, {name}", expected=f"an integer {TYPE_NAMES[kind]}", got=column[row])
-        with np.errstate(over="ignore"):  # too large for float32 becomes Inf, which the readers refuse by name
+                raise DataFormatError(
+                    path, f"vertex {row}, {name}", expected=f"an integer {TYPE_NAMES.get(kind, kind)}", got=column[row]
+                )
+        with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 becomes Inf, which readers refuse by name
             columns[name] = column.astype(kind)
     return columns

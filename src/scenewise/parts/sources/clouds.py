@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scenewise.errors import ScenewiseError
+from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.io.las import read_las
 from scenewise.io.meshes import read_mesh
 from scenewise.io.named_points import read_named_points
@@ -99,5 +99,12 @@ def read_cloud(path: Path, georeference: Georeference | None = None) -> tuple[Po
             return cloud, None
         same = len(mesh.vertices_in_world) == len(cloud)
         return cloud, replace(mesh, vertices_in_world=cloud.points_in_world) if same else None
+    if ending not in MESH_ENDINGS:
+        raise DataFormatError(
+            path,
+            expected=f"a point cloud ({', '.join(POINT_ENDINGS)}) or a mesh ({', '.join(MESH_ENDINGS)})",
+            got=ending or "no ending",
+            fix="convert it to .ply, for example with CloudCompare",
+        )
     mesh = read_mesh(path)
     return PointCloud(mesh.vertices_in_world, mesh.colors_u8), mesh
