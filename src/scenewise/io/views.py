@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
+from scenewise.io.finite_points import FARTHEST, is_near
 from scenewise.io.frame_loaders import DepthLoader, ImageLoader, MaskLoader
 from scenewise.io.images import Background, read_image_header
 from scenewise.io.lens_files import camera_of, lens_camera_or_error, match_lens_to_image
@@ -115,6 +116,14 @@ def frames_of_views(
     in_effect = (background or (1.0, 1.0, 1.0)) if has_alpha else None
     frames = []
     for view, found, pose in zip(views, exists, camera_from_world):
+        if not bool(is_near(pose[:3, 3].numpy()).all()):
+            raise DataFormatError(
+                listing,
+                f"{view.place} ({view.name})",
+                expected=f"a camera within {FARTHEST:.0e} of the origin",
+                got=f"one at a distance of {float(pose[:3, 3].norm()):.3g}",
+                fix="correct or remove the frame",
+            )
         lens_camera = matched.get(view.lens_camera, view.lens_camera)
         try:
             camera = camera_of(lens_camera, pose)

@@ -221,6 +221,10 @@ def _write_film(target: Path, pictures: Iterator[tuple[str, ImageU8]], fps: int)
         writer = None
         for _, picture in pictures:
             height, width = (size - size % 2 for size in picture.shape[:2])  # the codec takes even sizes only
+            if min(height, width) < 2:
+                raise ConventionError(
+                    "a film", expected="pictures of at least 2×2 pixels", got=f"{picture.shape[1]}×{picture.shape[0]}"
+                )
             if writer is None:
                 writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
                 if not writer.isOpened():

@@ -54,7 +54,7 @@ def kind_of(paths: Sequence[Path]) -> SourceKind | None:
         return "nuscenes"
     if is_capture(first):
         return "capture"
-    return "images" if pictures_in(first) else None
+    return "images" if first.is_dir() and pictures_in(first) else None
 
 
 def is_picture(path: Path) -> bool:
