@@ -42,7 +42,10 @@ class LensCamera:
             raise ConventionError(f"parameters of {self.model}", expected="finite numbers", got=list(self.params))
         if min(self.params[: lens.focal_lengths]) <= 0:
             raise ConventionError(
-                f"parameters of {self.model}", expected="focal lengths above 0", got=list(self.params[: lens.focal_lengths])
+                f"parameters of {self.model}",
+                expected="focal lengths above 0",
+                got=list(self.params[: lens.focal_lengths]),
+                fix="calibrate the camera again",
             )
         if self.width < 1 or self.height < 1:
             raise ConventionError("image size", expected="at least 1×1", got=f"{self.width}×{self.height}")

@@ -60,7 +60,7 @@ def open_capture(
         DataFormatError: nothing that can be read, broken files, no image or a single one.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise DataFormatError(path, expected="a folder with a capture", got="no such folder", fix="check the path")
     if factor is not None and factor < 1:
         raise DataFormatError(path, "factor", expected="1, 2, 4 …", got=factor)

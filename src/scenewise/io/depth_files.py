@@ -8,6 +8,7 @@ import numpy as np
 from scenewise.errors import DataFormatError
 from scenewise.io.bounded import open_bounded
 from scenewise.io.images import IMAGE_SUFFIXES, MAX_PIXELS, as_u16, with_image
+from scenewise.io.npy_headers import read_npy_header
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,12 +60,7 @@ def _depth_pixels(image: "Image.Image", path: Path) -> np.ndarray:
 def _npy_values(path: Path) -> np.ndarray:
     """The two-dimensional array of a ``.npy`` file.  Its header is read as data; objects are refused."""
     with open_bounded(path) as (file, size):
-        try:
-            major, _ = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-            shape, is_fortran, kind = read(file)
-        except ValueError as error:
-            raise DataFormatError(path, "header", expected="a .npy file", got=str(error)[:120], fix="write it again") from error
+        shape, is_fortran, kind = read_npy_header(path, file)
         flat = shape[:2] if len(shape) == 3 and shape[2] == 1 else shape
         if kind.hasobject or kind.name not in {"float16", "float32", "float64", "uint16"} or len(flat) != 2:
             raise DataFormatError(path, "depth", expected=_DEPTH_KINDS, got=f"{kind.name} of shape {shape}", fix=_DEPTH_FIX)

@@ -30,7 +30,7 @@ def warn_of_lost_rows(path: Path, finite: Bool[np.ndarray, "n"], near: Bool[np.n
 
 def only_near(path: Path, cloud: PointCloud) -> PointCloud:
     """The points that are somewhere, with the rows they had; a CaptureWarning counts the others.  All are: the cloud itself."""
-    near = is_near(cloud.points_in_world).all(axis=1)
+    near = np.asarray(is_near(cloud.points_in_world).all(axis=1))
     if near.all():
         return cloud
     warn_of_lost_rows(path, np.isfinite(cloud.points_in_world).all(axis=1), near)

@@ -102,7 +102,11 @@ def with_image(path: Path, use: Callable[["Image.Image"], Decoded]) -> Decoded:
         with open_picture(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataFormatError(
-                    path, "header", expected=f"at most {MAX_PIXELS:,} pixels", got=f"{image.width}×{image.height}"
+                    path,
+                    "header",
+                    expected=f"at most {MAX_PIXELS:,} pixels",
+                    got=f"{image.width}×{image.height}",
+                    fix="make the picture smaller, or cut it into parts",
                 )
             return use(image)
     except DataFormatError:

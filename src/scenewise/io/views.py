@@ -65,7 +65,7 @@ def check_text(path: Path, place: str, value: str) -> str:
         DataFormatError: empty, or with control characters.
     """
     if not value.strip() or any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in value):
-        raise DataFormatError(path, place, expected="a file name", got=repr(value[:80]))
+        raise DataFormatError(path, place, expected="a file name", got=repr(value[:80]), fix="name the file")
     return value
 
 
@@ -97,7 +97,11 @@ def frames_of_views(
         check_text(listing, view.place, view.name)
         if view.name in seen:
             raise DataFormatError(
-                listing, view.place, expected="each image once", got=f"{view.name} again, first in {seen[view.name]}"
+                listing,
+                view.place,
+                expected="each image once",
+                got=f"{view.name} again, first in {seen[view.name]}",
+                fix="remove one of them",
             )
         seen[view.name] = view.place
     matched: dict[LensCamera, LensCamera] = {}

@@ -119,7 +119,8 @@ def read_images_binary(path: Path) -> list[ColmapImage]:
             name_bytes = bytes(data[position : position + 4096])
             length = name_bytes.find(b"\0")
             if length < 0:
-                raise DataFormatError(path, place, expected="a name ending in a zero byte", got=repr(name_bytes[:40]))
+                got = repr(name_bytes[:40])
+                raise DataFormatError(path, place, expected="a name ending in a zero byte", got=got, fix="export the model again")
             try:
                 name = name_bytes[:length].decode()
             except UnicodeDecodeError as error:

@@ -108,7 +108,11 @@ def _poses(listing: Path, images: list[ColmapImage]) -> Float64[Tensor, "n 4 4"]
     for index in torch.nonzero(~((lengths > 1e-6) & (lengths < 1e6)))[:1, 0].tolist():
         image = images[index]
         raise DataFormatError(
-            listing, f"image {image.image_id} ({image.name})", expected="a rotation quaternion", got=list(image.quat)
+            listing,
+            f"image {image.image_id} ({image.name})",
+            expected="a rotation quaternion",
+            got=list(image.quat),
+            fix="remove the image",
         )
     poses = torch.eye(4, dtype=torch.float64).repeat(len(images), 1, 1)
     poses[:, :3, :3] = rotation_from_quat(quats)

@@ -25,7 +25,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _broken_line(path: Path, number: int, form: str, line: str) -> DataFormatError:
-    return DataFormatError(path, f"line {number}", expected=form, got=repr(line[:80]))
+    return DataFormatError(path, f"line {number}", expected=form, got=repr(line[:80]), fix="export the model again")
 
 
 def read_cameras_text(path: Path) -> dict[int, LensCamera]:
@@ -104,6 +104,8 @@ def read_points_text(path: Path) -> tuple[np.ndarray, np.ndarray]:
         except (IndexError, ValueError) as error:
             raise _broken_line(path, number, "POINT3D_ID X Y Z R G B ERROR TRACK…", line) from error
         if min(color) < 0 or max(color) > 255:
-            raise DataFormatError(path, f"line {number}", expected="colours 0 … 255", got=list(color))
+            raise DataFormatError(
+                path, f"line {number}", expected="colours 0 … 255", got=list(color), fix="export the model again"
+            )
         colors += color
     return np.array(positions, dtype=np.float64).reshape(-1, 3), np.array(colors, dtype=np.uint8).reshape(-1, 3)

@@ -31,7 +31,11 @@ def require_columns(path: Path, table: PlyTable, names: list[str]) -> None:
             fix="convert it to a plain .ply with splat-transform",
         )
     raise DataFormatError(
-        path, "header", expected=f"the vertex property {missing[0]}", got=", ".join(list(table.columns)[:12]) or "none"
+        path,
+        "header",
+        expected=f"the vertex property {missing[0]}",
+        got=", ".join(list(table.columns)[:12]) or "none",
+        fix="name a file that has it",
     )
 
 

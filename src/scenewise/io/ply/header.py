@@ -39,6 +39,7 @@ TYPE_NAMES = {
 }
 """PLY name by numpy type, as it is written."""
 
+_AGAIN = "write the file again, for example with CloudCompare"
 _BYTE_ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 
 
@@ -126,10 +127,11 @@ def read_ply_header(path: Path, file: BinaryIO) -> PlyHeader:
             case ["property", kind, *parts] if elements and kind.lower() in _TYPES and parts:
                 name = " ".join(parts)  # CloudCompare writes names with spaces
                 if any(name == other for other, _ in elements[-1].properties):
-                    raise _bad_line(path, line_number, expected="each property once", got=f"{name} twice")
+                    raise _bad_line(path, line_number, expected="each property once", got=f"{name} twice", fix=_AGAIN)
                 elements[-1] = _with_property(elements[-1], name, _TYPES[kind.lower()])
             case _:
-                raise _bad_line(path, line_number, expected="a format, element, property or comment line", got=repr(line[:80]))
+                expected = "a format, element, property or comment line"
+                raise _bad_line(path, line_number, expected=expected, got=repr(line[:80]), fix=_AGAIN)
     raise _bad_line(path, _MAX_HEADER_BYTES, expected="end_header", got="too many lines")
 
 
