@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from tests.support.fabricated_folders import asymmetric_world, write_transforms
-from tests.support.hostile_inputs import Hostile, hostile_inputs
+from tests.support.hostile_captures import HOSTILE_CAPTURES
+from tests.support.hostile_files import HOSTILE_FILES
+from tests.support.hostile_inputs import Hostile
 
 from scenewise.cli.main import main
 from scenewise.errors import CaptureWarning, ScenewiseError
 
-CORPUS = tuple(hostile_inputs())
+CORPUS = HOSTILE_CAPTURES + HOSTILE_FILES
 
 
 def test_the_corpus_is_large_and_its_names_are_unique():
