@@ -28,6 +28,7 @@ from scenewise.scenes.scenes import Scene
 from scenewise.show.pictures import depth_picture, file_stem
 
 Channel = Literal["color", "depth", "alpha"]
+_BLOCK = 4096  # bytes that a file system gives to a file at once
 _SOLID = 0.5  # a pixel at least this opaque has a depth worth showing
 
 
@@ -239,16 +240,16 @@ def _write_film(target: Path, pictures: Iterator[tuple[str, ImageU8]], fps: int)
             number += 1
         if writer is not None:
             writer.release()
+            _require_room(temporary)
             _require_whole(temporary, target, number)
     return target
 
 
 def _require_whole(film: Path, target: Path, number: int) -> None:
-    """OpenCV writes as much of a film as there is room for, and says nothing: so it is opened again and its pictures counted.
+    """OpenCV writes as much of a film as it can, and says nothing: so it is opened again and its pictures are counted.
 
     Raises:
-        ResourceError: there is no room, or pictures are missing for another reason.
-        OSError: likewise, as the system puts it.
+        ResourceError: pictures are missing.
     """
     import cv2
 
@@ -257,24 +258,24 @@ def _require_whole(film: Path, target: Path, number: int) -> None:
     while found <= number and reader.grab():
         found += 1
     reader.release()
-    if found == number:
-        return
-    _require_room(film)
-    raise ResourceError(
-        f"writing {target}",
-        expected=f"a film of {number} pictures",
-        got=f"{found} that can be read again",
-        fix="check the disk, or --format png",
-    )
+    if found != number:
+        raise ResourceError(
+            f"writing {target}",
+            expected=f"a film of {number} pictures",
+            got=f"{found} that can be read again",
+            fix="check the disk, or --format png",
+        )
 
 
 def _require_room(film: Path) -> None:
-    """Writes a little behind what there is of a film, so that a full disk is told by the system itself.
+    """Writes a little behind what there is of a film and takes it away again, so that a full disk is told by the system itself.
 
     Raises:
         OSError: the disk is full, or a file may not become so large.
     """
     with film.open("ab") as file:
-        file.write(bytes(1 << 16))
+        size = file.tell()
+        file.write(bytes(_BLOCK + 1))  # a whole block more than what the last one may still hold
         file.flush()
         os.fsync(file.fileno())
+        file.truncate(size)
