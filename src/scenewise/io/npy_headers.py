@@ -2,8 +2,8 @@
 
 import tokenize
 import warnings
-from io import BufferedIOBase
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,7 +12,12 @@ from scenewise.errors import DataFormatError
 _DAMAGED = (ValueError, SyntaxError, TypeError, KeyError, EOFError, tokenize.TokenError, RecursionError, MemoryError)
 
 
-def read_npy_header(path: Path, file: BufferedIOBase) -> tuple[tuple[int, ...], bool, np.dtype]:
+@runtime_checkable
+class _Readable(Protocol):
+    def read(self, count: int, /) -> bytes: ...
+
+
+def read_npy_header(path: Path, file: _Readable) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether columns come first, and type of the array in a stream, which is left at its first number.
 
     Raises:
