@@ -40,7 +40,7 @@ $(VENV)/.installed-core: $(INSTALL_INPUTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: $(INSTALL_INPUTS) | $(BIN)/python
-	$(PIP) install -e ".[io,foundation,viewer,dev]"
+	$(PIP) install -e ".[io,sfm,foundation,viewer,dev]"
 	@touch $@ $(VENV)/.installed-core
 
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/.installed-core
@@ -48,7 +48,7 @@ $(VENV)/.installed-docs: pyproject.toml | $(VENV)/.installed-core
 	@touch $@
 
 $(VENV)/.installed-cuda: $(VENV)/.installed-dev
-	$(PIP) install -e ".[io,foundation,viewer,dev,cuda]"
+	$(PIP) install -e ".[io,sfm,foundation,viewer,dev,cuda]"
 	@touch $@
 
 # --- what a person runs ---

@@ -107,6 +107,7 @@ def splat_input(leaves: dict[str, Tensor], scene: Scene, degree: int, screen: Te
         extra=None,
         camera_from_world=scene.camera_from_world,
         K=scene.K,
+        near=0.01,
         width=width,
         height=height,
         background=torch.zeros(3),

@@ -152,7 +152,14 @@ def test_a_value_out_of_range_is_named_with_its_option(capsys):
 
 @pytest.mark.parametrize(
     "line",
-    ["reconstruct a --out b", "train hicl --data a --out b", "predict a b --out c", "segment a --out b", "demo"],
+    [
+        "reconstruct a --out b",
+        "train hicl --data a --out b",
+        "predict a b --out c",
+        "segment a --out b",
+        "demo",
+        "poses a --out b",
+    ],
     ids=lambda line: line.split()[0],
 )
 def test_seeds_that_no_generator_takes_are_refused_before_anything_is_read(line, capsys):

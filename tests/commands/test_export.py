@@ -123,7 +123,7 @@ class TestPoints:
         pytest.importorskip("laspy", reason="laspy is an optional package")
         _forget_georeference(scene)
         result = export_scene(ExportOptions(scene, "points", tmp_path / "a.las"))
-        assert (result.frame, result.epsg, read_las(result.path)[1]) == ("world", None, None)
+        assert (result.frame, result.epsg, read_las(result.path)[1]) == ("source", None, None)
 
 
 class TestRefusals:

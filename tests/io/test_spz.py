@@ -140,6 +140,16 @@ class TestErrors:
         with pytest.raises(ConventionError, match=r"within ±16,384 units, got 17,000.*export as ply"):
             write_spz(tmp_path / "a.spz", gaussians)
 
+    @pytest.mark.parametrize("log_scale", [-11.0, 7.0])
+    def test_sizes_the_format_does_not_have(self, tmp_path, log_scale):
+        gaussians = _random_gaussians(200, 0)
+        gaussians.log_scales[0] = log_scale  # one among many is clamped
+        gaussians.log_scales[2, 1] = -11.0  # so is a thin axis of a larger splat
+        write_spz(tmp_path / "few.spz", gaussians)
+        gaussians.log_scales[:4] = log_scale
+        with pytest.raises(ConventionError, match=r"splats between e\^-10 and e\^5.9375 units, got 2% outside.*export as ply"):
+            write_spz(tmp_path / "a.spz", gaussians)
+
     def test_zero_rotation_and_nan(self, tmp_path):
         gaussians = _random_gaussians(2, 0)
         gaussians.quats[1] = 0

@@ -30,6 +30,7 @@ from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.commands.evaluate_2d.options import Evaluate2dOptions
 from scenewise.commands.export.options import ExportOptions
 from scenewise.commands.method_settings import read_from
+from scenewise.commands.poses.options import PosesOptions
 from scenewise.commands.predict.options import PredictOptions
 from scenewise.commands.query.options import QueryOptions
 from scenewise.commands.reconstruct.options import ReconstructOptions
@@ -100,6 +101,12 @@ COMMANDS: Mapping[str, Command] = {
         CheckOptions,
         _work("check", "check_command"),
         "Look at a capture before training: poses, missing images, blur, coverage, predicted memory and time.",
+    ),
+    "poses": Command(
+        PosesOptions,
+        _work("poses", "poses_command"),
+        "Find out where photographs or the frames of a film were taken from, and write a capture.",
+        resumable=True,
     ),
     "reconstruct": Command(
         ReconstructOptions,

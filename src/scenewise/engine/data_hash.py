@@ -34,6 +34,13 @@ def capture_hash(capture: Capture) -> str:
     return digest.hexdigest()
 
 
+def head_digest(path: Path) -> str:
+    """SHA-256 over size and first 64 KiB of one file; see :func:`capture_hash`."""
+    digest = hashlib.sha256()
+    _update_with_file(digest, path)
+    return digest.hexdigest()
+
+
 def _update_with_file(digest: "hashlib._Hash", path: Path) -> None:
     try:
         digest.update(str(path.stat().st_size).encode())

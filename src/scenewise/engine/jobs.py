@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol, final
 
 from scenewise.engine.journal import read_journal
-from scenewise.engine.progress import NullProgress, Progress, Stage
-from scenewise.errors import MissingDependencyError, ScenewiseError
+from scenewise.engine.progress import NullProgress, Progress, Stage, duration_text
+from scenewise.errors import MissingDependencyError, ResourceError, ScenewiseError
 
 PARENT_VARIABLE = "SCENEWISE_PARENT"
 """Set for a job to the process that waits for it."""
@@ -40,6 +40,7 @@ class Job:
         errors: file for its standard error.
         units: steps in all.
         environment: variables added to those of this process.
+        seconds: it may take, or None for as long as it likes.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Job:
     errors: Path
     units: int
     environment: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
 
 
 class _Runner(Protocol):
@@ -73,10 +75,11 @@ def run_jobs(
 
     Raises:
         JobFailedError: one ended with an error; the others are stopped, and can go on later.
+        ResourceError: one took longer than it may; likewise.
         MissingDependencyError: Ray was asked for and is not installed.
     """
     progress = NullProgress() if progress is None else progress
-    waiting, running = list(jobs), dict[str, Job]()
+    waiting, running, started = list(jobs), dict[str, Job](), dict[str, float]()
     seen = {job.name: _steps_done(job.journal) for job in jobs}
     with ExitStack() as stack:
         runner: _Runner = _LocalRunner() if ray is None else _RayRunner(ray, gpus)
@@ -88,13 +91,25 @@ def run_jobs(
             while waiting and len(running) < room:
                 job = waiting.pop(0)
                 runner.start(job)
-                running[job.name] = job
+                running[job.name], started[job.name] = job, time.monotonic()
             time.sleep(_POLL_SECONDS)
             for job, code in runner.ended():
                 del running[job.name]
                 if code != 0:
                     raise JobFailedError(f"{job.name} ended with code {code}: {_last_words(job.errors)}")
+            for job in running.values():
+                _require_in_time(job, time.monotonic() - started[job.name])
             _advance(stage, jobs, seen)
+
+
+def _require_in_time(job: Job, seconds: float) -> None:
+    if job.seconds is not None and seconds > job.seconds:
+        raise ResourceError(
+            f"time for {job.name}",
+            expected=f"an end within {duration_text(job.seconds)}",
+            got="none",
+            fix="give it more time; what it has done is kept, and --resume goes on from there",
+        )
 
 
 def _advance(stage: Stage, jobs: Sequence[Job], seen: dict[str, int]) -> None:

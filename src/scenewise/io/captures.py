@@ -13,11 +13,13 @@ from scenewise.geometry.orbits import up_from_cameras
 from scenewise.io.colmap.captures import read_colmap
 from scenewise.io.colmap.models import find_colmap_model
 from scenewise.io.datasets import DATASET_PRESETS
+from scenewise.io.films import is_film
 from scenewise.io.georeference import georeference_capture
 from scenewise.io.images import IMAGE_SUFFIXES, Background
 from scenewise.io.listed_files import files_of_the_same_name, is_hidden
 from scenewise.io.nuscenes.keyframes import read_nuscenes_capture
 from scenewise.io.nuscenes.tables import find_nuscenes_tables
+from scenewise.io.placing import placed
 from scenewise.io.resizing import downscaled_capture
 from scenewise.io.rgbd.captures import find_rgbd_layout, read_rgbd
 from scenewise.io.scannet.scenes import find_scannet_layout, read_scannet
@@ -43,8 +45,9 @@ def open_capture(
     """Reads the capture in a folder: COLMAP model, ``transforms.json``, RGB-D frames, a ScanNet scene or a nuScenes
     keyframe.
 
-    The input's world frame is kept.  Where the files do not say which way is up, it is estimated from the cameras; where there
-    are GPS positions, the capture is georeferenced.
+    The input's world frame is kept, but for its origin where coordinates are too large for float32
+    (:func:`~scenewise.io.placing.placed`).  Where the files do not say which way is up, it is estimated from the cameras; where
+    there are GPS positions, the capture is georeferenced.
 
     Args:
         path: the folder, or a ``transforms.json`` or ``.sens`` file.
@@ -71,6 +74,7 @@ def open_capture(
     else:
         capture = _detected(path, factor, background, images)
     _check_has_images(capture)
+    capture = placed(capture)
     if capture.georeference is None and capture.scale == "arbitrary":
         capture = replace(capture, georeference=georeference_capture(capture.root, capture.frames))
     if capture.up_in_world is None:
@@ -83,6 +87,9 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
         capture = read_scannet(path, background=background).capture
         return capture if factor is None else downscaled_capture(capture, factor)
     if path.is_file():
+        if is_film(path):
+            fix = f"run scenewise poses {path} --out CAPTURE, which chooses frames and finds their poses, and pass CAPTURE"
+            raise DataFormatError(path, expected="a folder or a transforms.json", got="a film without poses", fix=fix)
         if path.suffix.lower() != ".json":
             raise DataFormatError(path, expected="a folder or a transforms.json", got="another file", fix="pass the folder")
         return read_transforms(path, factor=factor, background=background)
@@ -111,7 +118,7 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
         + "; RGB-D frames (frame-000000.pose.txt … or rgb.txt with groundtruth.txt)"
         + "; ScanNet (color/, pose/ and intrinsic/, or a .sens stream); nuScenes tables (v1.0-…/sample_data.json)",
         got=f"{pictures} images without camera poses" if pictures else "none of them",
-        fix="compute poses first, for example with COLMAP's automatic_reconstructor, then pass the folder that holds sparse/"
+        fix=f"run scenewise poses {path} --out CAPTURE, which finds the poses, and pass CAPTURE; or compute them with COLMAP"
         if pictures
         else "pass the folder that holds the capture",
     )

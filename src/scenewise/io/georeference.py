@@ -1,8 +1,10 @@
 """Where a capture lies on Earth, from the GPS positions of its photographs."""
 
 import csv
+import io
 import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from scenewise.scenes.frames import Frame
 from scenewise.scenes.georeference import Georeference
 
 GPS_CSV_NAME = "gps.csv"
+_GPS_COLUMNS = ("latitude_deg", "longitude_deg", "altitude_m")
 _GPS_IFD = 0x8825
 _MAX_TRIPLES = 500
 _EXIF_PROBES = 3
@@ -27,7 +30,7 @@ def read_gps_csv(path: Path) -> dict[str, tuple[float, float, float]]:
     Raises:
         DataFormatError: missing columns, numbers out of range, not UTF-8.
     """
-    columns = ("latitude_deg", "longitude_deg", "altitude_m")
+    columns = _GPS_COLUMNS
     positions: dict[str, tuple[float, float, float]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -52,6 +55,15 @@ def read_gps_csv(path: Path) -> dict[str, tuple[float, float, float]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataFormatError(path, expected="comma-separated text in UTF-8", got=str(error)) from error
     return positions
+
+
+def gps_csv_text(positions: Mapping[str, tuple[float, float, float]]) -> str:
+    """The table that :func:`read_gps_csv` reads, in the order of the names."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("image", *_GPS_COLUMNS))
+    rows.writerows((name, *positions[name]) for name in sorted(positions))
+    return text.getvalue()
 
 
 def read_gps_exif(path: Path) -> tuple[float, float, float] | None:

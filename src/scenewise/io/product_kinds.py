@@ -14,6 +14,8 @@ labels          ``cache/segment.json``           canonical JSON of its ``setting
 study training  ``dense_0_<digits>/done.json``   canonical JSON of scene, data and settings; in the folder's name
 answer          ``name-<digits>.safetensors``    name, shape and pixels of the image, in a folder named after the teacher
 scan            ``name-<digits>.safetensors``    data, settings, teacher, words; the whole of it stands in the file
+features        ``name-<digits>.safetensors``    size and head of the picture's file, limits of the search
+poses           ``poses.json``                   names and heads of the pictures or of the film, settings; stated
 outcome         ``arm_0_<digits>.json``          canonical JSON of arm, seed and configuration
 ==============  ===============================  =======================================================================
 
@@ -173,10 +175,20 @@ STUDY_TRAINING = FolderKind(
 PICTURE = FileKind("picture", ".png", joint=None)
 ANSWER = FileKind("answer", ".safetensors", if_damaged="again", entry="kind")
 SCAN = FileKind("scan", ".safetensors", if_damaged="again", entry="scan")
+PICTURE_FEATURES = FileKind("features of a picture", ".safetensors", if_damaged="again", entry="picture_features")
+POSES = FolderKind(
+    "poses of photographs",
+    "poses.json",
+    in_place=True,
+    needs=tuple(f"sparse/0/{name}.bin" for name in ("cameras", "images", "points3D")),
+    workplace=("work",),
+    owns=("images/*", "sparse/0/*", "gps.csv", "log.jsonl"),
+)
 OUTCOME = FileKind("outcome", ".json", joint="_", entry="metrics")
 
 KINDS: tuple[Kind, ...] = (
-    TEACHER, STUDENT, PICTURES, LABELS, STUDY_TRAINING, PICTURE, ANSWER, SCAN, OUTCOME, folder_kind("product"),
+    TEACHER, STUDENT, PICTURES, LABELS, STUDY_TRAINING, PICTURE, ANSWER, SCAN, PICTURE_FEATURES, POSES, OUTCOME,
+    folder_kind("product"),
 )  # fmt: skip
 """All kinds by which :func:`scenewise.io.products.products_in` knows what it finds."""
 

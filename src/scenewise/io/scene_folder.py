@@ -24,7 +24,7 @@ from scenewise.io.listed_files import visible
 from scenewise.io.ply.gaussians import gaussians_ply_size, read_gaussians_ply, write_gaussians_ply
 from scenewise.io.ply.tables import read_ply_table
 from scenewise.io.spz import write_spz
-from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.cameras import NEAR, Cameras
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.georeference import Georeference
 from scenewise.scenes.labels import ElementLabels
@@ -37,6 +37,7 @@ POINTS_FILE = "points.ply"
 CLASS_SPLATS_FILE = "splats_classes.ply"
 MARKER_FILE = ".scenewise.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+CAPTURE_FOLDER = "capture"  # of photographs that came without poses
 JOURNAL_FILE = "log.jsonl"
 REPORT_FILE = "report.html"
 DISTILLATION_FILE = "distillation.json"
@@ -45,6 +46,7 @@ ANSWER_FILE = "result.json"  # in a folder per question
 
 _FORMAT = "scenewise-scene"
 _VERSION = 1
+_HERE = "./"
 _NUMBER_LIST = re.compile(r"\[\n\s*(-?\d[^\[\]{}\"]*?)\n\s*\]")
 # What a new run replaces at once.  scene.json and splats.ply stay until their successors are complete.
 _DERIVED = (
@@ -61,8 +63,8 @@ _DERIVED = (
     JOURNAL_FILE,
     DISTILLATION_FILE,
 )
-# What else a run keeps while it works, and deletes with the scene: teachers and students of other sizes.
-_DERIVED_FOLDERS = ("teachers", "students")
+# What else a run keeps while it works, and deletes with the scene: teachers and students of other sizes, poses it found itself.
+_DERIVED_FOLDERS = ("teachers", "students", CAPTURE_FOLDER)
 
 
 def prepare_output(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> Path:
@@ -140,7 +142,7 @@ def write_scene(folder: str | Path, scene: Scene, *, compact: bool = True) -> No
             expected=f"{scene.num_gaussians} Gaussians of SH degree {scene.sh_degree}",
             got=f"{len(gaussians)} of degree {gaussians.sh_degree}",
         )
-    text = _scene_text(scene)  # raises before anything is touched
+    text = _scene_text(folder, scene)  # raises before anything is touched
     _forget_measurements(folder)
     with disk_errors(folder):
         (folder / COMPACT_FILE).unlink(missing_ok=True)
@@ -167,13 +169,20 @@ def _forget_measurements(folder: Path) -> None:
 
 def write_scene_description(folder: str | Path, scene: Scene) -> None:
     """Writes ``scene.json`` alone, for example after an evaluation; the Gaussians stay as they are."""
-    atomic_write_text(Path(folder) / SCENE_FILE, _scene_text(scene))
+    atomic_write_text(Path(folder) / SCENE_FILE, _scene_text(Path(folder), scene))
 
 
-def _scene_text(scene: Scene) -> str:
-    text = json_text(SCENE_FILE, _scene_json(scene))
+def _scene_text(folder: Path, scene: Scene) -> str:
+    within = replace(scene.provenance, capture=_place_from_folder(folder, scene.provenance.capture))
+    text = json_text(SCENE_FILE, _scene_json(replace(scene, provenance=within)))
     # One line per vector, so that a person can read the file.
     return _NUMBER_LIST.sub(lambda match: "[" + ", ".join(match[1].replace("\n", " ").replace(",", " ").split()) + "]", text)
+
+
+def _place_from_folder(folder: Path, capture: str) -> str:
+    """Where the capture is: from the scene folder if it lies in it, after ``./``, so that the two can be moved together."""
+    whole = folder.resolve()
+    return f"{_HERE}{Path(capture).relative_to(whole).as_posix()}" if capture and whole in Path(capture).parents else capture
 
 
 def _scene_json(scene: Scene) -> dict[str, Any]:
@@ -200,6 +209,7 @@ def _scene_json(scene: Scene) -> dict[str, Any]:
                 "split": entry.split,
                 "width": entry.camera.width,
                 "height": entry.camera.height,
+                "near": entry.camera.near,
                 "K": entry.camera.K.tolist(),
                 "camera_from_world": entry.camera.camera_from_world.tolist(),
             }
@@ -265,7 +275,7 @@ def read_scene(folder: str | Path) -> Scene:
         "num_gaussians": count,
         "sh_degree": sh_degree,
         "cameras": tuple(_read_camera(entry) for entry in top.objects("cameras")),
-        "provenance": _read_provenance(top.object("provenance")),
+        "provenance": _read_provenance(folder, top.object("provenance")),
         "scale": world.choice("scale", ["metric", "arbitrary"]),
         "up_in_world": world.array("up_in_world", (3,), None),
         "world_from_source": world.array("world_from_source", (4, 4)),
@@ -291,10 +301,11 @@ def no_gaussians() -> Gaussians:
 def _read_camera(entry: JsonFields) -> SceneCamera:
     name, split = entry.text("name"), entry.choice("split", ["train", "test"])
     width, height = (entry.integer(key, minimum=1, maximum=1 << 20) for key in ("width", "height"))
+    near = entry.number("near", NEAR)
     K, pose = torch.from_numpy(entry.array("K", (3, 3))), torch.from_numpy(entry.array("camera_from_world", (4, 4)))
     entry.finish()
     try:
-        return SceneCamera(name, Cameras(camera_from_world=pose, K=K, width=width, height=height), split)
+        return SceneCamera(name, Cameras(camera_from_world=pose, K=K, width=width, height=height, near=near), split)
     except (ConventionError, ShapeError) as error:
         raise DataFormatError(entry.path, f"{entry.place} ({name})", got=str(error)) from error
 
@@ -319,12 +330,12 @@ def read_georeference(entry: JsonFields) -> Georeference:
     return reference
 
 
-def _read_provenance(entry: JsonFields) -> Provenance:
+def _read_provenance(folder: Path, entry: JsonFields) -> Provenance:
     versions = entry.mapping("versions")
     if not all(isinstance(value, str) for value in versions.values()):
         raise entry.wrong("versions", "texts", "others")
     provenance = Provenance(
-        capture=entry.text("capture"),
+        capture=_place_in_folder(folder, entry.text("capture")),
         source_format=entry.text("source_format"),
         preset=entry.text("preset", None),
         data_hash=entry.text("data_hash"),
@@ -336,6 +347,11 @@ def _read_provenance(entry: JsonFields) -> Provenance:
     )
     entry.finish()
     return provenance
+
+
+def _place_in_folder(folder: Path, capture: str) -> str:
+    """The inverse of :func:`_place_from_folder`."""
+    return str(folder.resolve() / capture.removeprefix(_HERE)) if capture.startswith(_HERE) else capture
 
 
 def _read_card(entry: JsonFields) -> EvaluationCard:

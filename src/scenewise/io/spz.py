@@ -29,6 +29,8 @@ _ANTIALIASED = 1
 _MAX_FRACTIONAL_BITS = 20
 _MIN_FRACTIONAL_BITS = 9  # coarser steps would move a splat by more than 1/1000 unit
 _LARGEST_FIXED = (1 << 23) - 1
+_LOG_SCALES = (-10.0, 5.9375)  # what a byte can say, in steps of 1/16
+_MOST_CLAMPED = 0.01  # share of the splats that may be too small or too large as a whole
 _COLOUR_SCALE = 0.15  # of the degree-0 coefficient, around ½
 _SIGN_POSITION = np.array([1.0, -1.0, -1.0], dtype=np.float32)
 # Each basis function of degrees 1 to 3 is odd or even in (y, z) together: y z x | xy yz zz xz xx−yy | yxx xyz yzz zzz xzz zxx xxx
@@ -56,7 +58,8 @@ def spz_bytes(gaussians: Gaussians, *, version: SpzVersion = 3, antialiased: boo
     """Splats as the contents of an SPZ file; rows keep their order, values are quantised.
 
     Position steps are 2⁻¹² units and finer for scenes smaller than 2,048 units (up to 2⁻²⁰), coarser for larger ones.  Scales
-    are held to 1/32 in the logarithm between e⁻¹⁰ and e⁵·⁹ and clamped outside; opacity is clamped to [1/255, 254/255] because
+    are held to 1/32 in the logarithm between e⁻¹⁰ and e⁵·⁹ and clamped outside, which is refused where whole splats would become
+    larger or smaller; opacity is clamped to [1/255, 254/255] because
     readers turn 0 and 1 into infinite logits; harmonics are clamped to ±1.
 
     Args:
@@ -65,9 +68,11 @@ def spz_bytes(gaussians: Gaussians, *, version: SpzVersion = 3, antialiased: boo
         antialiased: whether the splats were trained with opacity compensation.
 
     Raises:
-        ConventionError: a value is NaN or infinite, a quaternion is zero, or positions need steps coarser than 1/512 unit.
+        ConventionError: a value is NaN or infinite, a quaternion is zero, positions need steps coarser than 1/512 unit, or
+            splats are of sizes the format does not have.
     """
     refuse_non_finite(gaussians)
+    _refuse_unknown_sizes(gaussians)
 
     def array(tensor: torch.Tensor) -> np.ndarray:
         return tensor.detach().to("cpu", torch.float32).numpy()
@@ -85,6 +90,19 @@ def spz_bytes(gaussians: Gaussians, *, version: SpzVersion = 3, antialiased: boo
     header = _HEADER.pack(_MAGIC, version, count, gaussians.sh_degree, fractional_bits, _ANTIALIASED if antialiased else 0, 0)
     parts = (positions, opacities, colours, log_scales, rotations, harmonics)
     return _gzip(b"".join([header, *(part.tobytes() for part in parts)]))
+
+
+def _refuse_unknown_sizes(gaussians: Gaussians) -> None:
+    """A scene in kilometres has splats below the smallest size, one in millimetres above the largest."""
+    largest = gaussians.log_scales.detach().amax(dim=1)
+    outside = (largest < _LOG_SCALES[0]) | (largest > _LOG_SCALES[1])
+    if len(largest) and float(outside.float().mean()) > _MOST_CLAMPED:
+        raise ConventionError(
+            "sizes for .spz",
+            expected=f"splats between e^{_LOG_SCALES[0]:g} and e^{_LOG_SCALES[1]:g} units",
+            got=f"{float(outside.float().mean()):.0%} outside",
+            fix="export as ply, which has no such limits, or give the capture another unit of length",
+        )
 
 
 def _gzip(data: bytes) -> bytes:

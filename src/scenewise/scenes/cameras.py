@@ -8,6 +8,8 @@ from torch import Tensor
 
 from scenewise.errors import ConventionError, ShapeError
 
+NEAR = 0.01
+"""Where nothing is known of a scene's size: a centimetre in a metric one."""
 _ROTATION_TOLERANCE = 1e-3  # pose files written with 4–6 decimals still pass; a mirrored or scaled axis does not
 
 
@@ -20,16 +22,18 @@ class Cameras:
         K: intrinsics in pixels; pixel centres at half-integers, so ``K[0, 2] = width / 2`` is the image centre.
         width: image width in pixels.
         height: image height in pixels.
+        near: nothing nearer than this along +Z is drawn, world units.
 
     Raises:
         ShapeError: sizes below one pixel or batch axes that differ.
-        ConventionError: non-finite values, an improper or scaled rotation, focal lengths ≤ 0.
+        ConventionError: non-finite values, an improper or scaled rotation, focal lengths or a near plane ≤ 0.
     """
 
     camera_from_world: Float64[Tensor, "*batch 4 4"]
     K: Float64[Tensor, "*batch 3 3"]
     width: int
     height: int
+    near: float = NEAR
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
@@ -69,6 +73,8 @@ class Cameras:
         focal = torch.stack([self.K[..., 0, 0], self.K[..., 1, 1]], dim=-1)
         if focal.numel() and float(focal.min()) <= 0:
             raise ConventionError("K", expected="focal lengths above 0", got=f"{float(focal.min()):.6g}")
+        if not 0.0 < self.near < float("inf"):
+            raise ConventionError("near", expected="a distance above 0", got=self.near)
 
     @property
     def world_from_camera(self) -> Float64[Tensor, "*batch 4 4"]:

@@ -17,7 +17,7 @@ Scale = Literal["metric", "arbitrary"]
 
 @dataclass(frozen=True)
 class Capture:
-    """Everything a method may know about a captured place.  The input's frame of reference is kept.
+    """Everything a method may know about a captured place.  The input's frame of reference is kept, up to a local origin.
 
     Attributes:
         root: folder the capture was read from.
@@ -27,7 +27,8 @@ class Capture:
         test_names: names of the held-out frames; the rest train.
         scale: "metric" when a world unit is a metre, else "arbitrary".
         up_in_world: unit vector away from the ground, or None when unknown.
-        world_from_source: transform the reader applied to the file's frame (identity unless a data set demands one).
+        world_from_source: transform the reader applied to the file's frame: identity unless a data set demands one, or
+            coordinates too large for float32 an origin of their own.
         georeference: world to projected coordinates, or None.
         background: colour behind everything, linear in [0, 1] sRGB values, or None when the images have no empty pixels.
         preset: name of the data set preset that set the split and sizes, or None.

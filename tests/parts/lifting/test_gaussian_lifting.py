@@ -40,8 +40,8 @@ def weights_of(gaussians: Gaussians, camera: Cameras) -> np.ndarray:
     stored = [gaussians.means, gaussians.quats, gaussians.log_scales, gaussians.logit_opacities, gaussians.sh0, gaussians.shN]
     means, quats, scales, opacities, sh0, shN = (tensor.double() for tensor in stored)
     splats = SplatInput(
-        means, quats, scales, opacities, sh0, shN, 0, None, camera.camera_from_world, camera.K, camera.width, camera.height,
-        torch.zeros(3, dtype=torch.float64), True, None, False,
+        means, quats, scales, opacities, sh0, shN, 0, None, camera.camera_from_world, camera.K, camera.near,
+        camera.width, camera.height, torch.zeros(3, dtype=torch.float64), True, None, False,
     )  # fmt: skip
     projected = project(splats)
     order = torch.argsort(projected.depths, stable=True)

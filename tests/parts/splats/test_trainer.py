@@ -449,3 +449,24 @@ def test_the_listener_hears_the_truth() -> None:
     assert reports[-1].line["num_gaussians"] == len(trainer.field.store) and reports[-1].total_steps == 60
     assert reports[-1].loss == pytest.approx(reports[-1].terms["photometric"])
     assert reports[0].seconds < reports[-1].seconds
+
+
+def test_a_turned_run_resumes_where_it_was(tmp_path: Path) -> None:
+    """A run that was made longer half-way: interrupted after the turn, it ends with the same bits."""
+    whole, part, again = (_trainer() for _ in range(3))
+    for trainer in (whole, part):
+        trainer.run(until=30)
+        trainer.turn(80)
+    whole.run()
+    assert whole.steps_done == whole.total_steps == 80
+    part.run(until=50)
+    Checkpointer(tmp_path).save(part.checkpoint())
+    found = Checkpointer(tmp_path).latest()
+    assert found is not None
+    again.restore(found)
+    assert again.schedule == whole.schedule
+    again.run()
+    assert _equal(_rows(again), _rows(whole))
+    plain = _trainer()
+    plain.run()
+    assert "turn" not in plain.checkpoint().details

@@ -7,6 +7,7 @@ import numpy as np
 
 from scenewise.methods.gaussian_splatting.config import preset
 from scenewise.parts.splats.building import DEFAULT_CACHE_BYTES
+from scenewise.parts.splats.fitting import fitted, points_of
 from scenewise.parts.splats.memory import decoded_bytes, training_memory
 from scenewise.scenes.captures import Capture
 
@@ -46,7 +47,7 @@ class Prediction:
 def predict(capture: Capture, threads: int) -> Prediction:
     """Memory and time of a reconstruction with the default settings, from the constants above."""
     frames = capture.train_frames
-    config = preset("fast", data_set=capture.preset)
+    config = fitted(preset("fast", data_set=capture.preset), frames, points_of(capture))
     gaussians = config.strategy.max_gaussians or 1_000_000
     pixels = float(np.median([frame.camera.width * frame.camera.height for frame in frames]))
     step_ms = (

@@ -36,6 +36,7 @@ class CheckReport:
         coverage: from where the scene is seen; None without images.
         scale: "metric" or "arbitrary".
         up_in_world: away from the ground, None when unknown.
+        origin_in_source: the local origin that is worked about, in the capture's own coordinates; zeros where these stay.
         georeference: where the capture lies, or None.
         prediction: memory and time, or None without training images.
         problems: most severe first.
@@ -59,6 +60,7 @@ class CheckReport:
     coverage: Coverage | None
     scale: str
     up_in_world: tuple[float, float, float] | None
+    origin_in_source: tuple[float, float, float]
     georeference: GeoreferenceSummary | None
     prediction: Prediction | None
     problems: tuple[Problem, ...]
@@ -112,6 +114,9 @@ def render_check(report: CheckReport) -> Text:
         )
     up = "unknown" if report.up_in_world is None else ", ".join(f"{value:.2f}" for value in report.up_in_world)
     line("scale, up", f"{report.scale}; up is ({up})" if report.up_in_world is not None else f"{report.scale}; up unknown")
+    if any(report.origin_in_source):
+        origin = ", ".join(f"{value:,.6g}" for value in report.origin_in_source)
+        line("origin", f"worked about a local origin at ({origin}) of the capture's coordinates, undone on export")
     if report.georeference is not None:
         place = report.georeference
         residual = "given" if place.rms_error_m is None else f"residual {place.rms_error_m:.2f} m"

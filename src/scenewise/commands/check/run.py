@@ -20,6 +20,7 @@ from scenewise.commands.check.report import CheckReport
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import CaptureWarning, ConventionError
 from scenewise.io.captures import open_capture, usable_frames
+from scenewise.io.placing import source_from_world
 from scenewise.parts.points.from_depth import points_from_depth
 from scenewise.parts.points.settings import spread_evenly
 from scenewise.scenes.captures import Capture
@@ -114,6 +115,7 @@ def check_capture(
         missing.setdefault(str(path.parent), []).append(str(path))
     problems = problems_of(capture, poses, images, coverage, georeference, depth=depth, notices=notices)
     up = None if capture.up_in_world is None else tuple(float(value) for value in capture.up_in_world)
+    origin = source_from_world(capture.world_from_source)[:3, 3]
     return CheckReport(
         capture=str(capture.root),
         source_format=capture.source_format,
@@ -132,6 +134,7 @@ def check_capture(
         coverage=coverage,
         scale=capture.scale,
         up_in_world=up if up is None else (up[0], up[1], up[2]),
+        origin_in_source=(float(origin[0]), float(origin[1]), float(origin[2])),
         georeference=georeference,
         prediction=prediction,
         problems=problems,

@@ -1,7 +1,7 @@
 """``scenewise export``: a scene in formats other programs open.
 
-Splat files hold the scene's local coordinates in float32; a JSON file beside each says where they lie.  Points can be written in
-projected coordinates, in full.
+Splat files hold the scene's local coordinates in float32; a JSON file beside each says where they lie.  Points are written in the
+frame of the capture, or in projected coordinates, in full.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ from scenewise.geometry.spherical_harmonics import Y00
 from scenewise.io.atomic import atomic_write_json
 from scenewise.io.labels import write_labels
 from scenewise.io.las import write_las
+from scenewise.io.named_points import read_named_points
+from scenewise.io.placing import in_source, source_from_world
 from scenewise.io.ply.gaussians import write_gaussians_ply
 from scenewise.io.ply.points import write_points_ply
-from scenewise.io.scene_folder import georeference_json, read_scene, read_scene_labels
+from scenewise.io.scene_folder import POINTS_FILE, georeference_json, read_scene, read_scene_labels
 from scenewise.io.spz import write_spz
-from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Scene
@@ -39,7 +40,8 @@ class ExportResult:
         sidecars: files beside it: where it lies (JSON), labels.
         count: Gaussians or points in it.
         bytes: its size.
-        frame: "world" for the scene's local coordinates, "projected" for those of ``epsg``.
+        frame: "world" for the scene's local coordinates, "source" for those of the capture it was made from, "projected" for
+            those of ``epsg``.
         epsg: code of the projected system the scene is referenced to, or None.
     """
 
@@ -54,8 +56,9 @@ class ExportResult:
 def export_scene(options: ExportOptions, progress: Progress | None = None) -> ExportResult:
     """Writes a scene's Gaussians or points to one file and what belongs to it beside it.
 
-    A LAS file is always in projected coordinates where the scene has a georeference; a point PLY when asked.  Rows keep the order
-    of splats.ply (points: of those opaque enough), so labels stay aligned.
+    A LAS file is always in projected coordinates where the scene has a georeference; a point PLY when asked.  Other points are in
+    the frame of the capture.  Rows keep the order of splats.ply (points: of those opaque enough), so labels stay aligned; of a
+    scene without splats the named points are written, all of them.
 
     Raises:
         DataFormatError: no scene there, a file name whose ending does not fit, or a file that exists and may not be replaced.
@@ -75,13 +78,16 @@ def export_scene(options: ExportOptions, progress: Progress | None = None) -> Ex
         )
     is_projected = scene.georeference is not None and (is_las or options.georeferenced)
     if is_las and not is_projected:
-        progress.warning(f"{path.name}: the scene has no georeference; coordinates are local and carry no coordinate system")
+        progress.warning(f"{path.name}: the scene has no georeference; coordinates are the capture's own, of an unnamed system")
     with progress.stage(f"export {options.format}"):
-        gaussians = scene.gaussians
-        labels = read_scene_labels(options.scene, "splats")
         sidecars: list[Path] = []
         match options.format:
             case "ply" | "spz":
+                if not scene.num_gaussians:
+                    raise DataFormatError(
+                        options.scene, expected="splats", got="a scene of points alone", fix="--format points writes those"
+                    )
+                gaussians, labels = scene.gaussians, read_scene_labels(options.scene, "splats")
                 if options.sh_degree is not None and options.sh_degree < gaussians.sh_degree:
                     gaussians = gaussians.with_sh_degree(options.sh_degree)
                 (write_gaussians_ply if options.format == "ply" else write_spz)(path, gaussians)
@@ -93,10 +99,10 @@ def export_scene(options: ExportOptions, progress: Progress | None = None) -> Ex
                 else:  # those of a file that was replaced
                     labels_path.unlink(missing_ok=True)
             case "points":
-                count = _write_points(path, scene, gaussians, labels, options.min_opacity, is_projected=is_projected)
+                count = _write_points(path, scene, *_points(options, scene), is_projected=is_projected)
             case _:
                 assert_never(options.format)
-        frame = "projected" if is_projected else "world"
+        frame = "projected" if is_projected else "source" if options.format == "points" else "world"
         atomic_write_json(_beside(path, ".json"), _description(scene, path, count, frame, sidecars))
         sidecars.append(_beside(path, ".json"))
     epsg = None if scene.georeference is None else scene.georeference.epsg
@@ -130,21 +136,33 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def _write_points(
-    path: Path, scene: Scene, gaussians: Gaussians, labels: ElementLabels | None, min_opacity: float, *, is_projected: bool
-) -> int:
-    kept = (gaussians.opacities > min_opacity).numpy()
+def _points(options: ExportOptions, scene: Scene) -> tuple[PointCloud, ElementLabels | None]:
+    """The centres of the Gaussians that can be seen, or the points of a scene that has no others; in its world."""
+    if not scene.num_gaussians:
+        return read_named_points(options.scene / POINTS_FILE), read_scene_labels(options.scene, "points")
+    gaussians, labels = scene.gaussians, read_scene_labels(options.scene, "splats")
+    kept = (gaussians.opacities > options.min_opacity).numpy()
     if not kept.any():
         raise ConventionError(
-            "--min-opacity", expected="some Gaussians above it", got=f"none above {min_opacity:g}", fix="lower it"
+            "--min-opacity", expected="some Gaussians above it", got=f"none above {options.min_opacity:g}", fix="lower it"
         )
-    positions = gaussians.means.numpy()[kept].astype(np.float64)
-    if is_projected and scene.georeference is not None:
-        positions = scene.georeference.projected_from_world(positions)
     rgb = 0.5 + Y00 * gaussians.sh0.numpy()[kept, 0]
-    cloud = PointCloud(positions, (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8))
+    cloud = PointCloud(gaussians.means.numpy()[kept].astype(np.float64), (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8))
+    if labels is None:
+        return cloud, None
+    return cloud, ElementLabels(labels.class_ids[kept], labels.instance_ids[kept], labels.confidence[kept])
+
+
+def _write_points(
+    path: Path, scene: Scene, cloud_in_world: PointCloud, labels: ElementLabels | None, *, is_projected: bool
+) -> int:
+    if is_projected and scene.georeference is not None:
+        projected = scene.georeference.projected_from_world(cloud_in_world.points_in_world)
+        cloud = PointCloud(projected, cloud_in_world.colors_u8)
+    else:
+        cloud = in_source(cloud_in_world, scene.world_from_source)
     if path.suffix.lower() == ".ply":
-        extra = {} if labels is None else {"label": labels.class_ids[kept], "instance": labels.instance_ids[kept]}
+        extra = {} if labels is None else {"label": labels.class_ids, "instance": labels.instance_ids}
         write_points_ply(path, cloud, extra=extra)
     else:
         write_las(path, cloud, epsg=scene.georeference.epsg if is_projected and scene.georeference is not None else None)
@@ -160,6 +178,7 @@ def _description(scene: Scene, path: Path, count: int, frame: str, sidecars: lis
         "count": count,
         "frame": frame,
         "scale": scene.scale,
+        "source_from_world": source_from_world(scene.world_from_source).tolist(),
         "up_in_world": None if scene.up_in_world is None else scene.up_in_world.tolist(),
         "georeference": None if reference is None else georeference_json(reference),
         "labels": next((sidecar.name for sidecar in sidecars), None),

@@ -179,5 +179,7 @@ def _described(options: PredictOptions, run: TrainedRun, raw: RawScan) -> Scene:
         provenance=provenance,
         scale="metric" if capture is None else capture.scale,
         up_in_world=None if capture is None else capture.up_in_world,
+        world_from_source=np.eye(4) if capture is None else capture.world_from_source,
+        georeference=None if capture is None else capture.georeference,
         licences=licences if capture is None or capture.licence is None else {raw.name: capture.licence, **licences},
     )

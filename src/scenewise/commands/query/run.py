@@ -1,5 +1,6 @@
 """``scenewise query``: where in a segmented scene something is."""
 
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from scenewise.commands.query.options import QueryOptions
 from scenewise.commands.query.pictures import chosen_views, heat_pictures, write_painted
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.threads import compute_threads
+from scenewise.geometry.transforms import transform_points
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.images import png_bytes
+from scenewise.io.placing import source_from_world
 from scenewise.io.scene_folder import ANSWER_FILE, QUERY_FOLDER, read_scene
 from scenewise.parts.words.answers import AnswerSegment, adaptive_threshold, answer_segments, identified
 from scenewise.parts.words.queries import SceneSearcher
@@ -35,6 +38,7 @@ class Answer:
         peak: highest relevancy.
         count: of its splats, or of its points where the scene has no splats.
         center_in_world: mean position.
+        center_in_source: the same in the frame of the capture that the scene was made from.
         low_in_world: lower corner of its box along the world's axes.
         high_in_world: upper corner.
         box_center_in_world: middle of its upright box.
@@ -49,6 +53,7 @@ class Answer:
     peak: float
     count: int
     center_in_world: tuple[float, float, float]
+    center_in_source: tuple[float, float, float]
     low_in_world: tuple[float, float, float]
     high_in_world: tuple[float, float, float]
     box_center_in_world: tuple[float, float, float]
@@ -88,11 +93,12 @@ class QuerySummary:
         if not self.answers:
             return f"{self.text_asked!r}: nothing answers it above {self.threshold:.2f}"
         unit = " m" if self.scale == "metric" else ""
+        digits = _digits(max(max(answer.box_size) for answer in self.answers))
         width = max(5, *(len(answer.name or "–") for answer in self.answers))
         lines = [f"{'':>3} {'class':<{width}}  score  {'centre':<24}  size"]
         for answer in self.answers:
-            center = ", ".join(f"{value:.2f}" for value in answer.center_in_world)
-            size = " × ".join(f"{value:.2f}" for value in answer.box_size)
+            center = ", ".join(f"{value:.{digits}f}" for value in answer.center_in_source)
+            size = " × ".join(f"{value:.{digits}f}" for value in answer.box_size)
             lines.append(f"{answer.rank:>3} {answer.name or '–':<{width}}  {answer.score:5.2f}  {center:<24}  {size}{unit}")
         lines.append(f"{self.folder}: {ANSWER_FILE}, heat maps, coloured {self.elements} ({duration_text(self.seconds)})")
         return "\n".join(lines)
@@ -139,7 +145,7 @@ def query(options: QueryOptions, progress: Progress | None = None, teacher: Teac
         elements=asked.elements.kind,
         threshold=threshold,
         scale=scene.scale,
-        answers=tuple(_answer(rank, segment) for rank, segment in enumerate(found, start=1)),
+        answers=tuple(_answer(rank, segment, scene.world_from_source) for rank, segment in enumerate(found, start=1)),
         files=(folder / ANSWER_FILE, *files),
         seconds=time.monotonic() - started,
     )
@@ -174,7 +180,13 @@ def slug(text: str) -> str:
     return "-".join(words)[:_LONGEST_SLUG].strip("-") or "query"
 
 
-def _answer(rank: int, segment: AnswerSegment) -> Answer:
+def _digits(size: float) -> int:
+    """Decimals that show lengths of this order to about a hundredth; two from one unit upwards."""
+    return 2 + max(0, -math.floor(math.log10(size))) if size > 0 else 2
+
+
+def _answer(rank: int, segment: AnswerSegment, world_from_source: Float64[np.ndarray, "4 4"]) -> Answer:
+    center_in_source = transform_points(source_from_world(world_from_source), segment.center_in_world)
     return Answer(
         rank=rank,
         name=segment.name,
@@ -182,6 +194,7 @@ def _answer(rank: int, segment: AnswerSegment) -> Answer:
         peak=segment.peak,
         count=len(segment.elements),
         center_in_world=_three(segment.center_in_world),
+        center_in_source=_three(center_in_source),
         low_in_world=_three(segment.low_in_world),
         high_in_world=_three(segment.high_in_world),
         box_center_in_world=_three(segment.box.center_in_world),

@@ -11,9 +11,11 @@ from scenewise.engine.progress import Progress
 from scenewise.errors import ConventionError
 from scenewise.methods.gaussian_splatting.config import preset
 from scenewise.parts.splats.exposure import ExposureSettings
+from scenewise.parts.splats.fitting import fitted, points_of, what_there_is
 from scenewise.parts.splats.memory import decoded_bytes, training_memory
 from scenewise.parts.splats.pose_refinement import PoseRefinementSettings
 from scenewise.parts.splats.recipes import PAPER_FROM_STEPS, SplatRecipe, with_cap
+from scenewise.parts.splats.reconstruction import SplatStart
 from scenewise.parts.splats.strategies import DefaultStrategy
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
@@ -35,28 +37,25 @@ ABSGRAD_THRESHOLD = 8e-4
 
 
 def planned(
-    options: ReconstructOptions,
-    capture: Capture,
-    progress: Progress,
-    *,
-    max_gaussians: int | None,
-    found: Checkpoint | None,
+    options: ReconstructOptions, capture: Capture, progress: Progress, method: SplatStart, found: Checkpoint | None
 ) -> tuple[SplatRecipe, int]:
     """The recipe with the cap that the budget allows, and the size of the decode cache.
 
     Args:
         options: of the command.
         capture: what is learned from.
-        progress: told what memory is needed.
-        max_gaussians: cap that was asked for, or None.
+        progress: told what was chosen and what memory is needed.
+        method: whose recipe it is.
         found: a checkpoint whose cap stays, or None.
 
     Raises:
         ResourceError: the budget does not suffice.
     """
-    config = recipe_from_options(options, data_set=capture.preset, max_gaussians=max_gaussians)
+    max_gaussians, frames = method.max_gaussians, capture.train_frames
+    config = recipe_from_options(
+        options, data_set=capture.preset, max_gaussians=max_gaussians, fit_to=capture if method.fits_capture else None
+    )
     budget = options.budget_bytes
-    frames = capture.train_frames
     limit = _CACHE_BYTES if budget is None else int(_CACHE_SHARE * budget)
     cache_bytes = min(limit, decoded_bytes(frames, config.resolution.factors))
     has_points = capture.points is not None and len(capture.points) > 0
@@ -70,10 +69,22 @@ def planned(
     if found is not None:
         cap = found.config["strategy"]["max_gaussians"]
     shown = cap if cap is not None else 500_000
+    if method.fits_capture:
+        progress.message(_choice(options, with_cap(config, cap), capture))
     progress.message(f"memory: about {estimate.text(shown)}")
     if allowed is not None and (wanted is None or allowed < wanted):
         progress.message(f"the budget of {text_from_bytes(float(budget or 0))} allows {allowed:,} Gaussians")
     return with_cap(config, cap), cache_bytes
+
+
+def _choice(options: ReconstructOptions, recipe: SplatRecipe, capture: Capture) -> str:
+    """What was chosen for a capture, and how to choose otherwise."""
+    cap = recipe.strategy.max_gaussians
+    length = f"{recipe.steps:,} steps" if options.minutes is None else f"as many steps as fit {options.minutes:g} minutes"
+    said = "" if options.max_gaussians is not None else ", --max-gaussians"
+    said += "" if options.steps is not None or options.minutes is not None else ", --steps or --minutes"
+    change = f"; {said[2:]} choose otherwise" if said else ""
+    return f"plan: {length}, {'no cap' if cap is None else f'at most {cap:,} Gaussians'}, for {what_there_is(capture)}{change}"
 
 
 def recorded(options: ReconstructOptions, recipe: SplatRecipe) -> dict[str, Any]:
@@ -100,10 +111,21 @@ def _pixels(frames: Sequence[Frame]) -> int:
     return sum(frame.camera.width * frame.camera.height for frame in frames)
 
 
-def recipe_from_options(options: ReconstructOptions, *, data_set: str | None, max_gaussians: int | None = None) -> SplatRecipe:
-    """The settings of splatting that a command line asks for, with this cap unless it is None."""
+def recipe_from_options(
+    options: ReconstructOptions, *, data_set: str | None, max_gaussians: int | None = None, fit_to: Capture | None = None
+) -> SplatRecipe:
+    """The settings of splatting that a command line asks for.
+
+    Args:
+        options: of the command.
+        data_set: preset of the capture, or None.
+        max_gaussians: cap unless None.
+        fit_to: capture that cap and length fit where the options say nothing; None leaves the preset's own.
+    """
     long_run = options.steps is not None and options.steps >= PAPER_FROM_STEPS
     config = preset("paper_30k" if long_run else "fast", data_set=data_set, strategy=options.strategy)
+    if fit_to is not None and not long_run:
+        config = fitted(config, fit_to.train_frames, points_of(fit_to), options.minutes)
     config = replace(
         config,
         steps=config.steps if options.steps is None else options.steps,

@@ -2,15 +2,17 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 from scenewise.commands.evaluate.run import Evaluated, EvaluationSettings, TrainingCost, evaluate_scene
 from scenewise.commands.reconstruct.options import ReconstructOptions
+from scenewise.commands.reconstruct.photographs import check_source, with_poses
 from scenewise.commands.reconstruct.planning import most_initial_points, planned, recorded
 from scenewise.commands.reconstruct.splat_methods import started
 from scenewise.commands.reconstruct.summary import ReconstructSummary
@@ -19,6 +21,7 @@ from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.devices import compute_device
 from scenewise.engine.jobs import end_with_parent
 from scenewise.engine.journal import Journal
+from scenewise.engine.measuring import MEASURED_STEPS
 from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.provenance import git_commit, versions
@@ -38,6 +41,9 @@ from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Provenance, Scene, SceneCamera
 from scenewise.show.report.report import shown_views, write_report
 
+_SECONDS_TO_WRITE, _SECONDS_A_VIEW = 2.0, 0.1
+"""After training, where a time was asked for: scene and report; figures and pictures of each view beside rendering it."""
+
 
 def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -> ReconstructSummary:
     """Trains Gaussian splats from a capture and writes the scene folder.
@@ -45,10 +51,12 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
     Raises:
         DataFormatError: the capture cannot be read, or the output folder is in use.
         ConventionError: ``resume`` with other options or other data.
+        MissingDependencyError: there are no poses, and pycolmap, which finds them, is not installed.
         ResourceError: memory or disk do not suffice.
         TrainingDivergedError: training fails again and again.
     """
     progress = NullProgress() if progress is None else progress
+    check_source(options)
     method = started(options)
     # Several machines may make one part each in the same folder, whoever comes first.
     is_shared = method.part is not None and not options.overwrite
@@ -56,6 +64,9 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
     diary = folder / JOURNAL_FILE if method.part is None else folder / method.part / "job.jsonl"
     end_with_parent()
     with Journal(diary) as journal, _journaled_warnings(journal), compute_threads(options.threads) as threads:
+        posed = with_poses(options, folder, progress)
+        if posed is not options:
+            options, method = posed, started(posed)
         return _Reconstruction(options, method, progress, folder, journal, threads).run()
 
 
@@ -87,7 +98,7 @@ class _Reconstruction:
         found = planned_from if self.method.keeps_cap else self._newest()
         trainer = self._trainer(splats, run, points, provenance, found)
         setup_seconds += time.monotonic() - started
-        self._train(trainer)
+        self._train(trainer, setup_seconds, len(capture.test_frames))
         moved = self._refinement(trainer)
         finished = splats.finish(trainer)
         scene = self._write(capture, trainer, finished, data_hash)
@@ -101,6 +112,7 @@ class _Reconstruction:
             setup_seconds,
             provenance,
             peak,
+            run.recipe.strategy.max_gaussians if self.method.fits_capture else None,
             None if evaluated is None else evaluated.card,
             moved,
             finished.more if isinstance(finished.more, DistillationSummary) else None,
@@ -110,7 +122,7 @@ class _Reconstruction:
         """Of a part that was made alone, for example on a machine of its own."""
         peak = peak_resident_bytes()
         return ReconstructSummary(
-            part.folder, part.num_gaussians, part.steps, part.seconds, setup_seconds, provenance, peak, None, None
+            part.folder, part.num_gaussians, part.steps, part.seconds, setup_seconds, provenance, peak, None, None, None
         )
 
     # ------------------------------------------------------------------------------------------------------------------ planning
@@ -132,7 +144,7 @@ class _Reconstruction:
 
     def _planned(self, capture: Capture, data_hash: str, found: Checkpoint | None) -> SplatRun:
         options = self.options
-        recipe, cache_bytes = planned(options, capture, self.progress, max_gaussians=self.method.max_gaussians, found=found)
+        recipe, cache_bytes = planned(options, capture, self.progress, self.method, found)
         return SplatRun(
             name=options.capture.resolve().name,
             capture=capture,
@@ -187,19 +199,46 @@ class _Reconstruction:
             trainer.views.preload(self.threads)
         return trainer
 
-    def _train(self, trainer: SplatTrainer) -> None:
-        options = self.options
-        if options.minutes is not None and trainer.steps_done == 0:
-            with self._stage("measure the speed"):
-                trainer.set_total_steps(trainer.measure(60.0 * options.minutes))
-            self.progress.message(f"{options.minutes:g} minutes are enough for {trainer.settings.steps:,} steps")
-        train_splats(
+    def _train(self, trainer: SplatTrainer, setup_seconds: float, views_after: int) -> None:
+        run = partial(
+            train_splats,
             trainer,
             checkpointer=self.checkpointer,
             journal=self.journal,
             progress=self.progress,
-            checkpoint_every=options.checkpoint_every,
+            checkpoint_every=self.options.checkpoint_every,
         )
+        if self.options.minutes is not None:
+            self._train_first_half(trainer, run, 60.0 * self.options.minutes - setup_seconds, views_after)
+        run()
+
+    def _train_first_half(self, trainer: SplatTrainer, run: Callable[..., None], seconds: float, views_after: int) -> None:
+        """Plans a run that fills the time, and plans what is left of it anew half-way: nobody knows at first how many Gaussians
+        there will be, but then density control is over.
+
+        Args:
+            trainer: at any step.
+            run: trains it up to a step.
+            seconds: of training and of what comes after it.
+            views_after: pictures that will be evaluated.
+        """
+        minutes = self.options.minutes
+        if trainer.steps_done == 0:
+            with self._stage("measure the speed"):
+                trainer.set_total_steps(trainer.measure(seconds))
+            self.progress.message(f"{minutes:g} minutes are enough for about {trainer.settings.steps:,} steps")
+        half = trainer.total_steps // 2
+        if trainer.schedule.turn is not None or trainer.steps_done >= half - MEASURED_STEPS:
+            return
+        run(until=half - MEASURED_STEPS, stage="train, first half")
+        before = trainer.seconds
+        trainer.run(until=half)
+        each = (trainer.seconds - before) / MEASURED_STEPS
+        after = _SECONDS_TO_WRITE + views_after * (_SECONDS_A_VIEW + each)
+        rest, planned = int((seconds - trainer.seconds - after) / each), trainer.total_steps - half
+        trainer.turn(half + max(planned // 2, min(3 * planned, rest)))
+        self.journal.write("plan", step=half, planned=half + planned, steps=trainer.total_steps, step_seconds=each)
+        self.progress.message(f"{minutes:g} minutes: {trainer.total_steps:,} steps in all")
 
     def _refinement(self, trainer: SplatTrainer) -> dict[str, float] | None:
         if trainer.pose_refinement is None:

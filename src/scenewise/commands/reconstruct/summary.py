@@ -9,6 +9,9 @@ from scenewise.engine.progress import duration_text
 from scenewise.methods.distilled_3dgs.figures import DistillationSummary
 from scenewise.scenes.scenes import EvaluationCard
 
+CAP_REACHED = 0.98
+"""Part of the cap from which it is said to be reached: the last rounds may prune some."""
+
 
 @dataclass(frozen=True)
 class ReconstructSummary:
@@ -22,6 +25,7 @@ class ReconstructSummary:
         setup_seconds: reading the capture and finding initial points.
         initial_points: where the first Gaussians came from.
         peak_memory_bytes: of this process.
+        cap: most Gaussians that were allowed, or None for no limit.
         evaluation: figures on held-out views, or None where none are held out.
         pose_refinement: how far poses moved and what it brought, or None.
         distillation: teachers, sizes and what all of it cost, or None.
@@ -34,6 +38,7 @@ class ReconstructSummary:
     setup_seconds: float
     initial_points: str
     peak_memory_bytes: int
+    cap: int | None
     evaluation: EvaluationCard | None
     pose_refinement: Mapping[str, float] | None = None
     distillation: DistillationSummary | None = None
@@ -45,6 +50,11 @@ class ReconstructSummary:
             f"(preparation {duration_text(self.setup_seconds)}), {text_from_bytes(self.peak_memory_bytes)} of memory at most",
             f"started from {self.initial_points}",
         ]
+        if self.cap is not None and self.num_gaussians >= CAP_REACHED * self.cap:
+            lines.append(
+                f"the cap of {self.cap:,} Gaussians was reached: --max-gaussians {2 * self.cap} may show more detail, "
+                "and takes longer"
+            )
         card = self.evaluation
         if card is not None and card.psnr is not None and card.ssim is not None:
             lines.append(f"PSNR {card.psnr:.2f} dB, SSIM {card.ssim:.4f} on {card.num_views} held-out views")

@@ -24,7 +24,6 @@ constexpr float kAlphaMax = 0.99f;
 constexpr float kAlphaMin = 1.0f / 255.0f;
 constexpr float kTransmittanceMin = 1e-4f;
 constexpr float kDilation = 0.3f;
-constexpr float kNear = 0.01f;
 constexpr float kFrustumMargin = 0.3f;
 constexpr float kScaleMaxLog = 30.0f;
 constexpr float kMeanMax = 1e15f;
@@ -55,7 +54,7 @@ struct SplatScene {
   const float *means, *quats, *scales, *opacities, *sh0, *shN;
   const float* extra;  // [n, channels] or null
   int32_t sh_rest, sh_degree, channels, stored;
-  float rotation[9], translation[3], fx, fy, cx, cy;
+  float rotation[9], translation[3], fx, fy, cx, cy, near;
   int32_t width, height;
   float background[3];
 };
@@ -141,12 +140,12 @@ SW_INLINE V16 finite_mask_of(V16 v, V16 bound) { return select(vabs(v) <= bound,
 // ---------------------------------------------------------------------------------------------------------------- projection
 
 struct Lens {
-  float R[9], t[3], fx, fy, cx, cy, low_x, high_x, low_y, high_y;
+  float R[9], t[3], fx, fy, cx, cy, near, low_x, high_x, low_y, high_y;
   float center[3];  // of the camera, in the world
   explicit Lens(const SplatScene& s) {
     std::memcpy(R, s.rotation, sizeof R);
     std::memcpy(t, s.translation, sizeof t);
-    fx = s.fx, fy = s.fy, cx = s.cx, cy = s.cy;
+    fx = s.fx, fy = s.fy, cx = s.cx, cy = s.cy, near = s.near;
     const float mx = kFrustumMargin * 0.5f * s.width / fx, my = kFrustumMargin * 0.5f * s.height / fy;
     low_x = -cx / fx - mx, high_x = (s.width - cx) / fx + mx;
     low_y = -cy / fy - my, high_y = (s.height - cy) / fy + my;
@@ -166,7 +165,7 @@ struct Projection {
     x = splat(l.R[0]) * m[0] + splat(l.R[1]) * m[1] + splat(l.R[2]) * m[2] + splat(l.t[0]);
     y = splat(l.R[3]) * m[0] + splat(l.R[4]) * m[1] + splat(l.R[5]) * m[2] + splat(l.t[1]);
     z = splat(l.R[6]) * m[0] + splat(l.R[7]) * m[1] + splat(l.R[8]) * m[2] + splat(l.t[2]);
-    iz = splat(1.0f) / select(z > splat(kNear), z, splat(1.0f));
+    iz = splat(1.0f) / select(z > splat(l.near), z, splat(1.0f));
     slope_x = x * iz, slope_y = y * iz;
     clamped_x = clamp(slope_x, splat(l.low_x), splat(l.high_x));
     clamped_y = clamp(slope_y, splat(l.low_y), splat(l.high_y));
@@ -318,7 +317,7 @@ struct Footprint {
     const V16 cutoff = splat(2.0f * kLn2) * (log2_opacity - splat(kLog2AlphaMin));
     u = splat(lens.fx) * p.slope_x + splat(lens.cx), v = splat(lens.fy) * p.slope_y + splat(lens.cy);
     extent_x = vsqrt(vmax(cutoff, zero) * p.c00), extent_y = vsqrt(vmax(cutoff, zero) * p.c11);
-    visible = (a.usable > zero) & (p.z > splat(kNear)) & (determinant > splat(1e-10f)) & (cutoff > zero) &
+    visible = (a.usable > zero) & (p.z > splat(lens.near)) & (determinant > splat(1e-10f)) & (cutoff > zero) &
               (extent_x < splat(1e9f)) & (extent_y < splat(1e9f)) & (determinant < huge) & (u + extent_x > zero) &
               (u - extent_x < splat(static_cast<float>(s.width))) & (v + extent_y > zero) &
               (v - extent_y < splat(static_cast<float>(s.height)));
@@ -1329,7 +1328,6 @@ SW_EXPORT float sw_splats_constant(const char* name) {
                     {"ALPHA_MIN", kAlphaMin},
                     {"TRANSMITTANCE_MIN", kTransmittanceMin},
                     {"DILATION", kDilation},
-                    {"NEAR", kNear},
                     {"FRUSTUM_MARGIN", kFrustumMargin},
                     {"SCALE_MAX_LOG", kScaleMaxLog},
                     {"MEAN_MAX", kMeanMax},

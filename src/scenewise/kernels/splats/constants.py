@@ -8,8 +8,6 @@ TRANSMITTANCE_MIN = 1e-4
 """A pixel ends before the Gaussian that would bring its transmittance to this value or below."""
 DILATION = 0.3
 """Added to both variances of the projected covariance, px²: a Gaussian never falls between pixels."""
-NEAR = 0.01
-"""Gaussians whose centre is nearer than this along the viewing axis are not drawn, world units."""
 FRUSTUM_MARGIN = 0.3
 """The ray slope used in the projection's Jacobian is clamped to the image widened by this fraction of half its size."""
 SCALE_MAX_LOG = 30.0

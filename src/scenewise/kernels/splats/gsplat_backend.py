@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import torch
 
 from scenewise.kernels.splats import reference
-from scenewise.kernels.splats.constants import DILATION, NEAR
+from scenewise.kernels.splats.constants import DILATION
 from scenewise.kernels.splats.interface import Contribution, SplatInput, SplatOutput
 
 
@@ -30,7 +30,7 @@ def rasterize(splats: SplatInput) -> SplatOutput:
         "Ks": splats.K[None],
         "width": splats.width,
         "height": splats.height,
-        "near_plane": NEAR,
+        "near_plane": splats.near,
         "eps2d": DILATION,
         "packed": False,
         "absgrad": splats.screen_gradients is not None,

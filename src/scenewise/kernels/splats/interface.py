@@ -21,6 +21,7 @@ class SplatInput:
         extra: further channels blended like colour, or None.
         camera_from_world: rigid transform; receives a gradient.
         K: intrinsics in pixels.
+        near: Gaussians whose centre is nearer than this along the viewing axis are not drawn, world units.
         width: image width.
         height: image height.
         background: colour seen where nothing covers.
@@ -39,6 +40,7 @@ class SplatInput:
     extra: Float[Tensor, "n channels"] | None
     camera_from_world: Float[Tensor, "4 4"]
     K: Float[Tensor, "3 3"]
+    near: float
     width: int
     height: int
     background: Float[Tensor, "3"]

@@ -18,7 +18,6 @@ from scenewise.kernels.splats.constants import (
     DILATION,
     FRUSTUM_MARGIN,
     MEAN_MAX,
-    NEAR,
     SCALE_MAX_LOG,
     TRANSMITTANCE_MIN,
 )
@@ -68,7 +67,7 @@ def project(splats: SplatInput) -> Projected:
     rotation, translation = splats.camera_from_world[:3, :3], splats.camera_from_world[:3, 3]
     means_in_camera = means @ rotation.T + translation
     depths = means_in_camera[:, 2]
-    in_front = depths > NEAR
+    in_front = depths > splats.near
     z = torch.where(in_front, depths, torch.ones_like(depths))
     fx, fy, cx, cy = splats.K[0, 0], splats.K[1, 1], splats.K[0, 2], splats.K[1, 2]
     slope_x, slope_y = means_in_camera[:, 0] / z, means_in_camera[:, 1] / z

@@ -291,4 +291,5 @@ def start(request: SplatRequest) -> SplatStart:
         keeps_cap=False,
         part=None if own.only_teacher is None else Path(TEACHERS_FOLDER) / own.only_teacher,
         spoken="student: ",
+        fits_capture=False,  # its settings were chosen for teachers and students of the recipe's own length
     )

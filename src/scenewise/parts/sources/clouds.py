@@ -10,10 +10,10 @@ from scenewise.io.las import read_las
 from scenewise.io.meshes import read_mesh
 from scenewise.io.named_points import read_named_points
 from scenewise.io.nuscenes.sweeps import read_lidar_sweep
+from scenewise.io.placing import in_world
 from scenewise.io.semantickitti import SEMANTICKITTI_CLASSES, read_semantickitti_scan
 from scenewise.parts.sources.raw_scans import FrameTruths, RawScan, Truth, unknown_truth
 from scenewise.scenes.captures import Capture
-from scenewise.scenes.georeference import Georeference
 from scenewise.scenes.meshes import TriangleMesh
 from scenewise.scenes.point_clouds import PointCloud
 
@@ -73,14 +73,15 @@ def cloud_scan(path: Path) -> CloudScan:
     return CloudScan(path, path.stem, SEMANTICKITTI_CLASSES if path.suffix.lower() == SWEEP_ENDING else ())
 
 
-def read_cloud(path: Path, georeference: Georeference | None = None) -> tuple[PointCloud, TriangleMesh | None]:
+def read_cloud(path: Path, capture: Capture | None = None) -> tuple[PointCloud, TriangleMesh | None]:
     """Points, and the triangles between them where the file has any.
 
     Points at NaN, infinity or beyond every scene are left out with a warning; ``source_rows`` then tells the rows of the others.
 
     Args:
         path: ``.ply``, ``.las``, ``.laz`` or a mesh.
-        georeference: of the photographs; projected coordinates of the same system are moved to their world.
+        capture: the photographs of the cloud.  Points are moved to its world: from projected coordinates of its georeference's
+            system, else from the frame its poses are given in.
 
     Raises:
         DataFormatError: the file cannot be read.
@@ -88,11 +89,12 @@ def read_cloud(path: Path, georeference: Georeference | None = None) -> tuple[Po
     ending = path.suffix.lower()
     if ending in LAS_ENDINGS:
         cloud, epsg = read_las(path)
+        georeference = None if capture is None else capture.georeference
         if georeference is not None and epsg in (None, georeference.epsg):
             return replace(cloud, points_in_world=georeference.world_from_projected(cloud.points_in_world)), None
-        return cloud, None
+        return _in_world_of(capture, cloud), None
     if ending == ".ply":
-        cloud = read_named_points(path, non_finite="drop")
+        cloud = _in_world_of(capture, read_named_points(path, non_finite="drop"))
         try:
             mesh = read_mesh(path)
         except ScenewiseError:  # no triangles: just points
@@ -107,4 +109,9 @@ def read_cloud(path: Path, georeference: Georeference | None = None) -> tuple[Po
             fix="convert it to .ply, for example with CloudCompare",
         )
     mesh = read_mesh(path)
-    return PointCloud(mesh.vertices_in_world, mesh.colors_u8), mesh
+    cloud = _in_world_of(capture, PointCloud(mesh.vertices_in_world, mesh.colors_u8))
+    return cloud, replace(mesh, vertices_in_world=cloud.points_in_world)
+
+
+def _in_world_of(capture: Capture | None, cloud: PointCloud) -> PointCloud:
+    return cloud if capture is None else in_world(cloud, capture.world_from_source)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scenewise.errors import DataFormatError
+from scenewise.io.placing import placed
 from scenewise.io.scan_data_sets import DESCRIPTION_FILE, read_scan_data_set
 from scenewise.io.scannet.classes import SCANNET20_NAMES, SCANNET20_NYU40, classes_of_nyu40
 from scenewise.io.scannet.labels import read_scannet_frame_labels
@@ -66,7 +67,8 @@ class ScannetScan:
         return of_frame
 
     def _scene(self) -> ScannetScene:
-        return read_scannet(self.folder)
+        scene = read_scannet(self.folder)
+        return replace(scene, capture=placed(scene.capture))
 
 
 def scannet_scan(path: Path) -> ScannetScan:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.captures import open_capture
+from scenewise.io.placing import in_world_frame
 from scenewise.io.resizing import resized
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
@@ -99,6 +100,7 @@ def reopen_photographs(scene: Scene, place: Path, *, factor: int | None = None) 
         factor=recorded_factor(scene) if factor is None else factor,
         background=scene.background,
     )
+    opened = in_world_frame(opened, scene.world_from_source)
     return ScenePhotographs(scene, opened, keeps_own_size=factor is not None)
 
 

@@ -166,7 +166,7 @@ def _cloud(path: Path, choices: TargetChoices) -> SpatialTarget:
     if choices.capture is None:
         raise DataFormatError(path, expected="photographs of the cloud with their poses", got="none", fix=_FIX)
     capture = open_capture(choices.capture, factor=choices.downscale)
-    cloud, mesh = read_cloud(path, capture.georeference)
+    cloud, mesh = read_cloud(path, capture)
     kind = f"{len(cloud):,} points" if mesh is None else f"{len(cloud):,} vertices and {len(mesh.faces):,} triangles"
     return SpatialTarget(_described(capture), _chosen(usable_frames(capture), choices), cloud, f"{kind} of {path.name}", mesh)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -101,7 +101,7 @@ class PoseRefinement:
     def refined_camera(self, camera: Cameras, view: int) -> Cameras:
         """The view's camera with its corrected pose, in float64."""
         motion = rigid_motion((self.parameters["twists"][view] * self._unit).double())
-        return Cameras(motion.cpu() @ camera.camera_from_world, camera.K, camera.width, camera.height)
+        return replace(camera, camera_from_world=motion.cpu() @ camera.camera_from_world)
 
     @torch.no_grad()
     def correction(self) -> PoseCorrection:

@@ -140,6 +140,7 @@ class SplatStart:
         keeps_cap: a resumed run has the cap of its checkpoint, whatever is asked for now.
         part: folder below the scene's of the only part that is to be made, or None for the whole.
         spoken: what comes before the news that training goes on.
+        fits_capture: where nobody says, the recipe gets the cap and the length that the capture asks for.
     """
 
     begin: Callable[[SplatRun], SplatMethod]
@@ -147,6 +148,7 @@ class SplatStart:
     keeps_cap: bool = True
     part: Path | None = None
     spoken: str = ""
+    fits_capture: bool = True
 
 
 def detached(gaussians: Gaussians) -> Gaussians:

@@ -20,31 +20,59 @@ class Schedule:
     Attributes:
         total_steps: length of this run.
         paper_steps: length of the run that settings are written for.
+        turn: (step, planned length): from that step on the rest of the run was made longer or shorter than planned, to meet a
+            given time.  What came before stays as it was.
     """
 
     total_steps: int
     paper_steps: int = PAPER_STEPS
+    turn: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.total_steps < 1 or self.paper_steps < 1:
             raise ConventionError("steps", expected="at least 1", got=min(self.total_steps, self.paper_steps))
+        if self.turn is not None and not 0 < self.turn[0] < min(self.turn[1], self.total_steps):
+            raise ConventionError("turn of a schedule", expected="a step inside the run, planned and real", got=self.turn)
+
+    def turned(self, step: int, total_steps: int) -> "Schedule":
+        """The same up to ``step``; what is left stretches or shrinks so that the run ends after ``total_steps``.
+
+        Raises:
+            ConventionError: the run was turned before, or ends by then.
+        """
+        if self.turn is not None:
+            raise ConventionError("schedule", expected="one that was not changed before", got=f"a turn at step {self.turn[0]}")
+        return Schedule(total_steps, self.paper_steps, (step, self.total_steps))
+
+    @property
+    def planned_steps(self) -> int:
+        """Length before any turn."""
+        return self.total_steps if self.turn is None else self.turn[1]
 
     @property
     def shortening(self) -> float:
-        """Length of this run over the paper's, at most 1: longer runs keep the paper's steps."""
-        return min(1.0, self.total_steps / self.paper_steps)
+        """Planned length of this run over the paper's, at most 1: longer runs keep the paper's steps."""
+        return min(1.0, self.planned_steps / self.paper_steps)
 
     def step(self, paper_step: int) -> int:
         """The step of this run that corresponds to a step of the paper's."""
-        return round(paper_step * self.shortening)
+        planned = paper_step * self.shortening
+        if self.turn is None or planned <= self.turn[0]:
+            return round(planned)
+        at, length = self.turn
+        return round(at + (planned - at) * (self.total_steps - at) / (length - at))
 
     def interval(self, paper_interval: int, smallest: int = 1) -> int:
         """An interval of this run; never below ``smallest`` (or the paper's own, if that is smaller still)."""
         return max(min(smallest, paper_interval), self.step(paper_interval), 1)
 
     def progress(self, step: int) -> float:
-        """Fraction of the run that is over, 0 … 1."""
-        return min(1.0, max(0.0, step / self.total_steps))
+        """Fraction of the run that is over, 0 … 1; after a turn what is left runs faster or slower."""
+        as_planned = float(step)
+        if self.turn is not None and step > self.turn[0]:
+            at, length = self.turn
+            as_planned = at + (step - at) * (length - at) / (self.total_steps - at)
+        return min(1.0, max(0.0, as_planned / self.planned_steps))
 
 
 def exponential(start: float, end: float, progress: float) -> float:

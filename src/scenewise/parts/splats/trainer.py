@@ -104,6 +104,15 @@ class SplatTrainer:
         self.settings = replace(self.settings, steps=steps)
         self.schedule = Schedule(steps)
 
+    def turn(self, total_steps: int) -> None:
+        """End after another number of steps than planned; the schedules of what is left stretch or shrink.
+
+        Raises:
+            ConventionError: training has not begun, is over, or was turned before.
+        """
+        self.schedule = self.schedule.turned(self.steps_done, total_steps)
+        self.settings = replace(self.settings, steps=total_steps)
+
     def run(self, **how: Unpack[StepArguments]) -> None:
         """Trains up to a step; see :func:`scenewise.engine.training.run_steps`."""
         run_steps(self, **how)
@@ -344,6 +353,8 @@ class SplatTrainer:
             "failures": list(self.failures),
             "num_gaussians": len(store),
         }
+        if self.schedule.turn is not None:
+            details["turn"] = list(self.schedule.turn)
         return Checkpoint(self.steps_done, parameters, optimizer, state, self.config, self.data_hash, details)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -363,7 +374,8 @@ class SplatTrainer:
         self.random.load(_without_prefix("random", checkpoint.state))
         self._order.load(_without_prefix("views", checkpoint.state), self.random["views"])
         self.settings = replace(self.settings, steps=int(checkpoint.details["total_steps"]))
-        self.schedule = Schedule(self.settings.steps)
+        turn = checkpoint.details.get("turn")
+        self.schedule = Schedule(self.settings.steps, turn=None if turn is None else (int(turn[0]), int(turn[1])))
         self.scene_extent = float(checkpoint.details["scene_extent"])
         self.seconds = float(checkpoint.details["seconds"])
         self._skip_once = set(checkpoint.details["skip_once"])

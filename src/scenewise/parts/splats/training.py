@@ -20,8 +20,9 @@ def train_splats(
     progress: Progress,
     checkpoint_every: int,
     stage: str = "train",
+    until: int | None = None,
 ) -> None:
-    """Runs a trainer from where it is to its end.
+    """Runs a trainer from where it is to its end, or to an earlier step.
 
     Args:
         trainer: new or restored.
@@ -30,6 +31,7 @@ def train_splats(
         progress: gets a stage of as many units as steps are left.
         checkpoint_every: steps between two checkpoints.
         stage: its name.
+        until: steps done when it returns; None: all.
 
     Raises:
         TrainingDivergedError: training fails again and again.
@@ -37,5 +39,5 @@ def train_splats(
     """
     started = time.monotonic()
     rhythm = Rhythm(SHOW_EVERY, LOG_EVERY, checkpoint_every)
-    train(trainer, Session(journaled(checkpointer, journal), rhythm, journal, progress, title=stage))
+    train(trainer, Session(journaled(checkpointer, journal), rhythm, journal, progress, title=stage), until=until)
     journal.write("stage", name=stage, seconds=time.monotonic() - started)
