@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scenewise.errors import ShapeError
-from scenewise.metrics.color_correction import color_corrected, quadratic_terms
+from scenewise.metrics.color_correction import color_corrected
 from scenewise.metrics.depth import depth_error
 from scenewise.metrics.psnr import psnr
 from scenewise.metrics.ssim import ssim
@@ -106,9 +106,77 @@ def test_color_correction_is_clipped_and_keeps_hopeless_pictures() -> None:
     assert corrected.min() >= 0 and corrected.max() <= 1
 
 
-def test_quadratic_terms_of_one_colour() -> None:
-    terms = quadratic_terms(torch.tensor([[2.0, 3.0, 5.0]]))
-    assert terms.tolist() == [[4, 6, 10, 9, 15, 25, 2, 3, 5, 1]]
+def corrected_by_rows(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The textbook form: five rounds of least squares with a row for every pixel."""
+    current, target = image.reshape(-1, 3).double().clamp(0, 1), truth.reshape(-1, 3).double()
+
+    def between(values: Tensor) -> Tensor:
+        return (values > 0.5 / 255) & (values < 1 - 0.5 / 255)
+
+    usable = between(current) & between(target)
+    if mask is not None:
+        usable &= mask.reshape(-1, 1)
+    for _ in range(5):
+        r, g, b = current.T
+        rows = torch.stack([r * r, r * g, r * b, g * g, g * b, b * b, r, g, b, torch.ones_like(r)], dim=1)
+        following = current.clone()
+        for channel in range(3):
+            kept = usable[:, channel] & between(current[:, channel])
+            if int(kept.sum()) >= 100:
+                # Singular values below 10⁻⁵·⁵ of the largest are eigenvalues of the normal matrix below 10⁻¹¹.
+                inverse = torch.linalg.pinv(rows[kept], rtol=10**-5.5)
+                following[:, channel] = rows @ (inverse @ target[kept, channel])
+        current = following.clamp(0, 1)
+    return current.reshape(image.shape).to(image.dtype)
+
+
+def photograph_and_render(kind: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A truth, a picture of it that is off in exposure and noise, and perhaps a mask."""
+    truth = picture(60, 80, seed=4)
+    noise = 0.02 * torch.randn(60, 80, 3, generator=torch.Generator().manual_seed(5))
+    mask = None
+    match kind:
+        case "saturated":
+            truth = (2.4 * truth - 0.7).clamp(0, 1)
+        case "masked":
+            mask = torch.zeros(60, 80, dtype=torch.bool)
+            mask[10:50, 20:45] = True
+        case "one colour rendered":
+            return truth, torch.full_like(truth, 0.4), None
+        case "one colour photographed":
+            truth = torch.full_like(truth, 0.4)
+        case "grey":
+            truth = truth.mean(dim=-1, keepdim=True).expand(-1, -1, 3).contiguous()
+            noise = noise[..., :1]
+        case "few pixels":
+            mask = torch.zeros(60, 80, dtype=torch.bool)
+            mask[:9, :11] = True
+    return truth, (0.9 * truth**1.1 + 0.03 + noise).clamp(0, 1), mask
+
+
+@pytest.mark.parametrize(
+    "kind", ["plain", "saturated", "masked", "one colour rendered", "one colour photographed", "grey", "few pixels"]
+)
+def test_color_correction_equals_least_squares_over_all_pixels(kind: str) -> None:
+    truth, image, mask = photograph_and_render(kind)
+    got, expected = color_corrected(image, truth, mask), corrected_by_rows(image, truth, mask)
+    if kind == "one colour photographed":
+        assert (got - truth).abs().max() < 1e-6 and (expected - truth).abs().max() < 1e-6
+    else:
+        assert psnr(got, truth, mask) == pytest.approx(psnr(expected, truth, mask), abs=1e-4)
+        assert ssim(got, truth, mask) == pytest.approx(ssim(expected, truth, mask), abs=1e-5)
+    if kind == "few pixels":
+        assert torch.equal(got, image)  # 99 of them say too little
+
+
+def test_color_correction_looks_at_used_pixels_only() -> None:
+    truth = picture(40, 40)
+    image = 0.8 * truth + 0.05
+    mask = torch.ones(40, 40, dtype=torch.bool)
+    mask[:15] = False
+    image[:15] = torch.rand(15, 40, 3, generator=torch.Generator().manual_seed(1))  # somebody who was not there
+    assert psnr(color_corrected(image, truth, mask), truth, mask) > 80
+    assert psnr(color_corrected(image, truth), truth, mask) < 40
 
 
 def test_depth_error_by_hand() -> None:

@@ -12,6 +12,7 @@ from scenewise.engine.option_values import require
 Device = Literal["auto", "cpu", "cuda"]
 Color = tuple[float, float, float]
 
+OptionalAlpha = Annotated[Literal["mask", "background"] | None, arg(metavar="{mask,background}")]
 OptionalColor = Annotated[Color | None, arg(metavar="R G B")]
 
 _MOST_PAMR_STEPS = 1000  # it has settled long before
@@ -25,3 +26,8 @@ def require_refinement(prompt_denoising: float | None, pamr: int) -> None:
 
 def require_color(option: str, value: Color | None) -> None:
     require(value is None or all(0.0 <= part <= 1.0 for part in value), option, "three numbers in [0, 1]", value)
+
+
+def require_alpha(alpha: str | None, background: Color | None) -> None:
+    both = alpha == "mask" and background is not None
+    require(not both, "--background", "--alpha background", "--alpha mask", "a mask leaves out what the background would fill")

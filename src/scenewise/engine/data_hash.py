@@ -11,7 +11,8 @@ _HEAD_BYTES = 1 << 16
 
 
 def capture_hash(capture: Capture) -> str:
-    """SHA-256 over names, cameras, split and points, and over the size and first 64 KiB of every image file.
+    """SHA-256 over names, cameras, split and points, and over the size and first 64 KiB of every image and
+    mask file.
 
     Reading whole files would double the time to start on thousands of photographs; a file that was replaced or cut off differs in
     its size or its head.  Paths do not enter, so a moved or copied capture has the same hash.
@@ -26,6 +27,10 @@ def capture_hash(capture: Capture) -> str:
         digest.update(camera.K.cpu().contiguous().numpy().tobytes())
         if frame.has_image and frame.image_path is not None:
             _update_with_file(digest, frame.image_path)
+        if frame.has_image and frame.load_mask is not None:
+            digest.update(b"mask")
+            if frame.mask_path is not None:
+                _update_with_file(digest, frame.mask_path)
     if capture.points is not None:
         digest.update(np.ascontiguousarray(capture.points.points_in_world).tobytes())
         if capture.points.colors_u8 is not None:

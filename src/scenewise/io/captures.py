@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +25,14 @@ from scenewise.io.resizing import downscaled_capture
 from scenewise.io.rgbd.captures import find_rgbd_layout, read_rgbd
 from scenewise.io.scannet.scenes import find_scannet_layout, read_scannet
 from scenewise.io.transforms_json import TRANSFORMS_NAMES, read_transforms
+from scenewise.io.transparency import Alpha, usual_meaning, with_alpha
 from scenewise.io.views import is_file
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
 
 ENOUGH_FRAMES = 20
 ENOUGH_SHARE = 0.8
+COMPANION_FIX = "restore the files, or remove them from the list"
 _NAMED_AT_MOST = 5
 _AGREED = 0.2  # length of a mean of directions from which they have one in common
 
@@ -41,6 +44,7 @@ def open_capture(
     factor: int | None = None,
     background: Background | None = None,
     images: str | Path | None = None,
+    alpha: Alpha | None = None,
 ) -> Capture:
     """Reads the capture in a folder: COLMAP model, ``transforms.json``, RGB-D frames, a ScanNet scene or a nuScenes
     keyframe.
@@ -55,6 +59,8 @@ def open_capture(
         factor: image folder ``images_<factor>`` where it exists, else images are downscaled by it on load.
         background: colour behind transparent pixels, in [0, 1].
         images: folder of the photographs of a COLMAP model, where it is not found by itself.
+        alpha: what transparent pixels are: "mask" leaves them out, "background" takes them for empty space; None takes background
+            where one is named or the pictures were rendered (:func:`scenewise.io.transparency.usual_meaning`), else mask.
 
     Returns:
         A capture with at least two images.  Frames whose image is missing are listed without one; see :func:`usable_frames`.
@@ -74,6 +80,7 @@ def open_capture(
     else:
         capture = _detected(path, factor, background, images)
     _check_has_images(capture)
+    capture = with_alpha(capture, alpha or ("background" if background is not None else usual_meaning(capture)))
     capture = placed(capture)
     if capture.georeference is None and capture.scale == "arbitrary":
         capture = replace(capture, georeference=georeference_capture(capture.root, capture.frames))
@@ -187,14 +194,21 @@ def usable_frames(capture: Capture, strict: bool = False) -> tuple[Frame, ...]:
 
     Args:
         capture: as opened.
-        strict: accept no missing image.
+        strict: accept no missing image, mask or depth map.
 
     Returns:
-        All frames with an image.  A warning names the missing ones while at least 20 images, or 80 % of those listed, remain.
+        All frames with an image.  A warning names the missing ones while at least 20 images, or 80 % of those listed, remain;
+        another one names masks and depth maps that are listed and missing.
 
     Raises:
         DataFormatError: fewer remain, or ``strict`` and any is missing; names the first missing paths.
     """
+    for kind, paths in missing_companions(capture):
+        if strict:
+            raise DataFormatError(
+                capture.root, expected=f"every listed {kind}", got=_missing_text(kind, paths), fix=COMPANION_FIX
+            )
+        warnings.warn(f"{capture.root}: {_missing_text(kind, paths)}; {COMPANION_FIX}", CaptureWarning, stacklevel=2)
     missing, remaining = capture.missing_frames, capture.frames_with_image
     if not missing:
         return remaining
@@ -212,6 +226,24 @@ def usable_frames(capture: Capture, strict: bool = False) -> tuple[Frame, ...]:
         stacklevel=2,
     )
     return remaining
+
+
+def missing_companions(capture: Capture) -> tuple[tuple[str, tuple[Path, ...]], ...]:
+    """("mask" or "depth map", paths) of what frames with an image list and what does not exist."""
+    frames = capture.frames_with_image
+    masks = tuple(frame.missing_mask for frame in frames if frame.missing_mask is not None)
+    depths = tuple(frame.missing_depth for frame in frames if frame.missing_depth is not None)
+    return tuple((kind, paths) for kind, paths in (("mask", masks), ("depth map", depths)) if paths)
+
+
+def _missing_text(kind: str, paths: tuple[Path, ...]) -> str:
+    return f"{len(paths)} listed {kind}{'s are' if len(paths) > 1 else ' is'} missing: {named_paths(paths)}"
+
+
+def named_paths(paths: Sequence[Path]) -> str:
+    """The first few of them, and how many more there are."""
+    shown = ", ".join(str(path) for path in paths[:_NAMED_AT_MOST])
+    return shown + (f" and {len(paths) - _NAMED_AT_MOST} more" if len(paths) > _NAMED_AT_MOST else "")
 
 
 def estimated_up(capture: Capture) -> Float64[np.ndarray, "3"]:

@@ -1,19 +1,21 @@
 """What a frame holds in place of its pixels: loaders of photographs, depth maps and masks, which undo the lens."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scenewise.errors import DataFormatError
+from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
-from scenewise.scenes.frames import DepthMap, ImageU8, PixelMask
+from scenewise.scenes.frames import CoverageU8, DepthMap, ImageU8, PixelMask
 
 if TYPE_CHECKING:
     from PIL import Image
 from scenewise.io.depth_files import read_depth_values
-from scenewise.io.images import Background, rgb_over, with_image
+from scenewise.io.images import Background, alpha_of, rgb_over, with_image
+from scenewise.io.lens_files import has_proportions_of
 from scenewise.io.undistorted_pixels import SAMPLING_MAPS, resample_bilinear, sample_nearest
 
 
@@ -76,8 +78,35 @@ class DepthLoader:
 
 
 @dataclass(frozen=True)
+class CoverageLoader:
+    """Decodes how opaque a photograph is, onto the pixel grid of the undistorted image.
+
+    Attributes:
+        path: the photograph.
+        lens_camera: the lens at the file's resolution.
+    """
+
+    path: Path
+    lens_camera: LensCamera
+
+    def __call__(self) -> CoverageU8:
+        """255 where a pixel is opaque; all of them where the file knows no transparency.
+
+        Raises:
+            DataFormatError: as for the photograph itself.
+        """
+        alpha_u8 = with_image(self.path, lambda image: alpha_of(_of_size(image, self.path, self.lens_camera)))
+        if self.lens_camera.is_pinhole:
+            return alpha_u8
+        return resample_bilinear(np.repeat(alpha_u8[..., None], 3, axis=-1), SAMPLING_MAPS.get(self.lens_camera))[..., 0]
+
+
+@dataclass(frozen=True)
 class MaskLoader:
     """Decodes a mask (0 = leave out, anything else = use) onto the pixel grid of the undistorted image.
+
+    A mask of another size but the same proportions is resized, each pixel taking the nearest value.  A mask that leaves nothing
+    of the picture is warned about.
 
     Attributes:
         path: the file.
@@ -91,10 +120,26 @@ class MaskLoader:
         """True where a pixel may be used.
 
         Raises:
-            DataFormatError: missing or truncated.
+            DataFormatError: missing, truncated, or of other proportions than its photograph.
         """
         values = with_image(self.path, lambda image: np.asarray(image.convert("L")))
+        height, width = values.shape
+        if not has_proportions_of(self.lens_camera, width, height):
+            raise DataFormatError(
+                self.path,
+                "mask size",
+                expected=f"{self.lens_camera.width}×{self.lens_camera.height} like its photograph, or a copy at another scale",
+                got=f"{width}×{height}",
+                fix="make the mask of this photograph again, unrotated and uncropped",
+            )
+        if not values.any():
+            warn_of_empty_mask(self.path)
         return sample_nearest(values > 0, self.lens_camera)
+
+
+def warn_of_empty_mask(path: Path) -> None:
+    """A CaptureWarning that names a mask, or a photograph, that leaves nothing to learn from."""
+    warnings.warn(f"{path}: the mask is all black, so nothing of this photograph is used", CaptureWarning, stacklevel=3)
 
 
 def _of_size(image: "Image.Image", path: Path, lens_camera: LensCamera) -> "Image.Image":

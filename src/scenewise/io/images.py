@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, UInt16
 
 from scenewise.errors import DataFormatError, ResourceError
-from scenewise.scenes.frames import ImageU8
+from scenewise.scenes.frames import CoverageU8, ImageU8
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -229,6 +229,13 @@ def rgb_over(image: "Image.Image", background: Background | None) -> ImageU8:
     alpha = rgba[..., 3:].astype(np.uint16)
     behind = np.rint(np.clip(background or (1.0, 1.0, 1.0), 0.0, 1.0) * np.float64(255.0)).astype(np.uint16)
     return ((rgba[..., :3] * alpha + behind * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def alpha_of(image: "Image.Image") -> CoverageU8:
+    """How opaque each pixel is; 255 everywhere in pictures without transparency."""
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return np.full((image.height, image.width), 255, dtype=np.uint8)
+    return np.ascontiguousarray(np.asarray(image.convert("RGBA"))[..., 3])
 
 
 def image_u8_from_color(color: Float[np.ndarray, "height width 3"]) -> ImageU8:

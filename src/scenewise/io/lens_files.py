@@ -27,10 +27,7 @@ def match_lens_to_image(lens_camera: LensCamera, width: int, height: int, path: 
     """
     if (width, height) == (lens_camera.width, lens_camera.height):
         return lens_camera
-    ratio_x, ratio_y = width / lens_camera.width, height / lens_camera.height
-    # A resize rounds each side to a pixel (some tools round down), so sides may disagree by one pixel of the smaller image.
-    smaller = min(1.0, ratio_x, ratio_y)
-    if abs(ratio_x - ratio_y) * min(lens_camera.width, lens_camera.height) * (smaller / max(ratio_x, ratio_y)) > 1.0:
+    if not has_proportions_of(lens_camera, width, height):
         turned = (height, width) == (lens_camera.width, lens_camera.height)
         raise DataFormatError(
             path,
@@ -42,6 +39,14 @@ def match_lens_to_image(lens_camera: LensCamera, width: int, height: int, path: 
             else "use the images that the poses were computed from",
         )
     return lens_camera.resized(width, height)
+
+
+def has_proportions_of(lens_camera: LensCamera, width: int, height: int) -> bool:
+    """Whether a picture of this size may be a smaller or larger copy of what the lens took."""
+    ratio_x, ratio_y = width / lens_camera.width, height / lens_camera.height
+    # A resize rounds each side to a pixel (some tools round down), so sides may disagree by one pixel of the smaller image.
+    smaller = min(1.0, ratio_x, ratio_y)
+    return abs(ratio_x - ratio_y) * min(lens_camera.width, lens_camera.height) * (smaller / max(ratio_x, ratio_y)) <= 1.0
 
 
 def lens_camera_or_error(path: Path, place: str, model: str, params: tuple[float, ...], width: int, height: int) -> LensCamera:

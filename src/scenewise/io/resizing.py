@@ -16,7 +16,7 @@ def resized(frame: Frame, width: int, height: int) -> Frame:
         camera=frame.camera.resized(width, height),
         load_image=None if load_image is None else lambda: _resize_image(load_image(), width, height),
         load_depth=None if load_depth is None else lambda: _resize_nearest(load_depth(), width, height),
-        load_mask=None if load_mask is None else lambda: _resize_nearest(load_mask(), width, height),
+        load_mask=None if load_mask is None else lambda: _resize_mask(load_mask(), width, height),
         load_coverage=None if load_coverage is None else lambda: _resize_image(load_coverage(), width, height),
     )
 
@@ -39,6 +39,11 @@ def _resize_image(image_u8: np.ndarray, width: int, height: int) -> np.ndarray:
     if image_u8.shape[:2] == (height, width):
         return image_u8
     return np.asarray(Image.fromarray(image_u8).resize((width, height), Image.Resampling.BOX))
+
+
+def _resize_mask(mask: np.ndarray, width: int, height: int) -> np.ndarray:
+    """True where everything that a pixel covers is to be used: its colour is the mean over all of that."""
+    return _resize_image(mask.astype(np.uint8) * np.uint8(255), width, height) == 255
 
 
 def _resize_nearest(values: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -12,12 +13,15 @@ from torch import Tensor
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.io.finite_points import FARTHEST, is_near
-from scenewise.io.frame_loaders import DepthLoader, ImageLoader, MaskLoader
+from scenewise.io.frame_loaders import CoverageLoader, DepthLoader, ImageLoader, MaskLoader
 from scenewise.io.images import Background, read_image_header
 from scenewise.io.lens_files import camera_of, lens_camera_or_error, match_lens_to_image
+from scenewise.io.masks import MaskFinder
 from scenewise.scenes.frames import Frame
 
 MAX_IMAGE_SIDE = 1 << 20
+_SUFFIXES_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
+_ALPHA_PROBES = 16
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class ListedView:
         lens_camera: the lens as calibrated; image files may be a resized copy.
         place: the record in the listing file, for messages.
         depth_path: 16-bit depth map, or None.
-        mask_path: pixels to use, or None.
+        mask_path: pixels to use as the list names them; None looks where tools put masks (:mod:`scenewise.io.masks`).
         units_per_depth_code: world units per stored depth step.
     """
 
@@ -78,7 +82,7 @@ def frames_of_views(
     """Lazy frames in file-name order.
 
     A lens is brought to the resolution of its images by the header of the first that exists; every image is checked against it
-    when decoded.
+    when decoded.  Masks and depth maps that are listed and do not exist are named by their frames.
 
     Args:
         listing: file the views are listed in, for messages.
@@ -104,6 +108,7 @@ def frames_of_views(
                 fix="remove one of them",
             )
         seen[view.name] = view.place
+    _require_near(listing, views, camera_from_world)
     matched: dict[LensCamera, LensCamera] = {}
     has_alpha = False
     exists = [is_file(view.image_path) for view in views]
@@ -117,39 +122,60 @@ def frames_of_views(
                 )
             matched[view.lens_camera] = lens_camera
             has_alpha = has_alpha or header.has_alpha
+    has_alpha = has_alpha or _any_alpha([view.image_path for view, found in zip(views, exists) if found])
     in_effect = (background or (1.0, 1.0, 1.0)) if has_alpha else None
+    masks = MaskFinder()
     frames = []
     for view, found, pose in zip(views, exists, camera_from_world):
-        if not bool(is_near(pose[:3, 3].numpy()).all()):
-            raise DataFormatError(
-                listing,
-                f"{view.place} ({view.name})",
-                expected=f"a camera within {FARTHEST:.0e} of the origin",
-                got=f"one at a distance of {float(pose[:3, 3].norm()):.3g}",
-                fix="correct or remove the frame",
-            )
         lens_camera = matched.get(view.lens_camera, view.lens_camera)
         try:
             camera = camera_of(lens_camera, pose)
         except ConventionError as error:
             raise DataFormatError(listing, f"{view.place} ({view.name}): {error}") from error
+        listed_mask, depth_path = view.mask_path, view.depth_path
+        mask_path = masks.find(view.image_path, view.name) if listed_mask is None else _existing(listed_mask)
+        has_depth = depth_path is not None and is_file(depth_path)
         frames.append(
             Frame(
                 name=view.name,
                 camera=camera,
                 load_image=ImageLoader(view.image_path, lens_camera, in_effect) if found else None,
-                load_depth=(
-                    DepthLoader(view.depth_path, lens_camera, view.units_per_depth_code)
-                    if view.depth_path is not None and is_file(view.depth_path)
-                    else None
-                ),
-                load_mask=(
-                    MaskLoader(view.mask_path, lens_camera) if view.mask_path is not None and is_file(view.mask_path) else None
-                ),
+                load_depth=DepthLoader(depth_path, lens_camera, view.units_per_depth_code)
+                if depth_path is not None and has_depth
+                else None,
+                load_mask=None if mask_path is None else MaskLoader(mask_path, lens_camera),
                 image_path=view.image_path,
+                load_coverage=CoverageLoader(view.image_path, lens_camera) if found and has_alpha else None,
+                mask_path=mask_path,
+                is_undistorted=not lens_camera.is_pinhole,
+                missing_mask=listed_mask if mask_path is None else None,
+                missing_depth=None if has_depth else depth_path,
             )
         )
     return tuple(sorted(frames, key=lambda frame: frame.name)), in_effect
+
+
+def _require_near(listing: Path, views: Sequence[ListedView], camera_from_world: Float64[Tensor, "n 4 4"]) -> None:
+    """Refuses the first camera that stands beyond every scene."""
+    near = is_near(camera_from_world[:, :3, 3].numpy()).all(axis=1)
+    for index in np.flatnonzero(~near)[:1].tolist():
+        raise DataFormatError(
+            listing,
+            f"{views[index].place} ({views[index].name})",
+            expected=f"a camera within {FARTHEST:.0e} of the origin",
+            got=f"one at a distance of {float(camera_from_world[index, :3, 3].norm()):.3g}",
+            fix="correct or remove the frame",
+        )
+
+
+def _existing(path: Path) -> Path | None:
+    return path if is_file(path) else None
+
+
+def _any_alpha(paths: Sequence[Path]) -> bool:
+    """Whether some of these pictures know transparency; a few from all over are looked at."""
+    paths = [path for path in paths if path.suffix.lower() in _SUFFIXES_WITH_ALPHA]
+    return any(read_image_header(path).has_alpha for path in paths[:: max(1, len(paths) // _ALPHA_PROBES)])
 
 
 def rigid_inverse(world_from_camera: Float64[Tensor, "n 4 4"]) -> Float64[Tensor, "n 4 4"]:

@@ -30,7 +30,11 @@ class Frame:
         load_mask: decodes the pixels to use (True), on the image's pixel grid.  None means all.
         image_path: where the image is, or where it should have been.
         load_coverage: decodes how opaque each pixel of the photograph is (255 = fully), on the image's pixel grid, so that
-            training may put another background behind it.  None when all pixels are opaque.
+            training may put another background behind it.  None when all pixels are opaque, or where transparency is a mask.
+        mask_path: the file behind ``load_mask``; None where there is none.
+        is_undistorted: whether a lens distortion is undone on load; rendered pictures have none.
+        missing_mask: a mask that the capture lists for this frame and that does not exist.
+        missing_depth: a depth map likewise.
     """
 
     name: str
@@ -40,6 +44,10 @@ class Frame:
     load_mask: Callable[[], PixelMask] | None = None
     image_path: Path | None = None
     load_coverage: Callable[[], CoverageU8] | None = None
+    mask_path: Path | None = None
+    is_undistorted: bool = False
+    missing_mask: Path | None = None
+    missing_depth: Path | None = None
 
     def __post_init__(self) -> None:
         if self.camera.camera_from_world.ndim != 2:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import OptionalColor, require_color
+from scenewise.commands.shared import OptionalAlpha, OptionalColor, require_alpha, require_color
 from scenewise.engine.option_values import Count, Text, require_at_least
 
 
@@ -18,6 +18,9 @@ class CheckOptions:
         preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending).
         downscale: use the images at 1/N of their size.
         background: colour behind transparent images, three numbers in [0, 1].
+        alpha: what transparent pixels of the images are: "mask" leaves them out of everything, "background" learns them as empty
+            space.  Default: background where --background is given and for rendered captures (transforms_train.json, or a
+            transforms.json of cameras without distortion), mask for all other photographs.
         strict: exit with an error where reconstruct --strict would refuse.
     """
 
@@ -25,8 +28,10 @@ class CheckOptions:
     preset: Text = None
     downscale: Count = None
     background: OptionalColor = None
+    alpha: OptionalAlpha = None
     strict: bool = False
 
     def __post_init__(self) -> None:
         require_at_least("--downscale", self.downscale, 1)
         require_color("--background", self.background)
+        require_alpha(self.alpha, self.background)

@@ -6,10 +6,11 @@ from typing import Literal
 
 from scenewise.commands.check.depth import DepthQuality
 from scenewise.commands.check.images import ImageQuality
+from scenewise.commands.check.masks import MaskFindings
 from scenewise.commands.check.place import GeoreferenceSummary
 from scenewise.commands.check.poses import Coverage, PoseHealth
 from scenewise.errors import CaptureWarning
-from scenewise.io.captures import ENOUGH_FRAMES, ENOUGH_SHARE
+from scenewise.io.captures import COMPANION_FIX, ENOUGH_FRAMES, ENOUGH_SHARE, missing_companions
 from scenewise.scenes.captures import Capture
 
 Severity = Literal["error", "warning", "note"]
@@ -39,6 +40,7 @@ def problems_of(
     images: ImageQuality | None,
     coverage: Coverage | None,
     georeference: GeoreferenceSummary | None,
+    masks: MaskFindings | None = None,
     *,
     depth: DepthQuality | None = None,
     notices: Sequence[CaptureWarning] = (),
@@ -48,6 +50,7 @@ def problems_of(
     _file_problems(capture, images, found)
     if depth is not None:
         _depth_problems(depth, found)
+    _mask_problems(capture, masks, found)
     if poses is not None:
         _pose_problems(poses, found)
     if images is not None:
@@ -122,6 +125,32 @@ def _depth_problems(depth: DepthQuality, found: list[Problem]) -> None:
                 "warning",
                 f"{len(depth.empty)} of {depth.measured} depth maps looked at hold no measurement: {_named(depth.empty)}",
                 "check that they were written with their 16 bits, or leave them out",
+            )
+        )
+
+
+def _mask_problems(capture: Capture, masks: MaskFindings | None, found: list[Problem]) -> None:
+    for kind, paths in missing_companions(capture):
+        names = _named([str(path) for path in paths])
+        found.append(Problem("warning", f"{len(paths)} listed {kind}s are missing: {names}", COMPANION_FIX))
+    if masks is None:
+        return
+    for name, reason in masks.unreadable:
+        found.append(Problem("error", f"the mask of {name} cannot be used: {reason}", "replace the mask, or remove it"))
+    if masks.empty:
+        found.append(
+            Problem(
+                "warning",
+                f"{len(masks.empty)} masks are all black, so nothing of these photographs is used: {_named(masks.empty)}",
+                "white is what is used: make these masks again, or remove the photographs",
+            )
+        )
+    if masks.unmasked:
+        found.append(
+            Problem(
+                "note",
+                f"{len(masks.unmasked)} photographs have no mask and are used whole: {_named(masks.unmasked)}",
+                "add masks under the same names if something in them must not be learned",
             )
         )
 

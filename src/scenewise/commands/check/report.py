@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from scenewise.commands.check.images import ImageQuality
+from scenewise.commands.check.masks import MaskFindings
 from scenewise.commands.check.place import GeoreferenceSummary
 from scenewise.commands.check.poses import Coverage, PoseHealth
 from scenewise.commands.check.prediction import Prediction
@@ -29,6 +30,8 @@ class CheckReport:
         image_sizes: how many frames have which size ("width×height").
         has_depth: frames with a depth map.
         has_masks: frames with a mask.
+        alpha_masks: of them, those that the transparency of the photograph makes.
+        masks: what they leave of the photographs; None without masks.
         points: points of the capture.
         missing: paths of missing image files by folder.
         poses: positions, directions and connections; None without images.
@@ -53,6 +56,8 @@ class CheckReport:
     image_sizes: Mapping[str, int]
     has_depth: int
     has_masks: int
+    alpha_masks: int
+    masks: MaskFindings | None
     points: int
     missing: Mapping[str, tuple[str, ...]]
     poses: PoseHealth | None
@@ -93,7 +98,10 @@ def render_check(report: CheckReport) -> Text:
     line("images", f"{report.images} of {report.listed} listed; {report.train} train, {report.test} held out; {sizes}")
     extras = [f"{report.points:,} points"] if report.points else []
     extras += [f"depth for {report.has_depth}"] if report.has_depth else []
-    extras += [f"masks for {report.has_masks}"] if report.has_masks else []
+    if report.has_masks:
+        used = None if report.masks is None else report.masks.mean_used
+        of_alpha = f", {report.alpha_masks} of them transparency" if report.alpha_masks else ""
+        extras.append(f"masks for {report.has_masks}{of_alpha}" + ("" if used is None else f" ({used:.0%} of their pixels used)"))
     line("besides", ", ".join(extras) or "no points, no depth, no masks")
     if report.poses is not None:
         poses = report.poses

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 
 from scenewise.commands.check.depth import depth_quality
 from scenewise.commands.check.images import image_quality
+from scenewise.commands.check.masks import mask_findings
 from scenewise.commands.check.options import CheckOptions
 from scenewise.commands.check.place import summary_of
 from scenewise.commands.check.poses import coverage_of, pose_health, view_geometry
@@ -36,7 +37,13 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
         ConventionError: with ``strict``, when there is any error or warning; all of them are named.
     """
     with _noticed() as notices:
-        capture = open_capture(options.capture, preset=options.preset, factor=options.downscale, background=options.background)
+        capture = open_capture(
+            options.capture,
+            preset=options.preset,
+            factor=options.downscale,
+            background=options.background,
+            alpha=options.alpha,
+        )
     if options.strict:
         usable_frames(capture, strict=True)  # before images are decoded, which takes long
     report = check_capture(capture, progress=progress, notices=notices)
@@ -94,7 +101,7 @@ def check_capture(
     started = time.monotonic()
     progress = NullProgress() if progress is None else progress
     frames = capture.frames_with_image
-    poses = images = coverage = prediction = depth = None
+    poses = images = coverage = prediction = depth = masks = None
     if frames:
         surface = _surface(capture, threads)
         geometry = view_geometry(frames, surface)
@@ -102,6 +109,7 @@ def check_capture(
         coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
         depth = depth_quality(frames)
         images = image_quality(frames, geometry.neighbours, threads=threads, progress=progress)
+        masks = mask_findings(frames, threads=threads, progress=progress)
     if capture.train_frames:
         prediction = predict(capture, threads)
     georeference = None if capture.georeference is None else summary_of(capture.georeference)
@@ -113,7 +121,7 @@ def check_capture(
     for frame in capture.missing_frames:
         path = frame.image_path if frame.image_path is not None else capture.root / frame.name
         missing.setdefault(str(path.parent), []).append(str(path))
-    problems = problems_of(capture, poses, images, coverage, georeference, depth=depth, notices=notices)
+    problems = problems_of(capture, poses, images, coverage, georeference, masks, depth=depth, notices=notices)
     up = None if capture.up_in_world is None else tuple(float(value) for value in capture.up_in_world)
     origin = source_from_world(capture.world_from_source)[:3, 3]
     return CheckReport(
@@ -127,6 +135,8 @@ def check_capture(
         image_sizes=sizes,
         has_depth=sum(frame.load_depth is not None for frame in capture.frames),
         has_masks=sum(frame.load_mask is not None for frame in capture.frames),
+        alpha_masks=sum(frame.load_mask is not None and frame.mask_path is None for frame in capture.frames),
+        masks=masks,
         points=0 if capture.points is None else len(capture.points),
         missing={folder: tuple(paths) for folder, paths in missing.items()},
         poses=poses,

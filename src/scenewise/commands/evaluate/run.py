@@ -24,6 +24,7 @@ from scenewise.io.run_folder import is_run_folder
 from scenewise.io.scene_folder import read_scene, write_scene_description
 from scenewise.metrics.color_correction import color_corrected
 from scenewise.metrics.depth import depth_error
+from scenewise.metrics.hidden import grey_where_hidden
 from scenewise.metrics.lpips import Lpips, load_lpips
 from scenewise.metrics.psnr import psnr
 from scenewise.metrics.ssim import ssim
@@ -76,6 +77,9 @@ class EvalSummary:
         corrected = self.more.get("color_corrected", {})
         if corrected:
             lines.append(f"after colour correction: PSNR {corrected['psnr']:.2f} dB, SSIM {corrected['ssim']:.4f}")
+        masks = self.more.get("masks")
+        if masks:
+            lines.append(f"over what masks leave: {masks['mean_used']:.0%} of the pixels of {masks['views']} views")
         depth = self.more.get("depth")
         if depth:
             lines.append("depth: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in depth.items()))
@@ -252,8 +256,11 @@ def _measured(
 
 
 def _further_means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means after colour correction, and of depth where it was measured."""
+    """Means after colour correction, and of depth where it was measured; how much masks leave."""
     more: dict[str, Any] = {}
+    used = [row["used"] for row in rows if "used" in row]
+    if used:
+        more["masks"] = {"views": len(used), "mean_used": float(np.mean(used))}
     corrected = {name.removesuffix("_corrected"): _mean(rows, name) for name in rows[0] if name.endswith("_corrected")}
     if corrected:
         more["color_corrected"] = corrected
@@ -279,18 +286,18 @@ def _measure(frame: Frame, output: RenderOutput, lpips: Lpips | None) -> dict[st
     truth = torch.from_numpy(np.multiply(frame.load_image(), np.float32(1.0 / 255.0), dtype=np.float32)).to(device)
     mask = None if frame.load_mask is None else torch.from_numpy(frame.load_mask().copy()).to(device)
     image = output.color.clamp(0.0, 1.0)
-    corrected = color_corrected(image if mask is None else torch.where(mask[..., None], image, truth), truth)
+    corrected = color_corrected(image, truth, mask)
+    image, corrected, truth = (grey_where_hidden(picture, mask) for picture in (image, corrected, truth))
     figures = {
         "psnr": psnr(image, truth, mask),
         "ssim": ssim(image, truth, mask),
         "psnr_corrected": psnr(corrected, truth, mask),
         "ssim_corrected": ssim(corrected, truth, mask),
     }
+    if mask is not None:
+        figures["used"] = float(mask.double().mean())
     if lpips is not None:
-        shown, shown_corrected = (
-            picture if mask is None else torch.where(mask[..., None], picture, truth) for picture in (image, corrected)
-        )
-        figures |= {"lpips": float(lpips(shown, truth)), "lpips_corrected": float(lpips(shown_corrected, truth))}
+        figures |= {"lpips": float(lpips(image, truth)), "lpips_corrected": float(lpips(corrected, truth))}
     if frame.load_depth is not None:
         expected = torch.where(output.alpha > _SOLID, output.depth / output.alpha.clamp_min(_SOLID), 0.0)
         measured = torch.from_numpy(np.nan_to_num(frame.load_depth())).to(device)

@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from scenewise.catalogue import DEFAULT_SPLAT_METHOD, SPLAT_METHODS, with_changes
 from scenewise.commands.method_settings import LEAVE_OUT, MethodSettings, expert_groups, given, require_only
-from scenewise.commands.shared import Device, OptionalColor, require_color
+from scenewise.commands.shared import Device, OptionalAlpha, OptionalColor, require_alpha, require_color
 from scenewise.engine.option_values import Count, Number, Text, bytes_from_text, require, require_at_least, require_seed
 from scenewise.methods.distilled_3dgs.options import DistillationOptions
 
@@ -42,6 +42,9 @@ class ReconstructOptions:
         budget: memory that may be used, such as 2GB; caps the number of Gaussians or refuses before starting.
         sh_degree: highest degree of view-dependent colour, 0 to 3.
         background: colour behind transparent images, three numbers in [0, 1].
+        alpha: what transparent pixels of the images are: "mask" leaves them out of everything, "background" learns them as empty
+            space.  Default: background where --background is given and for rendered captures (transforms_train.json, or a
+            transforms.json of cameras without distortion), mask for all other photographs.
         no_poses: refuse photographs and films that come without poses instead of finding them.
         pose_refinement: also optimise the camera poses.
         exposure_compensation: also optimise a colour transform per training image.
@@ -69,6 +72,7 @@ class ReconstructOptions:
     budget: Text = None
     sh_degree: int = 3
     background: OptionalColor = None
+    alpha: OptionalAlpha = None
     no_poses: bool = False
     pose_refinement: bool = False
     exposure_compensation: bool = False
@@ -91,6 +95,7 @@ class ReconstructOptions:
         require_at_least("--checkpoint-every", self.checkpoint_every, 1)
         require_seed(self.seed)
         require_color("--background", self.background)
+        require_alpha(self.alpha, self.background)
         require(0 <= self.sh_degree <= 3, "--sh-degree", "0, 1, 2 or 3", self.sh_degree)
         require(self.minutes is None or 0.0 < self.minutes < float("inf"), "--minutes", "a time above 0", self.minutes)
         require(self.steps is None or self.minutes is None, "--steps and --minutes", "one of the two", "both")

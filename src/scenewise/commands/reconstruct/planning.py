@@ -94,6 +94,7 @@ def recorded(options: ReconstructOptions, recipe: SplatRecipe) -> dict[str, Any]
         "seed": options.seed,
         "minutes": options.minutes,
         "downscale": options.downscale,
+        "alpha": options.alpha,
         "budget": options.budget,
         "strategy_name": options.strategy,
         **asdict(recipe),

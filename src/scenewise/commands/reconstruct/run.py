@@ -132,10 +132,17 @@ class _Reconstruction:
         self.journal.write("start", command="reconstruct", options=asdict(options), versions=versions())
         with self._stage("read the capture"):
             capture = open_capture(
-                options.capture, preset=options.preset, factor=options.downscale, background=options.background
+                options.capture,
+                preset=options.preset,
+                factor=options.downscale,
+                background=options.background,
+                alpha=options.alpha,
             )
             usable_frames(capture, options.strict)
             require_training_images(capture)
+            masked = sum(frame.load_mask is not None for frame in capture.frames_with_image)
+            if masked:
+                self.progress.message(f"masks leave out parts of {masked} of {len(capture.frames_with_image)} photographs")
             return capture, capture_hash(capture)
 
     def _newest(self) -> Checkpoint | None:
@@ -182,7 +189,7 @@ class _Reconstruction:
         has_depth = any(frame.load_depth is not None for frame in capture.train_frames)
         if options.downscale in (None, 1) or capture.points is not None or has_depth:
             return capture
-        return open_capture(options.capture, preset=options.preset, background=options.background)
+        return open_capture(options.capture, preset=options.preset, background=options.background, alpha=options.alpha)
 
     # ------------------------------------------------------------------------------------------------------------------ training
 

@@ -7,6 +7,7 @@ from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.captures import open_capture
 from scenewise.io.placing import in_world_frame
 from scenewise.io.resizing import resized
+from scenewise.io.transparency import Alpha
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.scenes import Scene, SceneCamera, Split
@@ -99,6 +100,7 @@ def reopen_photographs(scene: Scene, place: Path, *, factor: int | None = None) 
         preset=scene.provenance.preset,
         factor=recorded_factor(scene) if factor is None else factor,
         background=scene.background,
+        alpha=recorded_alpha(scene),
     )
     opened = in_world_frame(opened, scene.world_from_source)
     return ScenePhotographs(scene, opened, keeps_own_size=factor is not None)
@@ -136,3 +138,9 @@ def recorded_factor(scene: Scene) -> int | None:
     """The factor that the images were used at; None where none was asked for."""
     factor = scene.provenance.config.get("downscale")
     return factor if isinstance(factor, int) and not isinstance(factor, bool) else None
+
+
+def recorded_alpha(scene: Scene) -> Alpha | None:
+    """What transparent pixels were taken for; None where nobody said."""
+    alpha = scene.provenance.config.get("alpha")
+    return alpha if alpha in ("mask", "background") else None

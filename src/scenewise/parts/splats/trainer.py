@@ -179,7 +179,9 @@ class SplatTrainer:
                 color = render(
                     self.field.gaussians(camera), camera, background=self._background, backend=self.settings.backend
                 ).color
-                error = (color.clamp(0.0, 1.0) - view.image).square().mean().clamp_min(1e-10)
+                square = (color.clamp(0.0, 1.0) - view.image).square()
+                square = square if view.mask is None else square[view.mask]
+                error = (square.mean() if square.numel() else square.sum()).clamp_min(1e-10)
                 psnr[name] -= 10.0 * math.log10(float(error)) / len(self.views)
         return psnr
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from scenewise.errors import ConventionError
 from scenewise.io.decode_cache import DecodeCache
 from scenewise.io.resizing import downscaled
+from scenewise.metrics.hidden import grey_where_hidden
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import Frame
 
@@ -26,7 +27,7 @@ class ViewData:
         name: its name in the capture.
         camera: at the resolution of ``image``.
         downscale: how many times smaller than the capture's images that is.
-        image: sRGB in [0, 1].
+        image: sRGB in [0, 1]; grey where the mask hides it.
         depth: along +Z in world units, 0 = no measurement; None when unknown.
         mask: pixels to learn from; None for all.
         coverage: how opaque each pixel of the photograph was, in [0, 1]; None when all are.
@@ -83,17 +84,18 @@ class TrainingViews:
     def load(self, index: int, downscale: int = 1) -> ViewData:
         """Decode one frame (or take it from the cache)."""
         frame = self._frame(index, downscale)
-        depth, mask = self._cache.depth(frame), self._cache.mask(frame)
+        depth, used = self._cache.depth(frame), self._cache.mask(frame)
+        mask = None if used is None else torch.from_numpy(used.copy()).to(self._device)
         coverage_u8 = None if frame.load_coverage is None else self._cache.get(_key(frame, "coverage"), frame.load_coverage)
         return ViewData(
             index=index,
             name=frame.name,
             camera=frame.camera,
             downscale=downscale,
-            image=self._unit_floats(self._cache.image(frame)),
+            image=grey_where_hidden(self._unit_floats(self._cache.image(frame)), mask),
             # A depth map may hold NaN where nothing was measured; arithmetic must not meet it.
             depth=None if depth is None else torch.from_numpy(np.nan_to_num(depth, posinf=0.0, neginf=0.0)).to(self._device),
-            mask=None if mask is None else torch.from_numpy(mask.copy()).to(self._device),
+            mask=mask,
             coverage=None if coverage_u8 is None else self._unit_floats(coverage_u8),
         )
 

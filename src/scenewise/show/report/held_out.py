@@ -1,5 +1,6 @@
 """The report's section of photographs beside renders, and of the figures measured on them."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,7 +58,9 @@ def _compared(material: ReportMaterial, renders: dict[str, ImageU8], progress: P
                     color = render(gaussians, entry.camera, background=background).color
                 renders[entry.name] = image_u8_from_color(color.numpy())
                 if figures["psnr"] is None:
-                    figures["psnr"] = psnr(color, torch.from_numpy(truth_u8 / np.float32(255.0)))
+                    mask = None if frame.load_mask is None else torch.from_numpy(frame.load_mask().copy())
+                    value = psnr(color, torch.from_numpy(truth_u8 / np.float32(255.0)), mask)
+                    figures["psnr"] = value if math.isfinite(value) else None
             shown = {name.upper(): value for name, value in figures.items()}
             rows.append(comparison(entry.name, truth_u8, renders[entry.name], shown))
     return rows
