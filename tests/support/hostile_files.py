@@ -65,10 +65,16 @@ _SPLAT = (
 
 def _npy(values: np.ndarray) -> Writer:
     def write(folder: Path) -> Path:
-        np.save(folder / "a.npy", values, allow_pickle=True)
+        np.save(folder / "a.npy", values)
         return folder / "a.npy"
 
     return write
+
+
+def _npy_header(kind: str, shape: str = "(1, 1)") -> bytes:
+    """The beginning of an array in numpy's format, of which no number follows."""
+    said = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\0" + len(said).to_bytes(2, "little") + said.encode()
 
 
 def _picture(name: str, pixels: np.ndarray) -> Writer:
@@ -144,15 +150,12 @@ HOSTILE_FILES = (
     Hostile("depth_map_channel", _npy(np.full((2, 3, 1), 2.5)), depth_of, gives=[2.5]),
     Hostile("depth_map_big_endian", _npy(np.full((2, 3), 2.5, ">f4")), depth_of, gives=[2.5]),
     Hostile("depth_map_millimetres", _npy(np.full((2, 3), 1500.0)), depth_of, ("look like millimetres", "divide them by 1000")),
-    Hostile("depth_map_objects", _npy(np.array([[{"a": 1}]], dtype=object)), depth_of, ("object of shape (1, 1)", "16-bit PNG")),
+    Hostile("depth_map_objects", _file("d.npy", _npy_header("|O")), depth_of, ("object of shape (1, 1)", "16-bit PNG")),
     Hostile("depth_map_of_bytes", _npy(np.zeros((2, 3), np.uint8)), depth_of, ("uint8 of shape (2, 3)", "16-bit PNG")),
     Hostile("depth_map_cut", _file("d.npy", b"\x93NUMPY\x01\0"), depth_of, ("numpy's format", "write it again")),
     Hostile(
         "depth_map_promises",
-        _file(
-            "d.npy",
-            b"\x93NUMPY\x01\0\x76\0" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999, 99999), }".ljust(117) + b"\n",
-        ),
+        _file("d.npy", _npy_header("<f4", "(99999, 99999)")),
         depth_of,
         ("d.npy", "copy it again"),
     ),

@@ -14,7 +14,7 @@ _DAMAGED = (ValueError, SyntaxError, TypeError, KeyError, EOFError, tokenize.Tok
 
 @runtime_checkable
 class _Readable(Protocol):
-    def read(self, count: int, /) -> bytes: ...
+    def read(self, count: int = ..., /) -> bytes: ...
 
 
 def read_npy_header(path: Path, file: _Readable) -> tuple[tuple[int, ...], bool, np.dtype]:
