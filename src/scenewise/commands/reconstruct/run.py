@@ -26,7 +26,7 @@ from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.provenance import git_commit, versions
 from scenewise.engine.threads import compute_threads
-from scenewise.io.captures import open_capture, usable_frames
+from scenewise.io.captures import open_capture, require_training_images, usable_frames
 from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, JOURNAL_FILE, POINTS_FILE, prepare_output, write_scene
 from scenewise.methods.distilled_3dgs.figures import DistillationSummary
@@ -139,6 +139,7 @@ class _Reconstruction:
                 alpha=options.alpha,
             )
             usable_frames(capture, options.strict)
+            require_training_images(capture)
             masked = sum(frame.load_mask is not None for frame in capture.frames_with_image)
             if masked:
                 self.progress.message(f"masks leave out parts of {masked} of {len(capture.frames_with_image)} photographs")

@@ -16,7 +16,7 @@ from scenewise.commands.method_settings import (
     require_read_out,
 )
 from scenewise.commands.shared import Device
-from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least
+from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least, require_seed
 from scenewise.parts.labelfree.settings import BackboneName
 from scenewise.teachers.choice import TeacherChoice
 
@@ -124,7 +124,7 @@ class TrainOptions:
             ("--threads", self.threads),
         ):
             require_at_least(option, value, 1)
-        require_at_least("--seed", self.seed, 0)
+        require_seed(self.seed)
         for option, number in (("--width", self.width), ("--voxel", self.voxel), ("--learning-rate", self.learning_rate)):
             require(number is None or 0.0 < number < float("inf"), option, "a number above 0", number)
         require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
