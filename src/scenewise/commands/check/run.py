@@ -1,6 +1,7 @@
 """``scenewise check``: looks at a capture before minutes or hours are spent on it."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -11,12 +12,13 @@ from scenewise.commands.check.options import CheckOptions
 from scenewise.commands.check.place import summary_of
 from scenewise.commands.check.poses import coverage_of, pose_health, view_geometry
 from scenewise.commands.check.prediction import predict
-from scenewise.commands.check.problems import problems_of
+from scenewise.commands.check.problems import Problem, problems_of
 from scenewise.commands.check.report import CheckReport
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import ConventionError
 from scenewise.io.captures import open_capture, usable_frames
 from scenewise.io.placing import source_from_world
+from scenewise.io.splits import with_split
 from scenewise.parts.points.from_depth import points_from_depth
 from scenewise.parts.points.settings import spread_evenly
 from scenewise.scenes.captures import Capture
@@ -38,6 +40,7 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
         background=options.background,
         alpha=options.alpha,
     )
+    capture = with_split(capture, options.split)
     if options.strict:
         usable_frames(capture, strict=True)  # before images are decoded, which takes long
     report = check_capture(capture, progress=progress)
@@ -117,6 +120,24 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
         problems=problems,
         seconds=time.monotonic() - started,
     )
+
+
+def quick_problems(capture: Capture, *, threads: int = 2) -> tuple[Problem, ...]:
+    """The errors and warnings that show without decoding photographs; missing files, which opening names, are left out.
+
+    Args:
+        capture: as opened.
+        threads: workers that decode a few depth maps, where there are no points.
+    """
+    frames = tuple(replace(frame, missing_mask=None, missing_depth=None) for frame in capture.frames_with_image)
+    capture = replace(capture, frames=frames)
+    surface = _surface(capture, threads)
+    geometry = view_geometry(frames, surface)
+    poses = pose_health(tuple(frame.name for frame in frames), geometry)
+    coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
+    georeference = None if capture.georeference is None else summary_of(capture.georeference)
+    found = problems_of(capture, poses, None, coverage, georeference)
+    return tuple(problem for problem in found if problem.severity != "note")
 
 
 def _surface(capture: Capture, threads: int) -> Float64[np.ndarray, "m 3"] | None:
