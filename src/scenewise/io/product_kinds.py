@@ -182,7 +182,7 @@ POSES = FolderKind(
     in_place=True,
     needs=tuple(f"sparse/0/{name}.bin" for name in ("cameras", "images", "points3D")),
     workplace=("work",),
-    owns=("images/*", "sparse/0/*", "gps.csv", "log.jsonl"),
+    owns=("images/*", "masks/*", "sparse/0/*", "gps.csv", "log.jsonl"),
 )
 OUTCOME = FileKind("outcome", ".json", joint="_", entry="metrics")
 

@@ -1,7 +1,7 @@
 """From what a reader found listed to lazy frames: the part all readers share."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +15,8 @@ from scenewise.io.frame_loaders import CoverageLoader, DepthLoader, ImageLoader,
 from scenewise.io.images import Background, read_image_header
 from scenewise.io.lens_files import camera_of, lens_camera_or_error, match_lens_to_image
 from scenewise.io.masks import MaskFinder
-from scenewise.scenes.frames import Frame
+from scenewise.io.registered_depth import DepthCamera, RegisteredDepthLoader
+from scenewise.scenes.frames import DepthMap, Frame
 
 MAX_IMAGE_SIDE = 1 << 20
 _SUFFIXES_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
@@ -34,6 +35,7 @@ class ListedView:
         depth_path: 16-bit depth map, or None.
         mask_path: pixels to use as the list names them; None looks where tools put masks (:mod:`scenewise.io.masks`).
         units_per_depth_code: world units per stored depth step.
+        depth_camera: that measured depth; None where depth covers the photograph.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ListedView:
     depth_path: Path | None = None
     mask_path: Path | None = None
     units_per_depth_code: float = 0.001
+    depth_camera: DepthCamera | None = None
 
 
 def is_file(path: Path) -> bool:
@@ -133,9 +136,7 @@ def frames_of_views(
                 name=view.name,
                 camera=camera,
                 load_image=ImageLoader(view.image_path, lens_camera, in_effect) if found else None,
-                load_depth=DepthLoader(depth_path, lens_camera, view.units_per_depth_code)
-                if depth_path is not None and has_depth
-                else None,
+                load_depth=_depth_loader(view, lens_camera) if has_depth else None,
                 load_mask=None if mask_path is None else MaskLoader(mask_path, lens_camera),
                 image_path=view.image_path,
                 load_coverage=CoverageLoader(view.image_path, lens_camera) if found and has_alpha else None,
@@ -146,6 +147,14 @@ def frames_of_views(
             )
         )
     return tuple(sorted(frames, key=lambda frame: frame.name)), in_effect
+
+
+def _depth_loader(view: ListedView, lens_camera: LensCamera) -> Callable[[], DepthMap] | None:
+    if view.depth_path is None:
+        return None
+    if view.depth_camera is None:
+        return DepthLoader(view.depth_path, lens_camera, view.units_per_depth_code)
+    return RegisteredDepthLoader(view.depth_path, view.depth_camera, lens_camera, view.units_per_depth_code)
 
 
 def _existing(path: Path) -> Path | None:

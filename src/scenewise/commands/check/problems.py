@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from scenewise.commands.check.calibration import Calibration
 from scenewise.commands.check.images import ImageQuality
 from scenewise.commands.check.masks import MaskFindings
 from scenewise.commands.check.place import GeoreferenceSummary
@@ -36,6 +37,7 @@ def problems_of(
     poses: PoseHealth | None,
     images: ImageQuality | None,
     coverage: Coverage | None,
+    calibration: Calibration | None,
     georeference: GeoreferenceSummary | None,
     masks: MaskFindings | None = None,
 ) -> tuple[Problem, ...]:
@@ -49,6 +51,8 @@ def problems_of(
         _pixel_problems(images, found)
     if coverage is not None:
         _coverage_problems(coverage, found)
+    if calibration is not None and calibration.worst_px > calibration.limit_px:
+        found.append(_calibration_problem(capture, calibration))
     if georeference is not None and georeference.rms_error_m is not None and georeference.rms_error_m > 10:
         found.append(
             Problem(
@@ -183,6 +187,20 @@ def _pixel_problems(images: ImageQuality, found: list[Problem]) -> None:
                 "scenewise eval also measures after colour correction",
             )
         )
+
+
+def _calibration_problem(capture: Capture, calibration: Calibration) -> Problem:
+    parts = []
+    if calibration.error_px is not None:
+        parts.append(f"{calibration.error_px:.1f} px from where other views expect them")
+    if calibration.error_with_depth_px is not None:
+        parts.append(f"{calibration.error_with_depth_px:.1f} px from where the depth of another view puts them")
+    return Problem(
+        "warning",
+        f"poses or intrinsics do not fit the pictures: features are seen {' and '.join(parts)} (median; up to "
+        f"{calibration.limit_px:.1f} px is usual)",
+        f"scenewise poses {capture.root} --refine --out CAPTURE2, then reconstruct that",
+    )
 
 
 def _coverage_problems(coverage: Coverage, found: list[Problem]) -> None:

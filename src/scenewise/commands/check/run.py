@@ -3,9 +3,7 @@
 import time
 from dataclasses import replace
 
-import numpy as np
-from jaxtyping import Float64
-
+from scenewise.commands.check.calibration import calibration_of
 from scenewise.commands.check.images import image_quality
 from scenewise.commands.check.masks import mask_findings
 from scenewise.commands.check.options import CheckOptions
@@ -19,11 +17,8 @@ from scenewise.errors import ConventionError
 from scenewise.io.captures import open_capture, usable_frames
 from scenewise.io.placing import source_from_world
 from scenewise.io.splits import with_split
-from scenewise.parts.points.from_depth import points_from_depth
-from scenewise.parts.points.settings import spread_evenly
+from scenewise.parts.points.from_depth import surface_sample
 from scenewise.scenes.captures import Capture
-
-_DEPTH_FRAMES, _DEPTH_POINTS = 24, 4000
 
 
 def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
@@ -72,13 +67,14 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
     started = time.monotonic()
     progress = NullProgress() if progress is None else progress
     frames = capture.frames_with_image
-    poses = images = coverage = prediction = masks = None
+    poses = images = coverage = calibration = prediction = masks = None
     if frames:
-        surface = _surface(capture, threads)
+        surface = surface_sample(capture, threads=threads)
         geometry = view_geometry(frames, surface)
         poses = pose_health(tuple(frame.name for frame in frames), geometry)
         coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
         images = image_quality(frames, geometry.neighbours, threads=threads, progress=progress)
+        calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
         masks = mask_findings(frames, threads=threads, progress=progress)
     if capture.train_frames:
         prediction = predict(capture, threads)
@@ -91,7 +87,7 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
     for frame in capture.missing_frames:
         path = frame.image_path if frame.image_path is not None else capture.root / frame.name
         missing.setdefault(str(path.parent), []).append(str(path))
-    problems = problems_of(capture, poses, images, coverage, georeference, masks)
+    problems = problems_of(capture, poses, images, coverage, calibration, georeference, masks)
     up = None if capture.up_in_world is None else tuple(float(value) for value in capture.up_in_world)
     origin = source_from_world(capture.world_from_source)[:3, 3]
     return CheckReport(
@@ -112,6 +108,7 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
         poses=poses,
         images_quality=images,
         coverage=coverage,
+        calibration=calibration,
         scale=capture.scale,
         up_in_world=up if up is None else (up[0], up[1], up[2]),
         origin_in_source=(float(origin[0]), float(origin[1]), float(origin[2])),
@@ -122,35 +119,28 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
     )
 
 
-def quick_problems(capture: Capture, *, threads: int = 2) -> tuple[Problem, ...]:
-    """The errors and warnings that show without decoding photographs; missing files, which opening names, are left out.
+def quick_problems(capture: Capture, *, threads: int = 2, progress: Progress | None = None) -> tuple[Problem, ...]:
+    """The errors and warnings that show without decoding more than a few photographs; missing files, which opening names, are
+    left out.
+
+    Whether poses fit the pictures is asked where there is depth, some seconds long: such poses come from another sensor, others
+    from the pictures themselves.
 
     Args:
         capture: as opened.
-        threads: workers that decode a few depth maps, where there are no points.
+        threads: workers that decode.
+        progress: shows how far it is.
     """
+    progress = NullProgress() if progress is None else progress
     frames = tuple(replace(frame, missing_mask=None, missing_depth=None) for frame in capture.frames_with_image)
     capture = replace(capture, frames=frames)
-    surface = _surface(capture, threads)
+    surface = surface_sample(capture, threads=threads)
     geometry = view_geometry(frames, surface)
     poses = pose_health(tuple(frame.name for frame in frames), geometry)
     coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
+    calibration = None
+    if any(frame.load_depth is not None for frame in frames):
+        calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
     georeference = None if capture.georeference is None else summary_of(capture.georeference)
-    found = problems_of(capture, poses, None, coverage, georeference)
+    found = problems_of(capture, poses, None, coverage, calibration, georeference)
     return tuple(problem for problem in found if problem.severity != "note")
-
-
-def _surface(capture: Capture, threads: int) -> Float64[np.ndarray, "m 3"] | None:
-    """Some points on the surface: the capture's own, or from a few depth maps."""
-    if capture.points is not None and len(capture.points):
-        points = capture.points.points_in_world
-        usable = np.isfinite(points).all(axis=1)
-        return points[usable] if usable.any() else None
-    measured = tuple(frame for frame in capture.train_frames if frame.load_depth is not None)
-    if not measured:
-        return None
-    try:
-        cloud = points_from_depth(spread_evenly(measured, _DEPTH_FRAMES), maximum=_DEPTH_POINTS, threads=threads)
-    except (OSError, ValueError):  # a broken file; the pass over the images names it
-        return None
-    return cloud.points_in_world if len(cloud) else None

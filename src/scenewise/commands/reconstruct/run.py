@@ -163,7 +163,7 @@ class _Reconstruction:
         Raises:
             ConventionError: there is some, and ``--strict`` refuses it.
         """
-        problems = quick_problems(capture, threads=self.threads)
+        problems = quick_problems(capture, threads=self.threads, progress=self.progress)
         if problems and self.options.strict:
             raise ConventionError(
                 str(self.options.capture),

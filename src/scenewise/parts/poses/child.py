@@ -7,7 +7,7 @@
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,9 @@ def read_task(folder: Path) -> Task:
         MappedCamera(entry.integer("width"), entry.integer("height"), entry.number("focal_px", None))
         for entry in top.objects("cameras")
     )
-    settings = replace(PoseSettings(), **top.mapping("settings"))
+    settings = PoseSettings(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in top.mapping("settings").items()}
+    )
     return Task(
         cameras,
         top.texts("names"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from scenewise.engine.data_hash import head_digest
 from scenewise.engine.progress import NullProgress, Progress
@@ -68,7 +68,7 @@ def find_features(
 
     def find(picture: Photograph) -> KeptFeatures | LeftOut:
         try:
-            fingerprint = fingerprint_of([head_digest(picture.path), asked])
+            fingerprint = fingerprint_of([*content_of(picture), asked])
             path = PICTURE_FEATURES.path(folder, picture.path.stem, fingerprint)
             kept = made(path, PICTURE_FEATURES, fingerprint, lambda to: _write(to, picture, settings), read_features)
             return KeptFeatures(kept.value, path)
@@ -91,11 +91,33 @@ def find_features(
     return found, left_out
 
 
+def content_of(picture: Photograph) -> list[str]:
+    """What the features of a picture depend on: its file, and that of its mask."""
+    return [head_digest(path) for path in (picture.path, picture.mask) if path is not None]
+
+
+def _mask_at_size(picture: Photograph, mask: Path, width: int, height: int) -> Bool[np.ndarray, "height width"]:
+    """Pixels to use at the working size; each takes the nearest of the mask."""
+    from PIL import Image
+
+    values = with_image(mask, lambda opened: np.asarray(opened.convert("L")) > 0)
+    rows, columns = values.shape
+    if abs(columns * picture.height - rows * picture.width) > max(rows, columns) * max(picture.height, picture.width) // 100:
+        raise DataFormatError(
+            mask,
+            "mask size",
+            expected=f"{picture.width}×{picture.height} like its photograph, or a copy at another scale",
+            got=f"{columns}×{rows}",
+            fix="make the mask of this photograph again, unrotated and uncropped",
+        )
+    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.NEAREST))
+
+
 def _detect(picture: Photograph, settings: PoseSettings) -> PictureFeatures:
     image, scale = with_image(picture.path, lambda opened: _at_working_size(opened, settings.max_side))
     found = sift_features(
         image,
-        None,
+        None if picture.mask is None else _mask_at_size(picture, picture.mask, image.shape[1], image.shape[0]),
         limit=settings.max_features,
         settings=TriangulationSettings(octave_layers=_OCTAVE_LAYERS, contrast=settings.contrast, edge=_EDGE, min_side=_MIN_SIDE),
     )

@@ -233,6 +233,9 @@ def _mapped(
     options.min_num_matches = settings.min_inliers
     options.min_model_size = min(_SMALLEST_MODEL, max(3, count // 2))
     options.ba_global_frames_ratio = options.ba_global_points_ratio = settings.bundle_growth
+    options.ba_global_max_num_iterations, options.ba_global_max_refinements = settings.mapping_rounds
+    options.ba_local_max_num_iterations, options.ba_local_max_refinements = settings.local_rounds
+    options.ba_global_function_tolerance = options.ba_local_function_tolerance = settings.mapping_tolerance
     limit = settings.max_reprojection_px * pixel_scale
     mapper, triangulation = options.mapper, options.triangulation
     mapper.init_min_tri_angle = angle_deg

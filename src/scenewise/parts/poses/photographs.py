@@ -8,6 +8,7 @@ from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.io.exif import read_photograph_header
 from scenewise.io.georeference import GPS_CSV_NAME, read_gps_csv, read_gps_exif
 from scenewise.io.images import IMAGE_SUFFIXES
+from scenewise.io.masks import MaskFinder
 from scenewise.parts.poses.records import LeftOut
 
 PICTURE_FOLDERS = (".", "images", "input")
@@ -30,6 +31,7 @@ class Photograph:
         camera: what EXIF says of the camera, "" for nothing.
         focal_px: by EXIF, or None.
         position: latitude and longitude in degrees, altitude in metres (WGS 84), or None.
+        mask: file with the pixels to use, or None for all.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Photograph:
     camera: str
     focal_px: float | None
     position: Position | None
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ def pictures_in(folder: Path) -> list[Path]:
 def read_photographs(folder: Path) -> Photographs:
     """Headers of all pictures of a folder.
 
-    Files that cannot be read are left out with their reason, and so are depth maps that lie among photographs.
+    Files that cannot be read are left out with their reason, and so are depth maps that lie among photographs.  Masks are found
+    where :class:`~scenewise.io.masks.MaskFinder` looks; those that lie among the photographs are none.
 
     Raises:
         DataFormatError: no folder, fewer than three usable pictures, two of one name, a broken ``gps.csv``.
@@ -80,14 +84,18 @@ def read_photographs(folder: Path) -> Photographs:
     found: list[Photograph] = []
     depth_like: list[Photograph] = []
     left_out: list[LeftOut] = []
+    finder = MaskFinder()
+    masks = {path: finder.find(path, path.name) for path in paths}
     for path in paths:
+        if path in masks.values():
+            continue
         try:
             header = read_photograph_header(path)
         except ScenewiseError as error:
             left_out.append(LeftOut(path.name, str(error).removeprefix(f"{path}: ")))
             continue
         position = positions.get(path.name) if table is not None else read_gps_exif(path)
-        picture = Photograph(path.name, path, header.width, header.height, header.camera, header.focal_px, position)
+        picture = Photograph(path.name, path, header.width, header.height, header.camera, header.focal_px, position, masks[path])
         (depth_like if header.is_depth_like else found).append(picture)
     if found:
         left_out += [LeftOut(picture.name, "one channel of 16 bits among colour pictures: a depth map") for picture in depth_like]
