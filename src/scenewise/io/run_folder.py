@@ -67,6 +67,7 @@ class RunConfig:
         licences: of every model and data set used, by name; None = unknown.
         versions: of packages.
         git_commit: of the software, or None.
+        read_out: what the teacher was read with; None where its answers came finished, and in runs from before this was kept.
     """
 
     method: str
@@ -80,6 +81,7 @@ class RunConfig:
     licences: Mapping[str, str | None]
     versions: Mapping[str, str]
     git_commit: str | None = None
+    read_out: str | None = None
 
 
 def is_run_folder(folder: str | Path) -> bool:
@@ -170,6 +172,7 @@ def read_run_config(folder: str | Path) -> RunConfig:
         licences=top.mapping("licences"),
         versions=top.mapping("versions"),
         git_commit=top.text("git_commit", None),
+        read_out=top.text("read_out", None),
     )
     top.finish()
     return found

@@ -29,7 +29,7 @@ from scenewise.io.json_fields import read_json_object
 from scenewise.io.npy_headers import read_npy_header
 from scenewise.scenes.partitions import Partition
 
-_ENDINGS = (".json", ".npy", ".npz", ".safetensors", ".txt")
+SEGMENT_ENDINGS = (".json", ".npy", ".npz", ".safetensors", ".txt")
 _CHARACTERS_PER_ID = 24  # a 64-bit number with its sign, a comma and a line end
 _NPY_HEADER = 16_384  # bytes; numpy itself refuses headers above 10,000
 _SAFETENSORS_INTEGERS = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
@@ -145,7 +145,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> tuple[Int64[np.ndarray, "..."],
         case ".safetensors":
             ids = _from_safetensors(path, shape)
         case other:
-            raise DataFormatError(path, expected=f"a name ending in {', '.join(_ENDINGS)}", got=other or "no ending")
+            raise DataFormatError(path, expected=f"a name ending in {', '.join(SEGMENT_ENDINGS)}", got=other or "no ending")
     _check_shape(path, ids.shape, shape)
     if ids.dtype == np.uint64 and ids.size and int(ids.max()) > np.iinfo(np.int64).max:
         raise DataFormatError(path, expected="ids below 2^63", got=int(ids.max()))

@@ -115,7 +115,9 @@ def _file_problems(capture: Capture, images: ImageQuality | None, found: list[Pr
             )
         )
     if not capture.test_frames:
-        found.append(Problem("note", "no view is held out, so nothing can be measured afterwards", "use a preset, or a split"))
+        found.append(
+            Problem("note", "no view is held out, so nothing can be measured afterwards", "hold some out: --test-every 8")
+        )
 
 
 def _depth_problems(depth: DepthQuality, found: list[Problem]) -> None:
@@ -212,7 +214,8 @@ def _pixel_problems(images: ImageQuality, found: list[Problem]) -> None:
             Problem(
                 "warning",
                 f"{len(names)} images much lighter or darker than what overlaps them: {_named(names)}",
-                "reconstruct with --exposure-compensation, and lock the exposure next time",
+                "leave them out where other views show the same, and lock exposure and white balance next time; "
+                "scenewise eval also measures after colour correction",
             )
         )
 

@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from scenewise.commands.check.calibration import calibration_of
@@ -14,12 +15,13 @@ from scenewise.commands.check.options import CheckOptions
 from scenewise.commands.check.place import summary_of
 from scenewise.commands.check.poses import coverage_of, pose_health, view_geometry
 from scenewise.commands.check.prediction import predict
-from scenewise.commands.check.problems import problems_of
+from scenewise.commands.check.problems import Problem, problems_of
 from scenewise.commands.check.report import CheckReport
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import CaptureWarning, ConventionError
 from scenewise.io.captures import open_capture, usable_frames
 from scenewise.io.placing import source_from_world
+from scenewise.io.splits import with_split
 from scenewise.parts.points.from_depth import surface_sample
 from scenewise.scenes.captures import Capture
 
@@ -39,6 +41,7 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
             background=options.background,
             alpha=options.alpha,
         )
+        capture = with_split(capture, options.split)
     if options.strict:
         usable_frames(capture, strict=True)  # before images are decoded, which takes long
     report = check_capture(capture, progress=progress, notices=notices)
@@ -147,3 +150,30 @@ def check_capture(
         problems=problems,
         seconds=time.monotonic() - started,
     )
+
+
+def quick_problems(capture: Capture, *, threads: int = 2, progress: Progress | None = None) -> tuple[Problem, ...]:
+    """The errors and warnings that show without decoding more than a few photographs; missing files, which opening names, are
+    left out.
+
+    Whether poses fit the pictures is asked where there is depth, some seconds long: such poses come from another sensor, others
+    from the pictures themselves.
+
+    Args:
+        capture: as opened.
+        threads: workers that decode.
+        progress: shows how far it is.
+    """
+    progress = NullProgress() if progress is None else progress
+    frames = tuple(replace(frame, missing_mask=None, missing_depth=None) for frame in capture.frames_with_image)
+    capture = replace(capture, frames=frames)
+    surface = surface_sample(capture, threads=threads)
+    geometry = view_geometry(frames, surface)
+    poses = pose_health(tuple(frame.name for frame in frames), geometry)
+    coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
+    calibration = None
+    if any(frame.load_depth is not None for frame in frames):
+        calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
+    georeference = None if capture.georeference is None else summary_of(capture.georeference)
+    found = problems_of(capture, poses, None, coverage, calibration, georeference)
+    return tuple(problem for problem in found if problem.severity != "note")

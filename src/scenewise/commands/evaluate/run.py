@@ -103,8 +103,9 @@ def evaluate_command(options: EvalOptions, progress: Progress | None = None) -> 
     if options.data is not None or is_run_folder(options.scene):
         return evaluate_names(options, progress)
     assert options.split != "val", "the options refuse it"
+    split: Split = options.split or "test"
     device = compute_device(options.device)
-    settings = EvaluationSettings(options.split, options.lpips_weights, device, options.save_images)
+    settings = EvaluationSettings(split, options.lpips_weights, device, options.save_images)
     with compute_threads(options.threads):
         evaluated = evaluate_scene(
             options.scene,
