@@ -128,6 +128,7 @@ class _CudaError(RuntimeError):
         (ImportError("cv2.so: failed to map segment from shared object", name="cv2"), "memory ran out (cv2.so"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out"),
         (ImportError("libGL.so.1: no such file", name="cv2"), "the package cv2 is installed but cannot be loaded: libGL.so.1"),
+        (RuntimeError("Symlink loop from 'a'"), "Symlink loop from 'a': expected a path that leads somewhere"),
         (PermissionError(13, "Permission denied", "/a/b"), "/a/b: Permission denied"),
         (ConventionError("x", expected="1", got=2), "x: expected 1, got 2"),
     ],

@@ -242,6 +242,9 @@ def _about_the_machine(error: Exception) -> tuple[str, str] | None:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return type(error).__name__, f"{place}{error.strerror or error}"
+    # How Python puts it when a path that a person named leads to itself, or cannot be one.
+    if str(error).startswith(("Symlink loop", "embedded null")):
+        return type(error).__name__, f"{error}: expected a path that leads somewhere. Fix: name another file or folder"
     return None
 
 
