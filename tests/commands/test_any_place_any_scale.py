@@ -26,9 +26,9 @@ from scenewise.io.scene_folder import read_scene, read_scene_labels
 from scenewise.parts.points.from_depth import points_from_depth
 from scenewise.scenes.point_clouds import PointCloud
 
-MOVES = {"utm": (500_000.0, 5_400_000.0, 300.0), "x": (1e7, 0.0, 0.0), "y": (0.0, -1e7, 0.0), "z": (0.0, 0.0, 1e7)}
+MOVES = {"utm": (500_000.0, 5_400_000.0, 300.0), "far": (1e7, -1e7, 1e7)}
 SCALES = {"mm": 1e3, "km": 1e-3}
-POINTS, STEPS = 4_000, 150
+POINTS, STEPS = 4_000, 100
 
 
 def write_variant(folder: Path, room: Path, scale: float, move: tuple[float, float, float]) -> Path:

@@ -194,11 +194,11 @@ def test_minutes_fix_the_number_of_steps(room: Path, tmp_path: Path) -> None:
 
 def test_minutes_are_planned_anew_half_way(room: Path, tmp_path: Path) -> None:
     started = time.monotonic()
-    summary = reconstruct(_options(room, tmp_path / "scene", steps=None, minutes=0.15, max_gaussians=2500))
+    summary = reconstruct(_options(room, tmp_path / "scene", steps=None, minutes=0.08, max_gaussians=2500))
     seconds = time.monotonic() - started
     plan = next(entry for entry in read_journal(tmp_path / "scene" / "log.jsonl") if entry["event"] == "plan")
     assert plan["steps"] == summary.steps and plan["step"] == plan["planned"] // 2
-    assert 0.5 * 9.0 < seconds < 2.0 * 9.0  # a busy machine changes its speed; benchmarks measure how close it is
+    assert 0.4 * 4.8 < seconds < 2.5 * 4.8  # a busy machine changes its speed; benchmarks measure how close it is
 
 
 def test_the_plan_is_said_and_so_is_a_cap_that_was_reached(room: Path, tmp_path: Path) -> None:

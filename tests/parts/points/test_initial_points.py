@@ -509,9 +509,9 @@ def test_fox(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         pytest.skip(f"no fox in {data_root}")
     capture = open_capture(data_root / "fox", factor=4)
     wall, cpu = time.perf_counter(), time.process_time()
-    found = initial_points(capture, maximum=100_000)
+    found = initial_points(capture, maximum=30_000)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     with capsys.disabled():
         print(f"\nfox: {found.provenance}; {wall:.1f} s, {cpu:.1f} s of processor time")
-    assert len(found.cloud) >= 25_000
+    assert len(found.cloud) >= 10_000
     assert found.median_reprojection_px is not None and found.median_reprojection_px < 1

@@ -76,7 +76,14 @@ def test_the_teacher_is_opened_as_it_was_when_it_made_the_features(tmp_path: Pat
         save(tmp_path, EMBEDDINGS[:5], read_out="maskclip", key_smoothing=smoothing)
         assert b"key_smoothing" not in features_path(tmp_path, "points").read_bytes() or smoothing
         SceneSearcher(tmp_path)
-    as_made = {"teacher": "nouns", "read_out": "maskclip", "text_from": None, "device": None, "read_out_settings": {}}
+    as_made = {
+        "teacher": "nouns",
+        "read_out": "maskclip",
+        "text_from": None,
+        "device": None,
+        "read_out_settings": {},
+        "method_read_out": None,
+    }
     assert asked == [as_made | {"key_smoothing": each} for each in (False, True)]
     assert b"read_out_settings" not in features_path(tmp_path, "points").read_bytes()
     save(tmp_path, EMBEDDINGS[:5], read_out="maskclip", read_out_settings={"keep_ffn": False, "class_residual": 0.5})

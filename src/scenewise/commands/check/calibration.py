@@ -1,12 +1,13 @@
 """Whether poses and intrinsics fit the pictures: features matched without them, and how far from its place each is seen."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from scenewise.engine.progress import Progress
-from scenewise.errors import MissingDependencyError, ScenewiseError
+from scenewise.errors import CaptureWarning, MissingDependencyError, ScenewiseError
 from scenewise.geometry.view_overlap import ViewPairs, project_points
 from scenewise.parts.points.from_depth import unproject
 from scenewise.parts.points.multi_view import Observations, nearest_to_rays, ray_angles, refine_points, reprojection
@@ -72,9 +73,11 @@ def calibration_of(
         return None
     chosen = tuple(frames[view] for view in views.tolist())
     try:
-        matches = match_freely(chosen, pairs, _MATCHING, threads=threads, progress=progress)
-        errors, points = errors_without_depth(chosen, matches.tracks())
-        with_depth = errors_with_depth(chosen, matches)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CaptureWarning)  # of masks and pictures, which are reported by themselves
+            matches = match_freely(chosen, pairs, _MATCHING, threads=threads, progress=progress)
+            errors, points = errors_without_depth(chosen, matches.tracks())
+            with_depth = errors_with_depth(chosen, matches)
     except (MissingDependencyError, OSError, ScenewiseError):  # the pass over the images names what cannot be read
         return None
     limit = max(WARN_PX, WARN_WORKING_PX * matches.pixel_scale)

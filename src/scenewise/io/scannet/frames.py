@@ -67,7 +67,7 @@ def exported_frames(root: Path, every: int, background: Background | None) -> tu
             continue
         name = f"color/{color_names.get(stem, stem + suffix)}"
         views.append(ListedView(name=name, image_path=root / name, lens_camera=lens, place=f"pose/{stem}.txt"))
-        poses.append(pose @ base_from_color)
+        poses.append(_of_color(pose, base_from_color))
     camera_from_world = rigid_inverse(torch.from_numpy(np.array(poses, dtype=np.float64).reshape(-1, 4, 4)))
     frames, in_effect = frames_of_views(root / "pose", views, camera_from_world, background)
 
@@ -83,6 +83,13 @@ def exported_frames(root: Path, every: int, background: Background | None) -> tu
         )
 
     return tuple(with_depth(frame) for frame in frames), in_effect, skipped
+
+
+def _of_color(
+    world_from_base: Float64[np.ndarray, "4 4"], base_from_color: Float64[np.ndarray, "4 4"]
+) -> Float64[np.ndarray, "4 4"]:
+    """The colour camera's pose; to the last bit, signs of zeros too, that of the file where the camera is the base."""
+    return world_from_base if np.array_equal(base_from_color, np.eye(4)) else world_from_base @ base_from_color
 
 
 def _if_apart(color_from_depth: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "4 4"] | None:
@@ -130,7 +137,7 @@ def stream_frames(path: Path, every: int) -> tuple[tuple[Frame, ...], int]:
         if not usable_pose(path, place, found.world_from_camera):
             skipped += 1
             continue
-        camera_from_world = rigid_inverse(torch.from_numpy(found.world_from_camera @ header.base_from_color)[None])[0]
+        camera_from_world = rigid_inverse(torch.from_numpy(_of_color(found.world_from_camera, header.base_from_color))[None])[0]
         try:
             camera = camera_of(lens, camera_from_world)
         except ConventionError as error:
