@@ -179,8 +179,8 @@ def strangers(photographs: Path, tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "strangers"
     shutil.copytree(photographs, folder)
     for index in range(3):
-        noise = np.random.default_rng(index).integers(0, 256, (HEIGHT // 6, WIDTH // 6, 3), np.uint8)
-        Image.fromarray(noise).resize((WIDTH, HEIGHT)).save(folder / f"other-{index}.png")
+        noise = np.random.default_rng(index).integers(0, 256, (HEIGHT // 20, WIDTH // 20, 3), np.uint8)
+        Image.fromarray(noise).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(folder / f"other-{index}.png")
     yield folder
 
 
