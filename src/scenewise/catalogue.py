@@ -54,6 +54,7 @@ class LabelFreeMethod:
         presets: settings by data set: "scannet", "nuscenes", "rooms".
         recipe: settings → composition.
         needs: beside points and a teacher's labels.
+        read_out: of the teacher in the method's paper; for vision transformers that somebody else trained.
         readme: what it is, with sources and figures.
     """
 
@@ -61,6 +62,7 @@ class LabelFreeMethod:
     presets: Mapping[str, Any]
     recipe: Deferred
     needs: Needs
+    read_out: str
     readme: Path
 
 
@@ -93,6 +95,7 @@ LABEL_FREE_METHODS: Mapping[str, LabelFreeMethod] = MappingProxyType(
             clip2scene.PRESETS,
             Deferred("scenewise.methods.clip2scene.compose", "recipe"),
             Needs(targets="teacher"),
+            "maskclip",
             _FOLDER / "clip2scene" / "README.md",
         ),
         # The papers of CNS and HICL take SAM's masks and features; these need no weights.
@@ -101,6 +104,7 @@ LABEL_FREE_METHODS: Mapping[str, LabelFreeMethod] = MappingProxyType(
             cns.PRESETS,
             Deferred("scenewise.methods.cns.compose", "recipe"),
             Needs("slic", "random-convolutions", pictures=True),
+            "maskclip",
             _FOLDER / "cns" / "README.md",
         ),
         "hicl": LabelFreeMethod(
@@ -108,6 +112,7 @@ LABEL_FREE_METHODS: Mapping[str, LabelFreeMethod] = MappingProxyType(
             hicl.PRESETS,
             Deferred("scenewise.methods.hicl.compose", "recipe"),
             Needs(),
+            "maskclip",
             _FOLDER / "hicl" / "README.md",
         ),
         "union": LabelFreeMethod(
@@ -115,6 +120,7 @@ LABEL_FREE_METHODS: Mapping[str, LabelFreeMethod] = MappingProxyType(
             union.PRESETS,
             Deferred("scenewise.methods.union.compose", "recipe"),
             Needs("slic", "random-convolutions", pictures=True),
+            "sc_clip",
             _FOLDER / "union" / "README.md",
         ),
     }

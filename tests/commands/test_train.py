@@ -6,24 +6,29 @@ import shutil
 import numpy as np
 import pytest
 from tests.support.between_workers import made_once
+from tests.support.tiny_models import save_tiny_clip, save_tiny_resnet_clip
 
+from scenewise.catalogue import LABEL_FREE_METHODS
 from scenewise.cli.main import main
 from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.commands.evaluate.run import evaluate_command
 from scenewise.commands.predict.options import PredictOptions
 from scenewise.commands.predict.run import predict
 from scenewise.commands.train.options import TrainOptions
-from scenewise.commands.train.run import train
+from scenewise.commands.train.run import _teacher_choice, train
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import read_journal
-from scenewise.errors import MissingDependencyError
+from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError
 from scenewise.io.json_values import json_ready
 from scenewise.io.ply.points import read_points_ply, read_points_ply_with_extra, write_points_ply
 from scenewise.io.run_folder import read_run_config
 from scenewise.io.scene_folder import read_scene, read_scene_labels
 from scenewise.io.vocabularies import read_vocabulary
+from scenewise.parts.sources.opening import open_scans
 from scenewise.parts.sources.room_scans import RoomScanSettings, write_room_data_set
+from scenewise.parts.sources.segmented_scans import with_segments
 from scenewise.scenes.point_clouds import PointCloud
+from scenewise.teachers.choose import open_choice, read_out_text
 from scenewise.worlds.seeds import LEARNING_SEEDS, VALIDATION_SEEDS
 
 _SMALL = {"preset": "rooms", "voxel": 0.15, "width": 0.125, "batch": 2, "picture_width": 80, "threads": 1, "device": "cpu"}
@@ -200,3 +205,74 @@ def test_tensorboard_gets_the_figures_of_a_step(tmp_path):
         "rate/points": [(7, 0.125)],
         "rows/points": [(7, 40.0)],
     }
+
+
+def test_a_split_that_the_data_does_not_have_is_refused(rooms, tmp_path, capsys):
+    scan = next((rooms / "scans").iterdir())
+    for data, said in ((rooms, "got banana"), (scan, "got banana of a single scan")):
+        assert main(["train", "hicl", "--data", str(data), "--out", str(tmp_path / "run"), "--split", "banana"]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_segments_of_a_person_are_learned_in(rooms, tmp_path):
+    """Every scan one segment: the vote then leaves one class."""
+    folder = tmp_path / "segments"
+    folder.mkdir()
+    for scan in open_scans(rooms, "train"):
+        ids = np.zeros(len(scan.points()), dtype=np.int64)
+        ids[: len(ids) // 2] = 7
+        np.save(folder / f"{scan.name}.npy", ids)
+    options = TrainOptions(method="hicl", data=rooms, out=tmp_path / "run", epochs=1, segments=str(folder), **_SMALL)
+    summary = train(options)
+    assert summary is not None and summary.steps >= 1
+    config = read_run_config(tmp_path / "run")
+    assert config.data["segment_sources"] == ["file"]
+    card = (tmp_path / "run" / "model_card.md").read_text()
+    assert "Sets of points: file." in card and "split train" in card
+    assert "Teacher: small-clip, read with sc_clip(repair=False," in card  # the embedded model keeps what suits it
+    assert (config.data["split"], config.read_out.partition("(")[0]) == ("train", "sc_clip")
+
+
+@pytest.mark.errors
+def test_segments_that_do_not_fit_are_refused(rooms, tmp_path):
+    sources = open_scans(rooms, "train")
+    with pytest.raises(ConventionError, match=r"--segments: expected auto, mesh, .* that exists, got 'gone.npy'"):
+        TrainOptions(method="hicl", data=rooms, out=tmp_path, segments="gone.npy")
+    np.save(tmp_path / "one.npy", np.zeros(4, dtype=np.int64))
+    with pytest.raises(ConventionError, match="expected a folder with a file for each of the 2 scans"):
+        with_segments(sources, tmp_path / "one.npy")
+    with pytest.raises(DataFormatError, match="name each file after its scan"):
+        with_segments(sources, tmp_path)
+    (scan,) = with_segments(sources[:1], tmp_path / "one.npy")
+    with pytest.raises(DataFormatError, match=r"one\.npy.*expected"):
+        scan.open().shipped_segments()
+
+
+def test_each_method_reads_a_vision_transformer_as_its_paper_does(tmp_path):
+    save_tiny_clip(tmp_path / "vit")
+    save_tiny_resnet_clip(tmp_path / "resnet")
+
+    def read_with(method, teacher, **changes):
+        options = TrainOptions(method=method, data=tmp_path, out=tmp_path / "run", teacher=teacher, **changes)
+        return read_out_text(open_choice(options.teacher_choice))
+
+    vit = str(tmp_path / "vit")
+    assert {method: read_with(method, vit) for method in LABEL_FREE_METHODS} == {
+        "clip2scene": "maskclip", "cns": "maskclip", "hicl": "maskclip", "union": "sc_clip",
+    }  # fmt: skip
+    assert read_with("hicl", vit, read_out="naclip") == "naclip"
+    assert read_with("union", str(tmp_path / "resnet")).startswith("maskclip")
+    assert read_with("hicl", "small-clip").startswith("sc_clip(repair=False")
+
+
+def test_a_run_from_before_read_outs_were_kept_is_read_and_goes_on(run, tmp_path):
+    folder, _, options = run
+    again = tmp_path / "again"
+    shutil.copytree(folder, again)
+    stored = json.loads((again / "config.json").read_text())
+    del stored["read_out"]
+    (again / "config.json").write_text(json.dumps(stored))
+    assert read_run_config(again).read_out is None
+    assert _teacher_choice(TrainOptions(**{**vars(options), "out": again, "resume": True})).method_read_out is None
+    assert _teacher_choice(options).method_read_out == "maskclip"
+    assert train(TrainOptions(**{**vars(options), "out": again, "resume": True})).steps == 24

@@ -287,3 +287,119 @@ def test_damaged_files(name: str, tmp_path: Path):
 def test_damaged_tum_files(name: str, tmp_path: Path):
     path = write_tum(tmp_path, asymmetric_world()) / name
     assert_reader_survives(lambda _: read_rgbd(tmp_path), path.read_bytes(), path, count=100)
+
+
+# ------------------------------------------------------------------------------------------------- cameras of their own
+
+
+K_DEPTH = np.array([[60.0, 0.0, 31.0], [0.0, 66.0, 26.0], [0.0, 0.0, 1.0]])
+
+
+def apart() -> np.ndarray:
+    """color_from_depth: turned about a slanted axis, shifted by another length along each."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]) @ [[1, 0, 0], [0, 0.96, -0.28], [0, 0.28, 0.96]]
+    matrix[:3, 3] = [0.3, -0.1, 0.05]
+    return matrix
+
+
+def write_two_cameras(root: Path, *, poses_of: str | None = "color") -> tuple[Path, np.ndarray]:
+    """The asymmetric world with depth from a camera beside; returns the folder and world_from_color of frame 1."""
+    world = asymmetric_world()
+    write_world(root, world, **({} if poses_of is None else {"pose_camera": poses_of}))
+    (root / "camera-intrinsics.txt").unlink()
+    write_rgbd_intrinsics(root, K, WIDTH, HEIGHT, name="color-intrinsics.txt")
+    write_rgbd_intrinsics(root, K_DEPTH, 64, 52, name="depth-intrinsics.txt")
+    np.savetxt(root / "depth_from_color.txt", np.linalg.inv(apart()), fmt="%.17g")
+    depth = np.zeros((52, 64), dtype=np.uint16)
+    depth[21, 40] = 2500
+    Image.fromarray(depth).save(root / "frame-000001.depth.png")
+    return root, world.world_from_camera[1]
+
+
+def seen_by_hand() -> tuple[int, int, float]:
+    """Row, column and depth of that one measurement in the photograph."""
+    x, y, z = apart()[:3, :3] @ [2.5 * 9.5 / 60, 2.5 * -4.5 / 66, 2.5] + apart()[:3, 3]
+    return int(70 * y / z + 29), int(80 * x / z + 50), z
+
+
+def test_depth_of_its_own_camera_lies_on_the_photograph(tmp_path: Path):
+    root, pose = write_two_cameras(tmp_path / "c")
+    frame = read_rgbd(root).frames[1]
+    depth = frame.load_depth()
+    row, column, z = seen_by_hand()
+    assert depth.shape == (HEIGHT, WIDTH) and (depth > 0).sum() <= 6
+    np.testing.assert_allclose(depth[row, column], z, rtol=1e-6)
+    np.testing.assert_allclose(frame.camera.K.numpy(), K, atol=1e-12)
+    np.testing.assert_allclose(frame.camera.world_from_camera.numpy(), pose, atol=1e-12)
+
+
+def test_poses_of_the_depth_camera_are_moved_to_the_colour_camera(tmp_path: Path):
+    root, pose = write_two_cameras(tmp_path / "c", poses_of="depth")
+    frame = read_rgbd(root).frames[1]
+    np.testing.assert_allclose(frame.camera.world_from_camera.numpy(), pose @ np.linalg.inv(apart()), atol=1e-12)
+    row, column, z = seen_by_hand()
+    np.testing.assert_allclose(frame.load_depth()[row, column], z, rtol=1e-6)
+
+
+def test_whose_the_poses_are_must_be_said(tmp_path: Path):
+    root, _ = write_two_cameras(tmp_path / "c", poses_of=None)
+    with pytest.raises(DataFormatError, match=r"pose_camera.*7-Scenes"):
+        read_rgbd(root)
+    np.savetxt(root / "depth_from_color.txt", np.eye(4))
+    assert len(read_rgbd(root).frames) == 4  # the same centre and axes: it does not matter
+
+
+def test_intrinsics_of_one_camera_stand_in_for_the_other(tmp_path: Path):
+    root = write_world(tmp_path / "c")
+    write_rgbd_intrinsics(root, K_DEPTH + np.array([[0, 0, 9], [0, 0, 4], [0, 0, 0]]), WIDTH, HEIGHT, name="color-intrinsics.txt")
+    frame = read_rgbd(root).frames[2]
+    np.testing.assert_allclose(frame.camera.K.numpy()[:2, 2], [40, 30], atol=1e-12)
+    loader = frame.load_depth
+    np.testing.assert_allclose(loader.depth_camera.K, K, atol=1e-12)
+    np.testing.assert_array_equal(loader.depth_camera.color_from_depth, np.eye(4))
+
+
+def test_colour_distortion_is_undone_and_the_maps_follow(tmp_path: Path):
+    root = write_world(tmp_path / "c", color_distortion=[-0.2, 0.05])
+    frame = read_rgbd(root).frames[0]
+    assert frame.load_image.lens_camera.params[4:] == (-0.2, 0.05, 0.0, 0.0)
+    size = (frame.camera.height, frame.camera.width)
+    assert size != (HEIGHT, WIDTH)
+    assert frame.load_image().shape[:2] == frame.load_depth().shape == read_class_ids(frame).shape == size
+    np.testing.assert_array_equal(read_class_ids(frame) == 3, frame.load_depth() > 0)
+    small = downscaled_capture(read_rgbd(root), 2).frames[0]
+    assert read_class_ids(small).shape == small.load_image().shape[:2]
+
+
+def test_tum_depth_may_have_a_camera_of_its_own(tmp_path: Path):
+    world = asymmetric_world()
+    write_tum(tmp_path, world)
+    np.savetxt(tmp_path / "depth_from_color.txt", np.linalg.inv(apart()), fmt="%.17g")
+    frame = read_rgbd(tmp_path).frames[2]
+    np.testing.assert_allclose(frame.camera.world_from_camera.numpy(), world.world_from_camera[2], atol=1e-9)
+    assert frame.load_depth.depth_camera.color_from_depth[0, 3] == pytest.approx(0.3)
+    assert frame.load_depth.units_per_code == 1 / 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("depth_from_color.txt", "1 0 0 0 0 1 0 0 0 0 1 0", "4×4"),
+        ("depth_from_color.txt", "2 0 0 0 0 2 0 0 0 0 2 0 0 0 0 1", "rigid"),
+        ("depth_from_color.txt", "1 0 0 0 0 1 0 0 0 0 -1 0 0 0 0 1", "rigid"),
+        ("depth_from_color.txt", "1 0 0 nan 0 1 0 0 0 0 1 0 0 0 0 1", "rigid"),
+        ("depth-intrinsics.txt", "60 0 310 0 66 26 0 0 1", "principal point within the depth maps of 64×52"),
+        ("color-intrinsics.txt", "60 3 31 0 66 26 0 0 1", "skew"),
+        ("capture.json", '{"pose_camera": "left"}', "pose_camera"),
+        ("capture.json", '{"color_distortion": [1, 2, 3]}', "color_distortion"),
+        ("capture.json", '{"color_distortion": [true]}', "color_distortion"),
+    ],
+)
+def test_broken_calibrations_are_named(name: str, text: str, message: str, tmp_path: Path):
+    root, _ = write_two_cameras(tmp_path / "c")
+    (root / "frame-000000.depth.png").unlink()
+    (root / name).write_text(text)
+    with pytest.raises(DataFormatError, match=message) as caught:
+        read_rgbd(root)
+    assert name in str(caught.value)

@@ -297,3 +297,56 @@ class TestSens:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CaptureWarning)  # damage can make a pose look lost
             assert_reader_survives(read, path.read_bytes(), path, count=60)
+
+
+class TestCamerasApart:
+    """ScanNet's extrinsic files lead from each camera to the one that the poses place."""
+
+    BASE_FROM_DEPTH = np.array([[0.8, -0.6, 0, 0.3], [0.6, 0.8, 0, -0.1], [0, 0, 1, 0.05], [0, 0, 0, 1.0]])
+
+    def one_depth_pixel(self, root: Path) -> Path:
+        depth = np.zeros((HEIGHT, WIDTH), dtype=np.uint16)
+        depth[33, 61] = 2500
+        Image.fromarray(depth).save(root / "depth/1.png")
+        return root
+
+    def where(self) -> tuple[int, int]:
+        ray = np.linalg.inv(K) @ [61.5, 33.5, 1.0]
+        x, y, z = self.BASE_FROM_DEPTH[:3, :3] @ (2.5 * ray) + self.BASE_FROM_DEPTH[:3, 3]
+        return int(K[1, 1] * y / z + K[1, 2]), int(K[0, 0] * x / z + K[0, 2])
+
+    def test_depth_is_registered_to_colour(self, tmp_path: Path):
+        root = self.one_depth_pixel(written(tmp_path / "scene0001_00"))
+        before = read_scannet(root).capture.frames[1]
+        assert before.load_depth()[33, 61] == np.float32(2.5)
+        np.savetxt(root / "intrinsic/extrinsic_depth.txt", self.BASE_FROM_DEPTH)
+        frame = read_scannet(root).capture.frames[1]
+        np.testing.assert_allclose(frame.load_depth()[self.where()], 2.55, rtol=1e-6)
+        np.testing.assert_array_equal(frame.camera.camera_from_world, before.camera.camera_from_world)
+
+    def test_poses_of_the_depth_camera_become_those_of_the_colour_camera(self, tmp_path: Path):
+        root = self.one_depth_pixel(written(tmp_path / "scene0001_00"))
+        before = read_scannet(root).capture.frames[1].camera.world_from_camera.numpy()
+        np.savetxt(root / "intrinsic/extrinsic_color.txt", np.linalg.inv(self.BASE_FROM_DEPTH), fmt="%.17g")
+        frame = read_scannet(root).capture.frames[1]
+        np.testing.assert_allclose(frame.load_depth()[self.where()], 2.55, rtol=1e-6)
+        moved = frame.camera.world_from_camera.numpy()
+        np.testing.assert_allclose(moved, before @ np.linalg.inv(self.BASE_FROM_DEPTH), atol=1e-9)
+
+    def test_in_a_stream_too(self, tmp_path: Path):
+        path = streamed(tmp_path / "s.sens")
+        frames = list(stream_sens(path))
+        depth = np.zeros((HEIGHT, WIDTH), dtype=np.uint16)
+        depth[33, 61] = 2500
+        header = replace(read_sens_header(path), base_from_depth=self.BASE_FROM_DEPTH)
+        image = encoded(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+        write_sens(path, header, [(found.world_from_camera, image, depth) for found in frames])
+        np.testing.assert_allclose(read_sens_header(path).base_from_depth, self.BASE_FROM_DEPTH, atol=1e-7)
+        frame = read_scannet(path).capture.frames[1]
+        np.testing.assert_allclose(frame.load_depth()[self.where()], 2.55, rtol=1e-6)
+
+    def test_a_broken_transform_is_named(self, tmp_path: Path):
+        root = written(tmp_path / "scene0001_00")
+        (root / "intrinsic/extrinsic_depth.txt").write_text("1 0 0 0 0 1 0 0 0 0 -1 0 0 0 0 1")
+        with pytest.raises(DataFormatError, match=r"extrinsic_depth\.txt.*rigid"):
+            read_scannet(root)

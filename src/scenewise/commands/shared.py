@@ -3,11 +3,12 @@
 Neither torch nor anything that imports it may be imported here, so that ``scenewise --help`` stays instant.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from scenewise.engine.option_values import require
+from scenewise.engine.option_values import require, require_at_least
 
 Device = Literal["auto", "cpu", "cuda"]
 Color = tuple[float, float, float]
@@ -16,6 +17,20 @@ OptionalAlpha = Annotated[Literal["mask", "background"] | None, arg(metavar="{ma
 OptionalColor = Annotated[Color | None, arg(metavar="R G B")]
 
 _MOST_PAMR_STEPS = 1000  # it has settled long before
+
+
+def require_one_split(keep_all_images: bool, test_every: int | None, split_file: Path | None) -> None:
+    given = [
+        option
+        for option, is_given in (
+            ("--keep-all-images", keep_all_images),
+            ("--test-every", test_every is not None),
+            ("--split-file", split_file is not None),
+        )
+        if is_given
+    ]
+    require(len(given) <= 1, "split", "one of --keep-all-images, --test-every and --split-file", " and ".join(given))
+    require_at_least("--test-every", test_every, 2)
 
 
 def require_refinement(prompt_denoising: float | None, pamr: int) -> None:

@@ -58,11 +58,16 @@ def _border(low: Array, high: Array) -> Array:
     return low[..., None, :] + unit * (high - low)[..., None, :]
 
 
-def _rays_of(lens_camera: LensCamera, pixels: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
-    """Inverse of ``distort`` by Newton's method from the pinhole's ray; NaN or a wrong ray where it does not converge."""
+def rays_of(lens_camera: LensCamera, pixels: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
+    """Rays (X/Z, Y/Z) of pixels: the inverse of ``distort`` by Newton's method from the pinhole's ray.
+
+    NaN or a wrong ray where it does not converge, as beyond the fold of a polynomial lens.
+    """
     K, step = lens_camera.K, 1e-7
     focal = np.array([K[0, 0], K[1, 1]])
     rays = (pixels - K[:2, 2]) / focal
+    if lens_camera.is_pinhole or not len(pixels):
+        return rays
     with np.errstate(all="ignore"):
         for _ in range(20):
             image = distort(lens_camera, rays)
@@ -83,7 +88,7 @@ def _inner_rectangle(lens_camera: LensCamera) -> tuple[Array, Array] | None:
     counts where thousands of photographs have a camera each.
     """
     size = np.array([lens_camera.width, lens_camera.height], dtype=np.float64)
-    edges = _rays_of(lens_camera, _border(np.array([0.5, 0.5]), size - 0.5)).reshape(4, _EDGE_SAMPLES, 2)
+    edges = rays_of(lens_camera, _border(np.array([0.5, 0.5]), size - 0.5)).reshape(4, _EDGE_SAMPLES, 2)
     low = np.array([edges[2, :, 0].max(), edges[0, :, 1].max()])
     high = np.array([edges[3, :, 0].min(), edges[1, :, 1].min()])
     if not (np.isfinite(edges).all() and (low < high).all() and (np.abs(edges) < _MAX_HALF_FIELD).all()):
@@ -139,7 +144,7 @@ def _grown_rectangle(lens_camera: LensCamera) -> tuple[Array, Array] | None:
     edge, the model's fold or the widest field, then each side grows on alone, until none can be moved further out.
     """
     K = lens_camera.K
-    middle = _rays_of(lens_camera, np.array([[lens_camera.width / 2, lens_camera.height / 2]]))
+    middle = rays_of(lens_camera, np.array([[lens_camera.width / 2, lens_camera.height / 2]]))
     axis_of_lens = np.zeros((1, 2))
     start = next((ray for ray in (middle, axis_of_lens) if _seen(lens_camera, ray).all()), None)
     if start is None:

@@ -15,7 +15,7 @@ def resized(frame: Frame, width: int, height: int) -> Frame:
         frame,
         camera=frame.camera.resized(width, height),
         load_image=None if load_image is None else lambda: _resize_image(load_image(), width, height),
-        load_depth=None if load_depth is None else lambda: _resize_nearest(load_depth(), width, height),
+        load_depth=None if load_depth is None else lambda: resize_nearest(load_depth(), width, height),
         load_mask=None if load_mask is None else lambda: _resize_mask(load_mask(), width, height),
         load_coverage=None if load_coverage is None else lambda: _resize_image(load_coverage(), width, height),
     )
@@ -46,7 +46,8 @@ def _resize_mask(mask: np.ndarray, width: int, height: int) -> np.ndarray:
     return _resize_image(mask.astype(np.uint8) * np.uint8(255), width, height) == 255
 
 
-def _resize_nearest(values: np.ndarray, width: int, height: int) -> np.ndarray:
+def resize_nearest(values: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A map at another size, each pixel with the value of the one that its centre lies in."""
     source_height, source_width = values.shape
     if (source_height, source_width) == (height, width):
         return values

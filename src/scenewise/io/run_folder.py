@@ -18,6 +18,7 @@ from typing import Any
 from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.io.atomic import atomic_write_json, disk_errors
 from scenewise.io.json_fields import read_json_object
+from scenewise.io.listed_files import visible
 
 RUN_FILE = "config.json"
 RUN_VOCABULARY_FILE = "vocabulary.json"
@@ -66,6 +67,7 @@ class RunConfig:
         licences: of every model and data set used, by name; None = unknown.
         versions: of packages.
         git_commit: of the software, or None.
+        read_out: what the teacher was read with; None where its answers came finished, and in runs from before this was kept.
     """
 
     method: str
@@ -79,6 +81,7 @@ class RunConfig:
     licences: Mapping[str, str | None]
     versions: Mapping[str, str]
     git_commit: str | None = None
+    read_out: str | None = None
 
 
 def is_run_folder(folder: str | Path) -> bool:
@@ -102,7 +105,7 @@ def prepare_run_folder(folder: str | Path, *, overwrite: bool = False, resume: b
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise DataFormatError(folder, expected="a folder", got="a file", fix="choose another name")
-    if folder.is_dir() and any(entry.name != "cache" for entry in folder.iterdir()):
+    if folder.is_dir() and any(entry.name != "cache" for entry in visible(folder.iterdir())):
         if not is_run_folder(folder):
             raise DataFormatError(
                 folder, expected="a new folder or a training run", got="a folder with other files", fix="choose another folder"
@@ -169,6 +172,7 @@ def read_run_config(folder: str | Path) -> RunConfig:
         licences=top.mapping("licences"),
         versions=top.mapping("versions"),
         git_commit=top.text("git_commit", None),
+        read_out=top.text("read_out", None),
     )
     top.finish()
     return found

@@ -13,15 +13,16 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float64, UInt16
 
-from scenewise.errors import DataFormatError
+from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.bounded import open_bounded
+from scenewise.io.registered_depth import require_rigid
 from scenewise.scenes.frames import ImageU8
 
 _VERSION = 4
@@ -47,6 +48,8 @@ class SensHeader:
         depth_compression: "raw" or "zlib".
         codes_per_metre: depth codes.
         num_frames: frames promised.
+        base_from_color: rigid, metres.  The poses place the base: the camera whose matrix is the identity.
+        base_from_depth: likewise.
     """
 
     sensor: str
@@ -58,6 +61,8 @@ class SensHeader:
     depth_compression: str
     codes_per_metre: float
     num_frames: int
+    base_from_color: Float64[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4))
+    base_from_depth: Float64[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4))
 
 
 @dataclass(frozen=True)
@@ -210,11 +215,11 @@ def write_sens(
     name = header.sensor.encode()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<IQ", _VERSION, len(name)) + name)
-        for K in (header.K_color, header.K_depth):
+        for K, base in ((header.K_color, header.base_from_color), (header.K_depth, header.base_from_depth)):
             square = np.eye(4, dtype="<f4")
             square[:3, :3] = K
             square[:2, 2] -= 0.5
-            file.write(square.tobytes() + np.eye(4, dtype="<f4").tobytes())
+            file.write(square.tobytes() + base.astype("<f4").tobytes())
         file.write(
             struct.pack(
                 "<ii4If", codes[header.color_compression], 1, *header.color_size, *header.depth_size, header.codes_per_metre
@@ -271,6 +276,8 @@ def _header(path: Path, file: BinaryIO, size: int) -> SensHeader:
         depth_compression=_DEPTH[depth],
         codes_per_metre=codes_per_metre,
         num_frames=count,
+        base_from_color=_base_transform(path, matrices[1], "colour"),
+        base_from_depth=_base_transform(path, matrices[3], "depth"),
     )
 
 
@@ -280,6 +287,17 @@ def _intrinsics(path: Path, matrix: Float64[np.ndarray, "4 4"], what: str) -> Fl
         raise DataFormatError(path, "header", expected=f"{what} intrinsics fx 0 cx / 0 fy cy / 0 0 1", got=K.tolist())
     K[:2, 2] += 0.5  # the file puts pixel centres at integers
     return K
+
+
+def _base_transform(path: Path, matrix: Float64[np.ndarray, "4 4"], what: str) -> Float64[np.ndarray, "4 4"]:
+    """The matrix; the identity where the recorder left zeros or −inf, as it does for cameras that it has aligned."""
+    if not np.isfinite(matrix).any() or not matrix.any():
+        return np.eye(4)
+    try:
+        require_rigid(f"extrinsic matrix of {what}", matrix)
+    except ConventionError as error:
+        raise DataFormatError(path, f"header: {error}") from error
+    return matrix
 
 
 def _payload(path: Path, at: tuple[int, int], place: str) -> bytes:

@@ -1,21 +1,24 @@
 """From what a reader found listed to lazy frames: the part all readers share."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
+from scenewise.io.finite_points import FARTHEST, is_near
 from scenewise.io.frame_loaders import CoverageLoader, DepthLoader, ImageLoader, MaskLoader
 from scenewise.io.images import Background, read_image_header
 from scenewise.io.lens_files import camera_of, lens_camera_or_error, match_lens_to_image
 from scenewise.io.masks import MaskFinder
-from scenewise.scenes.frames import Frame
+from scenewise.io.registered_depth import DepthCamera, RegisteredDepthLoader
+from scenewise.scenes.frames import DepthMap, Frame
 
 MAX_IMAGE_SIDE = 1 << 20
 _SUFFIXES_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
@@ -34,6 +37,7 @@ class ListedView:
         depth_path: 16-bit depth map, or None.
         mask_path: pixels to use as the list names them; None looks where tools put masks (:mod:`scenewise.io.masks`).
         units_per_depth_code: world units per stored depth step.
+        depth_camera: that measured depth; None where depth covers the photograph.
     """
 
     name: str
@@ -43,6 +47,7 @@ class ListedView:
     depth_path: Path | None = None
     mask_path: Path | None = None
     units_per_depth_code: float = 0.001
+    depth_camera: DepthCamera | None = None
 
 
 def is_file(path: Path) -> bool:
@@ -67,7 +72,7 @@ def check_text(path: Path, place: str, value: str) -> str:
         DataFormatError: empty, or with control characters.
     """
     if not value.strip() or any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in value):
-        raise DataFormatError(path, place, expected="a file name", got=repr(value[:80]))
+        raise DataFormatError(path, place, expected="a file name", got=repr(value[:80]), fix="name the file")
     return value
 
 
@@ -99,9 +104,14 @@ def frames_of_views(
         check_text(listing, view.place, view.name)
         if view.name in seen:
             raise DataFormatError(
-                listing, view.place, expected="each image once", got=f"{view.name} again, first in {seen[view.name]}"
+                listing,
+                view.place,
+                expected="each image once",
+                got=f"{view.name} again, first in {seen[view.name]}",
+                fix="remove one of them",
             )
         seen[view.name] = view.place
+    _require_near(listing, views, camera_from_world)
     matched: dict[LensCamera, LensCamera] = {}
     has_alpha = False
     exists = [is_file(view.image_path) for view in views]
@@ -133,9 +143,7 @@ def frames_of_views(
                 name=view.name,
                 camera=camera,
                 load_image=ImageLoader(view.image_path, lens_camera, in_effect) if found else None,
-                load_depth=DepthLoader(depth_path, lens_camera, view.units_per_depth_code)
-                if depth_path is not None and has_depth
-                else None,
+                load_depth=_depth_loader(view, lens_camera) if has_depth else None,
                 load_mask=None if mask_path is None else MaskLoader(mask_path, lens_camera),
                 image_path=view.image_path,
                 load_coverage=CoverageLoader(view.image_path, lens_camera) if found and has_alpha else None,
@@ -146,6 +154,27 @@ def frames_of_views(
             )
         )
     return tuple(sorted(frames, key=lambda frame: frame.name)), in_effect
+
+
+def _depth_loader(view: ListedView, lens_camera: LensCamera) -> Callable[[], DepthMap] | None:
+    if view.depth_path is None:
+        return None
+    if view.depth_camera is None:
+        return DepthLoader(view.depth_path, lens_camera, view.units_per_depth_code)
+    return RegisteredDepthLoader(view.depth_path, view.depth_camera, lens_camera, view.units_per_depth_code)
+
+
+def _require_near(listing: Path, views: Sequence[ListedView], camera_from_world: Float64[Tensor, "n 4 4"]) -> None:
+    """Refuses the first camera that stands beyond every scene."""
+    near = is_near(camera_from_world[:, :3, 3].numpy()).all(axis=1)
+    for index in np.flatnonzero(~near)[:1].tolist():
+        raise DataFormatError(
+            listing,
+            f"{views[index].place} ({views[index].name})",
+            expected=f"a camera within {FARTHEST:.0e} of the origin",
+            got=f"one at a distance of {float(camera_from_world[index, :3, 3].norm()):.3g}",
+            fix="correct or remove the frame",
+        )
 
 
 def _existing(path: Path) -> Path | None:

@@ -68,7 +68,7 @@ from scenewise.studies.real.learned import (
 )
 from scenewise.studies.real.pictures import Legend, compare_points, draw_top_view
 from scenewise.studies.real.teachers import SWEEP, write_clip_words, write_surface_teacher, write_sweep_teacher
-from scenewise.teachers.choose import open_teacher
+from scenewise.teachers.choose import SMALL_CLIP_READ_OUT, open_teacher
 from scenewise.teachers.from_files import export_teacher_files
 
 SWEEP_OF_KITTI = dict.fromkeys(("road", "parking", "sidewalk", "other-ground", "terrain"), "ground") | {"car": "car"}
@@ -174,7 +174,7 @@ def copied_answers(teacher: Path, folder: Path, frames: Sequence[Frame]) -> Path
 def exported_small_clip(folder: Path, frames: Sequence[Frame]) -> tuple[Path, str]:
     """Features of the embedded model as files, and its classes as one types them."""
     shutil.rmtree(folder, ignore_errors=True)
-    teacher = open_teacher("small-clip")
+    teacher = open_teacher("small-clip", read_out=SMALL_CLIP_READ_OUT)
     images = [(frame.name, frame.load_image) for frame in frames if frame.load_image is not None]
     export_teacher_files(folder, teacher, images, text_space="small-clip")
     own = teacher.vocabulary()

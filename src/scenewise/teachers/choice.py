@@ -11,11 +11,12 @@ class TeacherChoice:
 
     Attributes:
         teacher: ``small-clip``, a Hugging Face id or folder of CLIP or SigLIP, or ``files:DIR``.
-        read_out: how dense features are read from it; None takes what suits it.
+        read_out: how dense features are read from it; None takes the method's, or what suits it.
         text_from: for ``files:DIR``, the teacher whose text tower shares the features' space.
         key_smoothing: patches with similar keys share what they say (MaskCLIP).
         device: where it runs; None takes CUDA where there is a device, else the CPU.
         read_out_settings: which of the read-out's published settings are changed, and to what.
+        method_read_out: what a method reads vision transformers with; the embedded model and ResNets keep what suits them.
     """
 
     teacher: str = "small-clip"
@@ -24,3 +25,4 @@ class TeacherChoice:
     key_smoothing: bool = False
     device: str | None = None
     read_out_settings: Mapping[str, Any] = field(default_factory=dict)
+    method_read_out: str | None = None

@@ -9,7 +9,14 @@ from scenewise.scenes.class_colors import class_colors
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.choice import TeacherChoice
 from scenewise.teachers.protocol import Teacher
-from scenewise.teachers.read_outs.settings import ReadOutSettings, ScClipSettings, read_out_changed, read_out_named
+from scenewise.teachers.read_outs.settings import (
+    READ_OUTS,
+    ReadOutSettings,
+    ScClipSettings,
+    name_of,
+    read_out_changed,
+    read_out_named,
+)
 
 if TYPE_CHECKING:
     from scenewise.teachers.clip_teacher import ClipTeacher, ClipTeacherSettings
@@ -42,6 +49,7 @@ def open_teacher(
     key_smoothing: bool = False,
     device: str | None = None,
     local_files_only: bool = False,
+    method_read_out: str | None = None,
 ) -> Teacher:
     """The teacher a person asked for.
 
@@ -56,6 +64,8 @@ def open_teacher(
         key_smoothing: as in :class:`~scenewise.teachers.clip_teacher.ClipTeacherSettings`; also on where ``settings`` say so.
         device: "cpu", "cuda", "cuda:1" …; None takes CUDA where there is a device, else the CPU.
         local_files_only: never ask the network.
+        method_read_out: in place of SC-CLIP, where neither read-out nor settings are given; see
+            :class:`~scenewise.teachers.choice.TeacherChoice`.
 
     Raises:
         ResourceError: the model cannot be reached, or the device is not there.
@@ -75,7 +85,8 @@ def open_teacher(
     if text_from is not None:
         raise ConventionError("text_from", expected="only with files:DIR; a CLIP has its own text tower", got=repr(text_from))
     chosen = read_out_named(read_out) if isinstance(read_out, str) else read_out
-    return _open_clip(name, chosen, settings, key_smoothing, chosen_device(device), local_files_only)
+    usual = None if method_read_out is None else read_out_named(method_read_out)
+    return _open_clip(name, (chosen, usual), settings, key_smoothing, chosen_device(device), local_files_only)
 
 
 def open_choice(choice: TeacherChoice) -> Teacher:
@@ -86,7 +97,23 @@ def open_choice(choice: TeacherChoice) -> Teacher:
         text_from=choice.text_from,
         key_smoothing=choice.key_smoothing,
         device=choice.device,
+        method_read_out=choice.method_read_out,
     )
+
+
+def read_out_text(teacher: Teacher) -> str | None:
+    """What a teacher is read with, and what of its published settings is changed: "maskclip", "sc_clip(repair=False)"; None where
+    its answers come finished.
+    """
+    from scenewise.teachers.clip_teacher import ClipTeacher
+
+    if not isinstance(teacher, ClipTeacher):
+        return None
+    settings = teacher.settings.read_out
+    name = name_of(settings)
+    published = vars(READ_OUTS[name])
+    changed = ", ".join(f"{key}={value}" for key, value in vars(settings).items() if value != published[key])
+    return f"{name}({changed})" if changed else name
 
 
 def with_absolute_folders(choice: TeacherChoice) -> TeacherChoice:
@@ -121,7 +148,7 @@ def chosen_device(device: str | None) -> str:
 
 def _open_clip(
     name: str,
-    read_out: ReadOutSettings | None,
+    read_outs: tuple[ReadOutSettings | None, ReadOutSettings | None],
     settings: "ClipTeacherSettings | None",
     key_smoothing: bool,
     device: str,
@@ -130,6 +157,7 @@ def _open_clip(
     from scenewise.teachers.clip_teacher import ClipTeacher, ClipTeacherSettings, settings_for_native_size
     from scenewise.teachers.resnet_clip import ResNetClipTower
 
+    read_out, usual = read_outs  # asked for; usual for vision transformers
     clip: LoadedClip[VisionTower] | LoadedClip[ResNetClipTower]
     suited = ClipTeacherSettings()
     if name == SMALL_CLIP:
@@ -138,6 +166,8 @@ def _open_clip(
         clip = _load(name, device, local_files_only)
         if isinstance(clip.tower, ResNetClipTower):
             suited = replace(suited, read_out=read_out_named("maskclip"))
+        elif usual is not None:
+            suited = replace(suited, read_out=usual)
         suited = settings_for_native_size(clip.tower.native_size, clip.tower.patch_size, suited)
     if settings is None:
         settings = suited

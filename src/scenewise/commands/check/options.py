@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from scenewise.commands.shared import OptionalAlpha, OptionalColor, require_alpha, require_color
-from scenewise.engine.option_values import Count, Text, require_at_least
+from scenewise.commands.shared import OptionalAlpha, OptionalColor, require_alpha, require_color, require_one_split
+from scenewise.engine.option_values import Count, OptionalPath, Text, require_at_least
+
+if TYPE_CHECKING:
+    from scenewise.io.splits import SplitChoice
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,9 @@ class CheckOptions:
         alpha: what transparent pixels of the images are: "mask" leaves them out of everything, "background" learns them as empty
             space.  Default: background where --background is given and for rendered captures (transforms_train.json, or a
             transforms.json of cameras without distortion), mask for all other photographs.
+        keep_all_images: hold nothing out: all images train, and nothing says how well other views are shown.
+        test_every: hold out every N-th image by name, in place of the capture's own split.
+        split_file: names of the images to hold out, one a line; or JSON with "train" and "test", what is in neither left out.
         strict: exit with an error where reconstruct --strict would refuse.
     """
 
@@ -29,9 +36,20 @@ class CheckOptions:
     downscale: Count = None
     background: OptionalColor = None
     alpha: OptionalAlpha = None
+    keep_all_images: bool = False
+    test_every: Count = None
+    split_file: OptionalPath = None
     strict: bool = False
 
     def __post_init__(self) -> None:
         require_at_least("--downscale", self.downscale, 1)
         require_color("--background", self.background)
         require_alpha(self.alpha, self.background)
+        require_one_split(self.keep_all_images, self.test_every, self.split_file)
+
+    @property
+    def split(self) -> "SplitChoice":
+        """Which images are held out."""
+        from scenewise.io.splits import SplitChoice
+
+        return SplitChoice(self.keep_all_images, self.test_every, self.split_file)

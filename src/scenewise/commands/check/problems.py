@@ -1,12 +1,16 @@
 """What is wrong with a capture, how much it matters, and what to do about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from scenewise.commands.check.calibration import Calibration
+from scenewise.commands.check.depth import DepthQuality
 from scenewise.commands.check.images import ImageQuality
 from scenewise.commands.check.masks import MaskFindings
 from scenewise.commands.check.place import GeoreferenceSummary
 from scenewise.commands.check.poses import Coverage, PoseHealth
+from scenewise.errors import CaptureWarning
 from scenewise.io.captures import COMPANION_FIX, ENOUGH_FRAMES, ENOUGH_SHARE, missing_companions
 from scenewise.scenes.captures import Capture
 
@@ -36,12 +40,18 @@ def problems_of(
     poses: PoseHealth | None,
     images: ImageQuality | None,
     coverage: Coverage | None,
+    calibration: Calibration | None,
     georeference: GeoreferenceSummary | None,
     masks: MaskFindings | None = None,
+    *,
+    depth: DepthQuality | None = None,
+    notices: Sequence[CaptureWarning] = (),
 ) -> tuple[Problem, ...]:
     """Everything that deserves to be known of what was found, most severe first."""
-    found: list[Problem] = []
+    found = [Problem("warning", notice.message, notice.fix or "look at what is named") for notice in notices]
     _file_problems(capture, images, found)
+    if depth is not None:
+        _depth_problems(depth, found)
     _mask_problems(capture, masks, found)
     if poses is not None:
         _pose_problems(poses, found)
@@ -49,6 +59,8 @@ def problems_of(
         _pixel_problems(images, found)
     if coverage is not None:
         _coverage_problems(coverage, found)
+    if calibration is not None and calibration.worst_px > calibration.limit_px:
+        found.append(_calibration_problem(capture, calibration))
     if georeference is not None and georeference.rms_error_m is not None and georeference.rms_error_m > 10:
         found.append(
             Problem(
@@ -84,6 +96,14 @@ def _file_problems(capture: Capture, images: ImageQuality | None, found: list[Pr
     for bad in () if images is None else images.unreadable:
         reason = bad.reason.removeprefix(bad.path).lstrip(": ")
         found.append(Problem("error", f"{bad.path} cannot be read: {reason}", "replace the file, or remove it from the list"))
+    if images is not None and images.float_pictures:
+        found.append(
+            Problem(
+                "note",
+                f"{images.float_pictures} images hold floating-point numbers, which are read as sRGB in [0, 1]",
+                "convert them to 8 bits if they are linear light or of another range",
+            )
+        )
     if len(capture.train_frames) < 2:
         found.append(
             Problem("error", f"{len(capture.train_frames)} training images in {capture.root}", "at least two are needed")
@@ -95,7 +115,24 @@ def _file_problems(capture: Capture, images: ImageQuality | None, found: list[Pr
             )
         )
     if not capture.test_frames:
-        found.append(Problem("note", "no view is held out, so nothing can be measured afterwards", "use a preset, or a split"))
+        found.append(
+            Problem("note", "no view is held out, so nothing can be measured afterwards", "hold some out: --test-every 8")
+        )
+
+
+def _depth_problems(depth: DepthQuality, found: list[Problem]) -> None:
+    if depth.unreadable:
+        message, _, fix = depth.unreadable[0].partition(". Fix: ")
+        of = f" ({len(depth.unreadable)} of {depth.measured} depth maps looked at cannot be read)"
+        found.append(Problem("error", message + of, fix or "replace the depth maps, or remove them from the list"))
+    if depth.empty:
+        found.append(
+            Problem(
+                "warning",
+                f"{len(depth.empty)} of {depth.measured} depth maps looked at hold no measurement: {_named(depth.empty)}",
+                "check that they were written with their 16 bits, or leave them out",
+            )
+        )
 
 
 def _mask_problems(capture: Capture, masks: MaskFindings | None, found: list[Problem]) -> None:
@@ -177,9 +214,24 @@ def _pixel_problems(images: ImageQuality, found: list[Problem]) -> None:
             Problem(
                 "warning",
                 f"{len(names)} images much lighter or darker than what overlaps them: {_named(names)}",
-                "reconstruct with --exposure-compensation, and lock the exposure next time",
+                "leave them out where other views show the same, and lock exposure and white balance next time; "
+                "scenewise eval also measures after colour correction",
             )
         )
+
+
+def _calibration_problem(capture: Capture, calibration: Calibration) -> Problem:
+    parts = []
+    if calibration.error_px is not None:
+        parts.append(f"{calibration.error_px:.1f} px from where other views expect them")
+    if calibration.error_with_depth_px is not None:
+        parts.append(f"{calibration.error_with_depth_px:.1f} px from where the depth of another view puts them")
+    return Problem(
+        "warning",
+        f"poses or intrinsics do not fit the pictures: features are seen {' and '.join(parts)} (median; up to "
+        f"{calibration.limit_px:.1f} px is usual)",
+        f"scenewise poses {capture.root} --refine --out CAPTURE2, then reconstruct that",
+    )
 
 
 def _coverage_problems(coverage: Coverage, found: list[Problem]) -> None:

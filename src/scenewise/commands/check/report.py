@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from scenewise.commands.check.calibration import Calibration
 from scenewise.commands.check.images import ImageQuality
 from scenewise.commands.check.masks import MaskFindings
 from scenewise.commands.check.place import GeoreferenceSummary
@@ -37,6 +38,7 @@ class CheckReport:
         poses: positions, directions and connections; None without images.
         images_quality: blur, exposure, unreadable files; None without images.
         coverage: from where the scene is seen; None without images.
+        calibration: how well poses and intrinsics fit the pictures; None where that cannot be measured.
         scale: "metric" or "arbitrary".
         up_in_world: away from the ground, None when unknown.
         origin_in_source: the local origin that is worked about, in the capture's own coordinates; zeros where these stay.
@@ -63,6 +65,7 @@ class CheckReport:
     poses: PoseHealth | None
     images_quality: ImageQuality | None
     coverage: Coverage | None
+    calibration: Calibration | None
     scale: str
     up_in_world: tuple[float, float, float] | None
     origin_in_source: tuple[float, float, float]
@@ -113,6 +116,8 @@ def render_check(report: CheckReport) -> Text:
         )
     if report.coverage is not None:
         line("coverage", _coverage_text(report.coverage))
+    if report.calibration is not None:
+        line("calibration", _calibration_text(report.calibration))
     if report.images_quality is not None:
         quality = report.images_quality
         line(
@@ -156,6 +161,17 @@ _SOURCES = {
     "depth": "its depth maps",
     "matches": "points triangulated from feature matches",
 }
+
+
+def _calibration_text(calibration: Calibration) -> str:
+    if calibration.error_px is None and calibration.error_with_depth_px is None:
+        return f"unknown: too few features match between {calibration.views} views"
+    parts = []
+    if calibration.error_px is not None:
+        parts.append(f"{calibration.error_px:.2f} px between views")
+    if calibration.error_with_depth_px is not None:
+        parts.append(f"{calibration.error_with_depth_px:.2f} px by the depth of one")
+    return f"features lie {', '.join(parts)} from where the poses expect them (median; {calibration.views} views)"
 
 
 def _coverage_text(coverage: Coverage) -> str:

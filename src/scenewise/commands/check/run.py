@@ -1,27 +1,29 @@
 """``scenewise check``: looks at a capture before minutes or hours are spent on it."""
 
 import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
-from jaxtyping import Float64
-
+from scenewise.commands.check.calibration import calibration_of
+from scenewise.commands.check.depth import depth_quality
 from scenewise.commands.check.images import image_quality
 from scenewise.commands.check.masks import mask_findings
 from scenewise.commands.check.options import CheckOptions
 from scenewise.commands.check.place import summary_of
 from scenewise.commands.check.poses import coverage_of, pose_health, view_geometry
 from scenewise.commands.check.prediction import predict
-from scenewise.commands.check.problems import problems_of
+from scenewise.commands.check.problems import Problem, problems_of
 from scenewise.commands.check.report import CheckReport
 from scenewise.engine.progress import NullProgress, Progress
-from scenewise.errors import ConventionError
+from scenewise.errors import CaptureWarning, ConventionError
 from scenewise.io.captures import open_capture, usable_frames
 from scenewise.io.placing import source_from_world
-from scenewise.parts.points.from_depth import points_from_depth
-from scenewise.parts.points.settings import spread_evenly
+from scenewise.io.splits import with_split
+from scenewise.parts.points.from_depth import surface_sample
 from scenewise.scenes.captures import Capture
-
-_DEPTH_FRAMES, _DEPTH_POINTS = 24, 4000
 
 
 def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
@@ -31,16 +33,18 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
         DataFormatError: the capture cannot be read; with ``strict``, too, when an image is missing.
         ConventionError: with ``strict``, when there is any error or warning; all of them are named.
     """
-    capture = open_capture(
-        options.capture,
-        preset=options.preset,
-        factor=options.downscale,
-        background=options.background,
-        alpha=options.alpha,
-    )
+    with _noticed() as notices:
+        capture = open_capture(
+            options.capture,
+            preset=options.preset,
+            factor=options.downscale,
+            background=options.background,
+            alpha=options.alpha,
+        )
+        capture = with_split(capture, options.split)
     if options.strict:
         usable_frames(capture, strict=True)  # before images are decoded, which takes long
-    report = check_capture(capture, progress=progress)
+    report = check_capture(capture, progress=progress, notices=notices)
     if options.strict:
         serious = [problem for problem in report.problems if problem.severity != "note"]
         if serious:
@@ -53,7 +57,32 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
     return report
 
 
-def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | None = None) -> CheckReport:
+@contextmanager
+def _noticed() -> Iterator[list[CaptureWarning]]:
+    """What readers warn of in the block, to be reported with everything else; other warnings pass."""
+    notices: list[CaptureWarning] = []
+    with warnings.catch_warnings():
+        pass_on = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if isinstance(message, CaptureWarning):
+                notices.append(message)
+            else:
+                pass_on(message, category, *rest, **more)
+
+        warnings.simplefilter("always", CaptureWarning)
+        warnings.showwarning = show
+        try:
+            yield notices
+        except BaseException:  # there will be no report to hold them
+            for notice in notices:
+                pass_on(notice, CaptureWarning, __file__, 0)
+            raise
+
+
+def check_capture(
+    capture: Capture, *, threads: int = 2, progress: Progress | None = None, notices: Sequence[CaptureWarning] = ()
+) -> CheckReport:
     """Examines poses, files, pixels, coverage, scale and place of a capture, and predicts what training will take.
 
     Nothing is written.  Images are decoded once, at most about 200 megapixels of them (an even sample of larger captures).
@@ -62,6 +91,7 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
         capture: as opened, missing images included.
         threads: workers that decode, and the threads the prediction assumes.
         progress: shows how many images are decoded.
+        notices: what its reader warned of.
 
     Returns:
         The findings; problems are sorted by severity.
@@ -69,13 +99,15 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
     started = time.monotonic()
     progress = NullProgress() if progress is None else progress
     frames = capture.frames_with_image
-    poses = images = coverage = prediction = masks = None
+    poses = images = coverage = calibration = prediction = depth = masks = None
     if frames:
-        surface = _surface(capture, threads)
+        surface = surface_sample(capture, threads=threads)
         geometry = view_geometry(frames, surface)
         poses = pose_health(tuple(frame.name for frame in frames), geometry)
         coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
+        depth = depth_quality(frames)
         images = image_quality(frames, geometry.neighbours, threads=threads, progress=progress)
+        calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
         masks = mask_findings(frames, threads=threads, progress=progress)
     if capture.train_frames:
         prediction = predict(capture, threads)
@@ -88,7 +120,7 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
     for frame in capture.missing_frames:
         path = frame.image_path if frame.image_path is not None else capture.root / frame.name
         missing.setdefault(str(path.parent), []).append(str(path))
-    problems = problems_of(capture, poses, images, coverage, georeference, masks)
+    problems = problems_of(capture, poses, images, coverage, calibration, georeference, masks, depth=depth, notices=notices)
     up = None if capture.up_in_world is None else tuple(float(value) for value in capture.up_in_world)
     origin = source_from_world(capture.world_from_source)[:3, 3]
     return CheckReport(
@@ -109,6 +141,7 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
         poses=poses,
         images_quality=images,
         coverage=coverage,
+        calibration=calibration,
         scale=capture.scale,
         up_in_world=up if up is None else (up[0], up[1], up[2]),
         origin_in_source=(float(origin[0]), float(origin[1]), float(origin[2])),
@@ -119,17 +152,28 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
     )
 
 
-def _surface(capture: Capture, threads: int) -> Float64[np.ndarray, "m 3"] | None:
-    """Some points on the surface: the capture's own, or from a few depth maps."""
-    if capture.points is not None and len(capture.points):
-        points = capture.points.points_in_world
-        usable = np.isfinite(points).all(axis=1)
-        return points[usable] if usable.any() else None
-    measured = tuple(frame for frame in capture.train_frames if frame.load_depth is not None)
-    if not measured:
-        return None
-    try:
-        cloud = points_from_depth(spread_evenly(measured, _DEPTH_FRAMES), maximum=_DEPTH_POINTS, threads=threads)
-    except (OSError, ValueError):  # a broken file; the pass over the images names it
-        return None
-    return cloud.points_in_world if len(cloud) else None
+def quick_problems(capture: Capture, *, threads: int = 2, progress: Progress | None = None) -> tuple[Problem, ...]:
+    """The errors and warnings that show without decoding more than a few photographs; missing files, which opening names, are
+    left out.
+
+    Whether poses fit the pictures is asked where there is depth, some seconds long: such poses come from another sensor, others
+    from the pictures themselves.
+
+    Args:
+        capture: as opened.
+        threads: workers that decode.
+        progress: shows how far it is.
+    """
+    progress = NullProgress() if progress is None else progress
+    frames = tuple(replace(frame, missing_mask=None, missing_depth=None) for frame in capture.frames_with_image)
+    capture = replace(capture, frames=frames)
+    surface = surface_sample(capture, threads=threads)
+    geometry = view_geometry(frames, surface)
+    poses = pose_health(tuple(frame.name for frame in frames), geometry)
+    coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
+    calibration = None
+    if any(frame.load_depth is not None for frame in frames):
+        calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
+    georeference = None if capture.georeference is None else summary_of(capture.georeference)
+    found = problems_of(capture, poses, None, coverage, calibration, georeference)
+    return tuple(problem for problem in found if problem.severity != "note")

@@ -22,7 +22,7 @@ from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.metrics.segmentation import ConfusionMatrix, SegmentationScores
 from scenewise.parts.labelfree.prediction import MAX_VOXELS
 from scenewise.parts.labelfree.trained_run import TrainedRun, load_run
-from scenewise.parts.sources.opening import open_scans
+from scenewise.parts.sources.opening import has_splits, open_scans
 from scenewise.parts.sources.raw_scans import ScanSource
 from scenewise.parts.sources.truths import truth_of_scan
 from scenewise.scenes.vocabularies import Vocabulary
@@ -92,10 +92,10 @@ def evaluate_names(options: EvalOptions, progress: Progress | None = None) -> Na
         raise ConventionError(
             "--data", expected="labelled scans to compare a run with", got="none", fix="--data FOLDER --split test"
         )
-    split = options.split if is_scan_data_set(options.data) else None
     is_run = is_run_folder(options.scene)
-    if not is_run:  # a scene is one scan, whichever split it belongs to
-        split = None
+    split: str | None = options.split
+    if split is None and is_run and has_splits(options.data):  # a scene is one scan, whichever split it belongs to
+        split = "test" if is_scan_data_set(options.data) else "val"
     sources = open_scans(options.data, split)
     if not is_run:
         _require_one(sources)

@@ -19,8 +19,9 @@ class EvalOptions:
         data: labelled scans to compare names of points with: a data set for a run, the scan itself for a scene.
         capture: the capture the scene was made from, when it has moved since.
         lpips_weights: LPIPS backbone and heads (safetensors); without it LPIPS is null.
-        split: which views to measure on; "train" says how well the scene fits, not how well it generalises.  With --data: which
-            scans of a data set ("val" is ScanNet's usual one).
+        split: which views to measure on, by default the held-out ones ("test"); "train" says how well the scene fits, not how
+            well it generalises.  With --data: which scans of a data set ("val" is ScanNet's usual one), by default test, of
+            nuScenes val.
         repeats: with a run: shifted grids whose answers are summed.
         save_images: also write the rendered views to SCENE/renders.
         threads: worker threads; default all cores this process may use.
@@ -31,7 +32,7 @@ class EvalOptions:
     data: OptionalPath = None
     capture: OptionalPath = None
     lpips_weights: OptionalPath = None
-    split: Literal["test", "train", "val"] = "test"
+    split: Literal["test", "train", "val"] | None = None
     repeats: int = 1
     save_images: bool = False
     threads: Count = None

@@ -8,11 +8,22 @@ from tyro.conf import Positional
 
 from scenewise.catalogue import DEFAULT_SPLAT_METHOD, SPLAT_METHODS, with_changes
 from scenewise.commands.method_settings import LEAVE_OUT, MethodSettings, expert_groups, given, require_only
-from scenewise.commands.shared import Device, OptionalAlpha, OptionalColor, require_alpha, require_color
-from scenewise.engine.option_values import Count, Number, Text, bytes_from_text, require, require_at_least
+from scenewise.commands.shared import Device, OptionalAlpha, OptionalColor, require_alpha, require_color, require_one_split
+from scenewise.engine.option_values import (
+    Count,
+    Number,
+    OptionalPath,
+    Text,
+    bytes_from_text,
+    require,
+    require_at_least,
+    require_seed,
+)
 from scenewise.methods.distilled_3dgs.options import DistillationOptions
 
 if TYPE_CHECKING:
+    from scenewise.io.splits import SplitChoice
+
     SplatMethodName = str
 else:
     SplatMethodName = Literal[tuple(SPLAT_METHODS)]  # the choices of --method
@@ -45,6 +56,9 @@ class ReconstructOptions:
         alpha: what transparent pixels of the images are: "mask" leaves them out of everything, "background" learns them as empty
             space.  Default: background where --background is given and for rendered captures (transforms_train.json, or a
             transforms.json of cameras without distortion), mask for all other photographs.
+        keep_all_images: hold nothing out: all images train, and nothing says how well other views are shown.
+        test_every: hold out every N-th image by name, in place of the capture's own split.
+        split_file: names of the images to hold out, one a line; or JSON with "train" and "test", what is in neither left out.
         no_poses: refuse photographs and films that come without poses instead of finding them.
         pose_refinement: also optimise the camera poses.
         exposure_compensation: also optimise a colour transform per training image.
@@ -73,6 +87,9 @@ class ReconstructOptions:
     sh_degree: int = 3
     background: OptionalColor = None
     alpha: OptionalAlpha = None
+    keep_all_images: bool = False
+    test_every: Count = None
+    split_file: OptionalPath = None
     no_poses: bool = False
     pose_refinement: bool = False
     exposure_compensation: bool = False
@@ -93,8 +110,10 @@ class ReconstructOptions:
         require_at_least("--max-gaussians", self.max_gaussians, 1)
         require_at_least("--threads", self.threads, 1)
         require_at_least("--checkpoint-every", self.checkpoint_every, 1)
+        require_seed(self.seed)
         require_color("--background", self.background)
         require_alpha(self.alpha, self.background)
+        require_one_split(self.keep_all_images, self.test_every, self.split_file)
         require(0 <= self.sh_degree <= 3, "--sh-degree", "0, 1, 2 or 3", self.sh_degree)
         require(self.minutes is None or 0.0 < self.minutes < float("inf"), "--minutes", "a time above 0", self.minutes)
         require(self.steps is None or self.minutes is None, "--steps and --minutes", "one of the two", "both")
@@ -144,6 +163,13 @@ class ReconstructOptions:
         if not isinstance(settings, SPLAT_METHODS[self.method].settings.named()):
             return settings
         return with_changes(settings, self.settings.get(self.method, {}), self.method)
+
+    @property
+    def split(self) -> "SplitChoice":
+        """Which images are held out."""
+        from scenewise.io.splits import SplitChoice
+
+        return SplitChoice(self.keep_all_images, self.test_every, self.split_file)
 
     @property
     def budget_bytes(self) -> int | None:

@@ -95,6 +95,7 @@ def recorded(options: ReconstructOptions, recipe: SplatRecipe) -> dict[str, Any]
         "minutes": options.minutes,
         "downscale": options.downscale,
         "alpha": options.alpha,
+        "split": options.split.words(),
         "budget": options.budget,
         "strategy_name": options.strategy,
         **asdict(recipe),

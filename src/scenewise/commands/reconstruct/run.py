@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
+from scenewise.commands.check.run import quick_problems
 from scenewise.commands.evaluate.run import Evaluated, EvaluationSettings, TrainingCost, evaluate_scene
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.reconstruct.photographs import check_source, with_poses
@@ -26,9 +27,11 @@ from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.provenance import git_commit, versions
 from scenewise.engine.threads import compute_threads
-from scenewise.io.captures import open_capture, usable_frames
+from scenewise.errors import ConventionError
+from scenewise.io.captures import open_capture, require_training_images, usable_frames
 from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, JOURNAL_FILE, POINTS_FILE, prepare_output, write_scene
+from scenewise.io.splits import with_split
 from scenewise.methods.distilled_3dgs.figures import DistillationSummary
 from scenewise.parts.points.choose import initial_points
 from scenewise.parts.splats.recipes import SplatRecipe
@@ -63,11 +66,11 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
     folder = prepare_output(options.out, overwrite=options.overwrite, resume=options.resume or is_shared)
     diary = folder / JOURNAL_FILE if method.part is None else folder / method.part / "job.jsonl"
     end_with_parent()
-    with Journal(diary) as journal, _journaled_warnings(journal), compute_threads(options.threads) as threads:
+    with Journal(diary) as journal, _journaled_warnings(journal) as said, compute_threads(options.threads) as threads:
         posed = with_poses(options, folder, progress)
         if posed is not options:
             options, method = posed, started(posed)
-        return _Reconstruction(options, method, progress, folder, journal, threads).run()
+        return _Reconstruction(options, method, progress, folder, journal, threads, said).run()
 
 
 @final
@@ -75,10 +78,17 @@ class _Reconstruction:
     """One reconstruction; :meth:`run` reads top to bottom, whatever the method."""
 
     def __init__(
-        self, options: ReconstructOptions, method: SplatStart, progress: Progress, folder: Path, journal: Journal, threads: int
+        self,
+        options: ReconstructOptions,
+        method: SplatStart,
+        progress: Progress,
+        folder: Path,
+        journal: Journal,
+        threads: int,
+        said: list[str],
     ) -> None:
         self.options, self.method, self.progress = options, method, progress
-        self.folder, self.journal, self.threads = folder, journal, threads
+        self.folder, self.journal, self.threads, self.said = folder, journal, threads, said
         self.device = compute_device(options.device)
         self.checkpointer = Checkpointer(folder / CHECKPOINTS_FOLDER)
 
@@ -116,6 +126,7 @@ class _Reconstruction:
             None if evaluated is None else evaluated.card,
             moved,
             finished.more if isinstance(finished.more, DistillationSummary) else None,
+            tuple(dict.fromkeys(self.said)),
         )
 
     def _part_summary(self, part: MadePart, provenance: str, setup_seconds: float) -> ReconstructSummary:
@@ -139,10 +150,33 @@ class _Reconstruction:
                 alpha=options.alpha,
             )
             usable_frames(capture, options.strict)
+            capture = with_split(capture, options.split)
+            require_training_images(capture)
             masked = sum(frame.load_mask is not None for frame in capture.frames_with_image)
             if masked:
                 self.progress.message(f"masks leave out parts of {masked} of {len(capture.frames_with_image)} photographs")
+            self._tell_problems(capture)
             return capture, capture_hash(capture)
+
+    def _tell_problems(self, capture: Capture) -> None:
+        """What ``scenewise check`` would warn about, as far as it shows without decoding the photographs.
+
+        Raises:
+            ConventionError: there is some, and ``--strict`` refuses it.
+        """
+        problems = quick_problems(capture, threads=self.threads, progress=self.progress)
+        if problems and self.options.strict:
+            raise ConventionError(
+                str(self.options.capture),
+                expected="a capture without errors and warnings",
+                got="; ".join(problem.message for problem in problems),
+                fix=problems[0].fix,
+            )
+        for problem in problems:
+            text = f"{problem.message}; {problem.fix}"
+            self.said.append(text)
+            self.journal.write("warning", message=text)
+            self.progress.message(f"warning: {text}")
 
     def _newest(self) -> Checkpoint | None:
         """The checkpoint to go on from, or None."""
@@ -188,7 +222,8 @@ class _Reconstruction:
         has_depth = any(frame.load_depth is not None for frame in capture.train_frames)
         if options.downscale in (None, 1) or capture.points is not None or has_depth:
             return capture
-        return open_capture(options.capture, preset=options.preset, background=options.background, alpha=options.alpha)
+        whole = open_capture(options.capture, preset=options.preset, background=options.background, alpha=options.alpha)
+        return with_split(whole, options.split)
 
     # ------------------------------------------------------------------------------------------------------------------ training
 
@@ -323,17 +358,19 @@ class _Reconstruction:
 
 
 @contextmanager
-def _journaled_warnings(journal: Journal) -> Iterator[None]:
-    """Writes every warning into the run's diary, and passes it on."""
+def _journaled_warnings(journal: Journal) -> Iterator[list[str]]:
+    """Writes every warning into the run's diary and into the list that is given, and passes it on."""
+    said: list[str] = []
     with warnings.catch_warnings():
         pass_on = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            said.append(str(message))
             journal.write("warning", message=str(message))
             pass_on(message, category, *rest, **more)
 
         warnings.showwarning = show
-        yield
+        yield said
 
 
 def _scene_cameras(capture: Capture, trainer: SplatTrainer) -> tuple[SceneCamera, ...]:

@@ -29,6 +29,7 @@ class ReconstructSummary:
         evaluation: figures on held-out views, or None where none are held out.
         pose_refinement: how far poses moved and what it brought, or None.
         distillation: teachers, sizes and what all of it cost, or None.
+        warnings: what was warned about on the way, each once.
     """
 
     scene: Path
@@ -42,6 +43,7 @@ class ReconstructSummary:
     evaluation: EvaluationCard | None
     pose_refinement: Mapping[str, float] | None = None
     distillation: DistillationSummary | None = None
+    warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
         """A few lines for people."""

@@ -35,6 +35,8 @@ def model_card(config: RunConfig, training: Training, vocabulary: Vocabulary) ->
     network, data = config.network, config.data
     licences = "\n".join(f"- {name}: {licence or 'unknown; ask its makers'}" for name, licence in config.licences.items())
     loss = "" if training.loss is None else f"; last loss {training.loss:.4g}"
+    of_split = "all of it" if data["split"] is None else f"split {data['split']}"
+    read_out = "" if config.read_out is None else f", read with {config.read_out}"
     return f"""# {config.method}: names of points
 
 Trained with Scenewise {config.versions.get("scenewise", "")} ({config.git_commit or "no commit"}) from images and class names.
@@ -48,8 +50,8 @@ a point's class is the text with the largest inner product.
 Classes: {", ".join(vocabulary.names)}.
 
 ## What it learned from
-- Data: `{data["path"]}`, split {data["split"]}: {data["scans"]} scans, {data["points"]:,} points, {data["views"]:,} pictures.
-- Teacher: {config.teacher}, which gave {100 * data["points_labelled"]:.1f} % of the points a label.
+- Data: `{data["path"]}`, {of_split}: {data["scans"]} scans, {data["points"]:,} points, {data["views"]:,} pictures.
+- Teacher: {config.teacher}{read_out}, which gave {100 * data["points_labelled"]:.1f} % of the points a label.
 - Sets of points: {", ".join(data["segment_sources"])}.
 - Regions of pictures: {data.get("regions") or "none"}. Matched features: {data.get("targets") or "none"}.
 - Checksum of all of it: `{data["fingerprint"][:16]}`.

@@ -16,14 +16,11 @@ from scenewise.commands.method_settings import (
     require_read_out,
 )
 from scenewise.commands.shared import Device
-from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least
+from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least, require_seed
 from scenewise.parts.labelfree.settings import BackboneName
 from scenewise.teachers.choice import TeacherChoice
 
-_OF_METHODS = expert_groups(
-    {name: method.options for name, method in LABEL_FREE_METHODS.items()},
-    leave_out={name: [entry.name for entry in fields(Overrides)] for name in LABEL_FREE_METHODS},
-)
+SEGMENT_KINDS = ("auto", "mesh", "neighbours", "supervoxels", "shipped")
 
 _OF_METHODS = expert_groups(
     {name: method.options for name, method in LABEL_FREE_METHODS.items()},
@@ -42,10 +39,12 @@ class TrainOptions:
         method: what learns; with it, --help shows the method's own settings as well.
         data: folder of scans in ScanNet's layout (ScanNet, procedural rooms), nuScenes, or one captured folder.
         out: run folder to write.
-        split: which scans of a data set.
+        split: which scans of a data set, or of nuScenes by its official lists; default train where there are splits.
         preset: settings of the method by data set: scannet, nuscenes or rooms.
         teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
-        read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
+        read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip; default
+            the one of the method's paper: maskclip for clip2scene, cns and hicl, sc_clip for union; the built-in teacher keeps
+            the one that suits it.
         text_from: for "files:DIR", the teacher whose text tower shares the features' space, or in whose space a network is to
             learn from labels; default the text beside the files.
         classes: names separated by commas, synonyms by bars ("wall, floor, sofa|couch"), or a file with a class per line; default
@@ -61,7 +60,9 @@ class TrainOptions:
         picture_width: pixels of the pictures that are learned from.
         regions: 2D sets of pixels: slic, felzenszwalb or sam:NAME; default what the method needs.
         targets: frozen features to match: sam:NAME, files:DIR, teacher or random-convolutions; default what the method needs.
-        segments: geometric sets of points; "shipped" are ScanNet's own, which know the borders of its truth.
+        segments: geometric sets of points: auto, mesh, neighbours or supervoxels; "shipped" are ScanNet's own, which know the
+            borders of its truth; or a file with a segment id per point (ScanNet *.segs.json, .npy, .txt or .safetensors), for
+            several scans a folder of them, each named after its scan.
         cache: folder of prepared scans; default RUN/cache.
         seed: random seed; the same seed on the same machine gives the same bits.
         precision: "bfloat16" rounds the operands of convolutions where that is faster; "float16" on CUDA only.
@@ -78,7 +79,7 @@ class TrainOptions:
     method: Positional[Annotated[str, arg(metavar=f"{{{','.join(LABEL_FREE_METHODS)}}}")]]
     data: Path
     out: Path
-    split: str = "train"
+    split: Text = None
     preset: str = "scannet"
     teacher: str = "small-clip"
     read_out: Text = None
@@ -95,7 +96,7 @@ class TrainOptions:
     picture_width: int = 320
     regions: Text = None
     targets: Text = None
-    segments: Literal["auto", "mesh", "neighbours", "supervoxels", "shipped"] = "auto"
+    segments: Annotated[str, arg(metavar="{auto,mesh,neighbours,supervoxels,shipped}|PATH")] = "auto"
     cache: OptionalPath = None
     seed: int = 0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -124,7 +125,9 @@ class TrainOptions:
             ("--threads", self.threads),
         ):
             require_at_least(option, value, 1)
-        require_at_least("--seed", self.seed, 0)
+        require_seed(self.seed)
+        known = self.segments in SEGMENT_KINDS or Path(self.segments).exists()
+        require(known, "--segments", f"{', '.join(SEGMENT_KINDS)}, or a file or folder that exists", repr(self.segments))
         for option, number in (("--width", self.width), ("--voxel", self.voxel), ("--learning-rate", self.learning_rate)):
             require(number is None or 0.0 < number < float("inf"), option, "a number above 0", number)
         require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
@@ -133,4 +136,10 @@ class TrainOptions:
     def teacher_choice(self) -> TeacherChoice:
         """Which teacher to open."""
         changed = self.read_out_settings.get(self.read_out or "", {})
-        return TeacherChoice(self.teacher, self.read_out, self.text_from, read_out_settings=changed)
+        usual = method_named(self.method).read_out
+        return TeacherChoice(self.teacher, self.read_out, self.text_from, read_out_settings=changed, method_read_out=usual)
+
+    @property
+    def segments_path(self) -> Path | None:
+        """A person's own segments; None where ``segments`` names a way to make them."""
+        return None if self.segments in SEGMENT_KINDS else Path(self.segments)

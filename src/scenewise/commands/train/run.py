@@ -3,9 +3,9 @@
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 
@@ -33,21 +33,26 @@ from scenewise.io.run_folder import (
     RUN_VOCABULARY_FILE,
     RunConfig,
     RunNetwork,
+    is_run_folder,
     prepare_run_folder,
+    read_run_config,
     write_run_config,
 )
+from scenewise.io.scan_data_sets import is_scan_data_set, read_scan_data_set
 from scenewise.io.vocabularies import write_vocabulary
 from scenewise.parts.labelfree.recipes import Recipe
 from scenewise.parts.labelfree.students import parameter_count
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 from scenewise.parts.scans.data_sets import instruments_of, prepare_data
 from scenewise.parts.scans.scan_files import ScanSet
-from scenewise.parts.scans.settings import PreparationSettings
-from scenewise.parts.sources.opening import open_scans
+from scenewise.parts.scans.settings import PreparationSettings, SegmentKind
+from scenewise.parts.sources.opening import has_splits, open_scans
 from scenewise.parts.sources.raw_scans import ScanSource
+from scenewise.parts.sources.segmented_scans import with_segments
 from scenewise.parts.sources.truths import vocabulary_of_sources
 from scenewise.scenes.vocabularies import Vocabulary
-from scenewise.teachers.choose import SMALL_CLIP, open_choice, with_absolute_folders
+from scenewise.teachers.choice import TeacherChoice
+from scenewise.teachers.choose import SMALL_CLIP, open_choice, read_out_text, with_absolute_folders
 from scenewise.teachers.from_files import FilesTeacher
 from scenewise.teachers.protocol import Teacher
 from scenewise.worlds.captures import LICENCE as GENERATED_LICENCE
@@ -129,8 +134,11 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
             prepare_run_folder(options.out, overwrite=options.overwrite, resume=options.resume)
         keep_freed_memory()
         began = time.monotonic()
-        sources = open_scans(options.data, options.split if _has_splits(options.data) else None)
-        asked = open_choice(with_absolute_folders(options.teacher_choice)) if teacher is None else teacher
+        split = _split_of(options)
+        sources = open_scans(options.data, split)
+        if options.segments_path is not None:
+            sources = with_segments(sources, options.segments_path)
+        asked = open_choice(with_absolute_folders(_teacher_choice(options))) if teacher is None else teacher
         vocabulary = _vocabulary(options, sources, asked)
         if not ranks.is_first:
             ranks.wait()  # the first prepares, the others find it prepared
@@ -146,7 +154,7 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
         if ranks.is_first:
             ranks.wait()
         prepare_seconds = time.monotonic() - began
-        config = run_config(options, recipe, scans, asked, sources[0])
+        config = run_config(options, recipe, scans, asked, sources[0], split)
         if asked.name == SMALL_CLIP and GENERATED_LICENCE not in config.licences.values() and ranks.is_first:
             warnings.warn(
                 f"{SMALL_CLIP} has only ever seen procedural rooms: on {options.data} a network learns wrong names from it. "
@@ -178,14 +186,32 @@ def preparation_of(options: TrainOptions) -> PreparationSettings:
     return PreparationSettings(
         picture_width=options.picture_width,
         most_views=options.views,
-        segments=options.segments,
+        segments="shipped" if options.segments_path is not None else cast(SegmentKind, options.segments),
         regions=needs.regions if options.regions is None else options.regions,
         targets=needs.targets if options.targets is None else options.targets,
         pictures=needs.pictures,
     )
 
 
-def run_config(options: TrainOptions, recipe: Recipe, scans: ScanSet, teacher: Teacher, first: ScanSource) -> RunConfig:
+def _split_of(options: TrainOptions) -> str | None:
+    """The split that was asked for, whatever the data; else train, where there are splits."""
+    if options.split is not None:
+        return options.split
+    return "train" if has_splits(options.data) else None
+
+
+def _teacher_choice(options: TrainOptions) -> TeacherChoice:
+    """With the method's read-out, or on resume the one the run was started with: earlier runs took what suits the teacher."""
+    choice = options.teacher_choice
+    if not options.resume or not is_run_folder(options.out):
+        return choice
+    recorded = read_run_config(options.out).read_out
+    return replace(choice, method_read_out=None if recorded is None else recorded.partition("(")[0])
+
+
+def run_config(
+    options: TrainOptions, recipe: Recipe, scans: ScanSet, teacher: Teacher, first: ScanSource, split: str | None
+) -> RunConfig:
     """Everything that decides a run, and what its folder says of itself."""
     settings = dict(recipe.config)
     return RunConfig(
@@ -202,26 +228,19 @@ def run_config(options: TrainOptions, recipe: Recipe, scans: ScanSet, teacher: T
             voxel=recipe.voxel,
         ),
         settings=settings,
-        data={"path": str(options.data), "split": options.split, **scans.report()},
+        data={"path": str(options.data), "split": split, **scans.report()},
         teacher=teacher.name,
         licences={teacher.name: teacher.licence, **_data_licence(options.data, first)},
         versions=versions(),
         git_commit=git_commit(),
+        read_out=read_out_text(teacher),
     )
-
-
-def _has_splits(path: Path) -> bool:
-    from scenewise.io.scan_data_sets import is_scan_data_set
-
-    return is_scan_data_set(path)
 
 
 def _data_licence(path: Path, first: ScanSource) -> dict[str, str | None]:
     capture = first.capture()
     licence = None if capture is None else capture.licence
-    if _has_splits(path):
-        from scenewise.io.scan_data_sets import read_scan_data_set
-
+    if is_scan_data_set(path):
         licence = read_scan_data_set(path).licence
     return {path.name or str(path): licence}
 

@@ -36,7 +36,8 @@ def write_rgbd_capture_json(
         licence: licence of the images.
         test_names: file names of held-out colour images; every 8th when absent.
         background: colour behind everything, in [0, 1].
-        more: further JSON values, kept but not read.
+        more: further JSON values.  Read are "depth_codes_per_metre", "color_distortion" and "pose_camera" (see
+            :func:`~scenewise.io.rgbd.calibration.read_calibration`); others are kept.
     """
     record: dict[str, Any] = {"scale": "metric"}
     if up_in_world is not None:
@@ -87,4 +88,20 @@ def read_capture_json(path: Path) -> dict[str, Any]:
     codes = record.get("depth_codes_per_metre", 1000.0)
     if isinstance(codes, bool) or not isinstance(codes, int | float) or not (math.isfinite(codes) and codes > 0):
         raise DataFormatError(file, "depth_codes_per_metre", expected="a number above 0", got=repr(codes)[:80])
+    _check_calibration(file, record)
     return record
+
+
+def _check_calibration(file: Path, record: dict[str, Any]) -> None:
+    distortion = record.get("color_distortion")
+    fits = isinstance(distortion, list) and len(distortion) in {1, 2, 4}
+    if distortion is not None and not (fits and all(_is_number(value) for value in distortion)):
+        raise DataFormatError(
+            file, "color_distortion", expected="k1, k1 k2, or k1 k2 p1 p2 of OpenCV's model", got=repr(distortion)[:80]
+        )
+    if record.get("pose_camera", "color") not in ("color", "depth"):
+        raise DataFormatError(file, "pose_camera", expected='"color" or "depth"', got=repr(record["pose_camera"])[:80])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -5,6 +5,9 @@ from jaxtyping import Int64
 
 from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.io.images import read_codes_u16
+from scenewise.io.resizing import resize_nearest
+from scenewise.io.rgbd.calibration import RgbdFiles, read_calibration
+from scenewise.io.rgbd.capture_json import read_capture_json
 from scenewise.io.undistorted_pixels import sample_nearest
 from scenewise.io.views import is_file
 from scenewise.scenes.frames import Frame
@@ -31,7 +34,11 @@ def _read_ids(frame: Frame, kind: str) -> Int64[np.ndarray, "height width"] | No
         return None
     codes = read_codes_u16(path).astype(np.int64)
     ids = np.where(codes == MISSING_U16, -1, codes)
-    # RGB-D folders have no distortion, so the frame's camera is its own lens; a resized frame takes the nearest pixel's id.
-    K = frame.camera.K
-    params = (float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]))
-    return sample_nearest(ids, LensCamera("PINHOLE", params, frame.camera.width, frame.camera.height))
+    # A resized frame no longer knows its lens, so the lens is that of the folder; each pixel takes the nearest one's id.
+    files, more = RgbdFiles(path.parent, frame.image_path, None), read_capture_json(path.parent)
+    lens = read_calibration(files, more, default_poses_of="color").color_lens
+    if lens.is_pinhole:
+        K = frame.camera.K
+        params = (float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]))
+        return sample_nearest(ids, LensCamera("PINHOLE", params, frame.camera.width, frame.camera.height))
+    return resize_nearest(sample_nearest(ids, lens), frame.camera.width, frame.camera.height)

@@ -9,8 +9,9 @@ import torch
 
 from scenewise.errors import DataFormatError
 from scenewise.geometry.rotations import rotation_from_quat
+from scenewise.io.rgbd.calibration import RgbdFiles, read_calibration
 from scenewise.io.rgbd.listing import Listed, warn_without_pose
-from scenewise.io.rgbd.number_files import lens_of_file, read_text
+from scenewise.io.rgbd.number_files import read_text
 from scenewise.io.views import ListedView, is_file, safe_name
 
 # TUM RGB-D, "Intrinsic camera calibration of the Kinect", the values its authors recommend for all sequences (640×480).
@@ -29,7 +30,9 @@ def list_tum(path: Path, more: dict[str, Any]) -> Listed:
     depth = _timed_lines(path / "depth.txt", 1) if is_file(path / "depth.txt") else []
     truth = _timed_lines(path / "groundtruth.txt", 7)
     first_image = next((path / fields[0] for _, fields in colour if is_file(path / fields[0])), None)
-    lens_camera = lens_of_file(path, first_image, _TUM_K)
+    first_depth = next((path / fields[0] for _, fields in depth if is_file(path / fields[0])), None)
+    # The benchmark's poses are those of the colour camera, and its depth lies on the colour pixels already.
+    calibration = read_calibration(RgbdFiles(path, first_image, first_depth), more, default_K=_TUM_K, default_poses_of="color")
     depth_times, truth_times = np.array([time for time, _ in depth]), np.array([time for time, _ in truth])
     views, quats, centres, dropped = [], [], [], []
     for number, (time, fields) in enumerate(colour):
@@ -54,17 +57,18 @@ def list_tum(path: Path, more: dict[str, Any]) -> Listed:
             ListedView(
                 name=safe_name(fields[0]),
                 image_path=path / fields[0],
-                lens_camera=lens_camera,
+                lens_camera=calibration.color_lens,
                 place=f"rgb.txt record {number}",
                 depth_path=None if nearest_depth is None else path / depth[nearest_depth][1][0],
                 units_per_depth_code=1.0 / float(more.get("depth_codes_per_metre", _TUM_CODES_PER_METRE)),
+                depth_camera=calibration.depth_camera,
             )
         )
     warn_without_pose(path, dropped)
     world_from_camera = torch.eye(4, dtype=torch.float64).repeat(len(views), 1, 1)
     world_from_camera[:, :3, :3] = rotation_from_quat(torch.tensor(quats, dtype=torch.float64).reshape(-1, 4))
     world_from_camera[:, :3, 3] = torch.tensor(centres, dtype=torch.float64).reshape(-1, 3)
-    return path / "rgb.txt", views, world_from_camera
+    return path / "rgb.txt", views, calibration.world_from_color(world_from_camera)
 
 
 def _timed_lines(path: Path, fields: int) -> list[tuple[float, list[str]]]:

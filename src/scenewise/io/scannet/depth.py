@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64, UInt16
 
+from scenewise.geometry.depth_registration import registered_depth
 from scenewise.io.images import read_codes_u16
 from scenewise.io.sens import SensFrame, SensHeader, read_sens_depth_codes
 from scenewise.scenes.frames import DepthMap
@@ -25,6 +26,7 @@ class ScannetDepthLoader:
         size: width, height of the colour image.
         codes_per_metre: of the depth codes.
         in_stream: the frame and header in a ``.sens`` stream; None for a PNG.
+        color_from_depth: rigid, metres, where the cameras stand apart; None where they share a centre and axes.
     """
 
     source: Path
@@ -33,6 +35,7 @@ class ScannetDepthLoader:
     size: tuple[int, int]
     codes_per_metre: float = _CODES_PER_METRE
     in_stream: tuple[SensFrame, SensHeader] | None = None
+    color_from_depth: Float64[np.ndarray, "4 4"] | None = None
 
     def __call__(self) -> DepthMap:
         """Depth along +Z in metres, 0 = no measurement.
@@ -44,6 +47,9 @@ class ScannetDepthLoader:
             read_codes_u16(self.source) if self.in_stream is None else read_sens_depth_codes(self.source, *self.in_stream)
         )
         width, height = self.size
+        if self.color_from_depth is not None:
+            measured = np.where(codes == _MISSING_CODE, 0, codes).astype(np.float32) * np.float32(1.0 / self.codes_per_metre)
+            return registered_depth(measured, self.K_depth, self.color_from_depth, self.K_color, width, height)
         across = self._places(0, width, codes.shape[1])
         down = self._places(1, height, codes.shape[0])
         seen = codes[down.clip(0)[:, None], across.clip(0)[None, :]]

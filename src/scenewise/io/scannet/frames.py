@@ -11,8 +11,16 @@ from jaxtyping import Float64
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.images import Background, read_image_header
 from scenewise.io.lens_files import camera_of, lens_camera_or_error
+from scenewise.io.listed_files import is_hidden
 from scenewise.io.scannet.depth import ScannetDepthLoader
-from scenewise.io.scannet.number_files import intrinsics_path, numbers_of, read_intrinsics, read_text, usable_pose
+from scenewise.io.scannet.number_files import (
+    intrinsics_path,
+    numbers_of,
+    read_base_transforms,
+    read_intrinsics,
+    read_text,
+    usable_pose,
+)
 from scenewise.io.sens import SensImageLoader, read_sens_header, stream_sens
 from scenewise.io.views import ListedView, frames_of_views, is_file, rigid_inverse
 from scenewise.scenes.frames import Frame
@@ -34,9 +42,11 @@ def exported_frames(root: Path, every: int, background: Background | None) -> tu
     color_names: dict[str, str] = {}
     for entry in os.scandir(root / "color"):
         stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a name, not a path
-        if suffix.lower() in _COLOR_SUFFIXES:
+        if suffix.lower() in _COLOR_SUFFIXES and not is_hidden(entry.name):
             color_names[stem] = entry.name
-    pose_stems = {entry.name[:-4] for entry in os.scandir(root / "pose") if entry.name.endswith(".txt")}
+    pose_stems = {
+        entry.name[:-4] for entry in os.scandir(root / "pose") if entry.name.endswith(".txt") and not is_hidden(entry.name)
+    }
     stems = sorted(set(color_names) | pose_stems, key=lambda stem: (len(stem), stem))[::every]
     suffix = os.path.splitext(next(iter(color_names.values()), "0.jpg"))[1]  # noqa: PTH122
     first = next((root / "color" / color_names[stem] for stem in stems if stem in color_names), None)
@@ -44,6 +54,8 @@ def exported_frames(root: Path, every: int, background: Background | None) -> tu
     lens = lens_camera_or_error(
         root / "color", "intrinsics", "PINHOLE", (float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])), width, height
     )
+    base_from_color, base_from_depth = read_base_transforms(root)
+    color_from_depth = _if_apart(np.linalg.inv(base_from_color) @ base_from_depth)
     views, poses, skipped = [], [], 0
     for stem in stems:
         pose_path = root / "pose" / f"{stem}.txt"
@@ -55,7 +67,7 @@ def exported_frames(root: Path, every: int, background: Background | None) -> tu
             continue
         name = f"color/{color_names.get(stem, stem + suffix)}"
         views.append(ListedView(name=name, image_path=root / name, lens_camera=lens, place=f"pose/{stem}.txt"))
-        poses.append(pose)
+        poses.append(pose @ base_from_color)
     camera_from_world = rigid_inverse(torch.from_numpy(np.array(poses, dtype=np.float64).reshape(-1, 4, 4)))
     frames, in_effect = frames_of_views(root / "pose", views, camera_from_world, background)
 
@@ -65,9 +77,17 @@ def exported_frames(root: Path, every: int, background: Background | None) -> tu
         if not is_file(depth_path):
             return frame
         size = (frame.camera.width, frame.camera.height)
-        return replace(frame, load_depth=ScannetDepthLoader(depth_path, K_depth, frame.camera.K.numpy(), size))
+        return replace(
+            frame,
+            load_depth=ScannetDepthLoader(depth_path, K_depth, frame.camera.K.numpy(), size, color_from_depth=color_from_depth),
+        )
 
     return tuple(with_depth(frame) for frame in frames), in_effect, skipped
+
+
+def _if_apart(color_from_depth: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "4 4"] | None:
+    """None where the two cameras coincide: then no measurement can hide another."""
+    return None if np.abs(color_from_depth - np.eye(4)).max() < 1e-6 else color_from_depth
 
 
 def _lenses(root: Path, first_image: Path | None) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 3"], int, int]:
@@ -103,13 +123,14 @@ def stream_frames(path: Path, every: int) -> tuple[tuple[Frame, ...], int]:
     lens = lens_camera_or_error(
         path, "header", "PINHOLE", (float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])), width, height
     )
+    color_from_depth = _if_apart(np.linalg.inv(header.base_from_color) @ header.base_from_depth)
     frames, skipped = [], 0
     for found in stream_sens(path, every):
         place = f"frame {found.index}"
         if not usable_pose(path, place, found.world_from_camera):
             skipped += 1
             continue
-        camera_from_world = rigid_inverse(torch.from_numpy(found.world_from_camera)[None])[0]
+        camera_from_world = rigid_inverse(torch.from_numpy(found.world_from_camera @ header.base_from_color)[None])[0]
         try:
             camera = camera_of(lens, camera_from_world)
         except ConventionError as error:
@@ -120,7 +141,7 @@ def stream_frames(path: Path, every: int) -> tuple[tuple[Frame, ...], int]:
                 camera=camera,
                 load_image=SensImageLoader(path, place, found.color_at, header.color_size, header.color_compression),
                 load_depth=ScannetDepthLoader(
-                    path, header.K_depth, K, header.color_size, header.codes_per_metre, (found, header)
+                    path, header.K_depth, K, header.color_size, header.codes_per_metre, (found, header), color_from_depth
                 ),
                 image_path=path,
             )

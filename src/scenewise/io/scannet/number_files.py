@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from scenewise.errors import DataFormatError
+from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.bounded import open_bounded
+from scenewise.io.registered_depth import require_rigid
 from scenewise.io.views import is_file
 
 _MAX_TEXT_BYTES = 1 << 20
@@ -21,6 +22,30 @@ def intrinsics_path(root: Path, kind: str) -> Path | None:
         f"intrinsic/intrinsics_{kind}.txt",
     )
     return next((root / name for name in names if is_file(root / name)), None)
+
+
+def read_base_transforms(root: Path) -> tuple[Float64[np.ndarray, "4 4"], Float64[np.ndarray, "4 4"]]:
+    """base_from_color and base_from_depth: ``extrinsic_color.txt`` and ``extrinsic_depth.txt``, the identity where there is none.
+
+    The poses place the base: the camera whose file holds the identity.
+
+    Raises:
+        DataFormatError: damaged, or no rigid transform.
+    """
+    found = []
+    for kind in ("color", "depth"):
+        names = (f"intrinsic/extrinsic_{kind}.txt", f"extrinsic_{kind}.txt")
+        path = next((root / name for name in names if is_file(root / name)), None)
+        if path is None:
+            found.append(np.eye(4))
+            continue
+        matrix = np.array(numbers_of(path, read_text(path), (16,))).reshape(4, 4)
+        try:
+            require_rigid(f"base_from_{kind}", matrix)
+        except ConventionError as error:
+            raise DataFormatError(path, str(error)) from error
+        found.append(matrix)
+    return found[0], found[1]
 
 
 def read_text(path: Path) -> str:

@@ -10,11 +10,13 @@ from scenewise.geometry.cells import count_distinct
 from scenewise.geometry.view_overlap import camera_centers
 from scenewise.parts.points.settings import SILENT, spread_evenly
 from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.point_clouds import PointCloud
 
 _MOST_FRAMES = 400  # more decode time than they add in surface
 _SAMPLES_PER_POINT = 12  # unprojected samples per point wanted: enough that a voxel averages over views
+_SAMPLE_FRAMES, _SAMPLE_POINTS = 24, 4000  # of a sample that only tells distances
 _EDGE = 0.05  # relative step between neighbours that makes a pixel part of a depth edge
 
 
@@ -61,6 +63,25 @@ def points_from_depth(frames: tuple[Frame, ...], *, maximum: int, threads: int =
     if len(points) == 0:
         return empty
     return thinned(PointCloud(points_in_world=points, colors_u8=colors), maximum)
+
+
+def surface_sample(capture: Capture, *, threads: int = 2) -> Float64[np.ndarray, "m 3"] | None:
+    """Some points on the surface, to tell how far away things are: the capture's own, or from a few depth maps.
+
+    None where there are none, and where a depth map is damaged: whoever reads the pictures names it.
+    """
+    if capture.points is not None and len(capture.points):
+        points = capture.points.points_in_world
+        usable = np.isfinite(points).all(axis=1)
+        return points[usable] if usable.any() else None
+    measured = tuple(frame for frame in capture.train_frames if frame.load_depth is not None)
+    if not measured:
+        return None
+    try:
+        cloud = points_from_depth(spread_evenly(measured, _SAMPLE_FRAMES), maximum=_SAMPLE_POINTS, threads=threads)
+    except (OSError, ValueError):
+        return None
+    return cloud.points_in_world if len(cloud) else None
 
 
 def depth_edges(depth: Float32[np.ndarray, "height width"], step: float = _EDGE) -> Bool[np.ndarray, "height width"]:

@@ -94,6 +94,7 @@ def scan_fingerprint(raw: RawScan, instruments: Instruments, settings: Preparati
         digest.update(b"|" if values is None else np.ascontiguousarray(values).data)
     if settings.segments == "shipped" and raw.shipped_segments is not None:
         digest.update(np.ascontiguousarray(raw.shipped_segments().ids).data)
+        digest.update(b"" if raw.segments_from == "shipped" else raw.segments_from.encode())
     digest.update(fingerprint_of_settings(instruments, settings).encode())
     digest.update(raw.name.encode())
     return digest.hexdigest()
@@ -186,7 +187,7 @@ def prepare_scan(
         views=tuple(views),
         pixels=pixels,
     )
-    source = "shipped" if settings.segments == "shipped" else partition.source
+    source = raw.segments_from if settings.segments == "shipped" else partition.source
     return PreparedScan(scan, _summary(raw, scan, lacking, kind, partition.count, source))
 
 

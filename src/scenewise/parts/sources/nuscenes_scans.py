@@ -7,6 +7,7 @@ import numpy as np
 
 from scenewise.io.nuscenes.classes import NUSCENES_CLASSES
 from scenewise.io.nuscenes.keyframes import read_nuscenes
+from scenewise.io.nuscenes.splits import scenes_of_split
 from scenewise.io.nuscenes.tables import list_nuscenes_keyframes
 from scenewise.parts.sources.raw_scans import FrameTruths, RawScan, Truth, unknown_truth
 from scenewise.scenes.captures import Capture
@@ -55,8 +56,19 @@ class NuscenesScan:
         return unknown_truth
 
 
-def nuscenes_scans(root: Path) -> tuple[NuscenesScan, ...]:
-    """All keyframes of the data in a folder."""
+def nuscenes_scans(root: Path, split: str | None = None) -> tuple[NuscenesScan, ...]:
+    """Keyframes of the data in a folder.
+
+    Args:
+        root: of the data.
+        split: keyframes of its official scenes only; None for all.
+
+    Raises:
+        DataFormatError: no scene of the split is there.
+    """
+    scenes = None if split is None else scenes_of_split(root, split)
     return tuple(
-        NuscenesScan(root, token, f"{scene}-{index:04d}") for index, (scene, token) in enumerate(list_nuscenes_keyframes(root))
+        NuscenesScan(root, token, f"{scene}-{index:04d}")
+        for index, (scene, token) in enumerate(list_nuscenes_keyframes(root))
+        if scenes is None or scene in scenes
     )

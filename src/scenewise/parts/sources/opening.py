@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scenewise.errors import DataFormatError
+from scenewise.io.nuscenes.splits import splits_there
 from scenewise.io.scan_data_sets import read_scan_data_set
 from scenewise.parts.sources.capture_scans import MADE_POINTS, capture_scan
 from scenewise.parts.sources.clouds import cloud_scan
@@ -14,6 +15,13 @@ from scenewise.parts.sources.scannet_scans import ScannetScan, scannet_scan
 from scenewise.parts.sources.scene_scans import SceneScan
 
 
+def has_splits(path: str | Path) -> bool:
+    """Whether a folder's scans are split: a data set in ScanNet's layout, or nuScenes with scenes of its official lists."""
+    path = Path(path)
+    kind = kind_of((path,))
+    return kind == "scans" or (kind == "nuscenes" and bool(splits_there(path)))
+
+
 def open_scans(
     path: str | Path, split: str | None = None, *, max_points: int = MADE_POINTS, seed: int = 0
 ) -> Sequence[ScanSource]:
@@ -21,7 +29,7 @@ def open_scans(
 
     Args:
         path: anything of :mod:`scenewise.parts.sources.kinds` but plain images.
-        split: "train", "val", "test" or a list in ``splits/``; for folders of several scans only.
+        split: "train", "val", "test" or a list in ``splits/``; for folders of several scans, and nuScenes, only.
         max_points: of a capture without points, where they are made from depth or from matches.
         seed: of that.
 
@@ -33,8 +41,10 @@ def open_scans(
     if kind == "scans":
         found = read_scan_data_set(path, split)
         return tuple(ScannetScan(folder, name, found.class_names, found.nyu40_of_class) for name, folder in found.scenes)
-    if split is not None:
-        raise DataFormatError(path, expected="a folder of scans with splits", got="a single scan", fix="leave the split out")
+    if split is not None and kind != "nuscenes":
+        raise DataFormatError(
+            path, "split", expected="a folder of scans with splits", got=f"{split} of a single scan", fix="leave the split out"
+        )
     match kind:
         case "scannet":
             return (scannet_scan(path),)
@@ -43,7 +53,7 @@ def open_scans(
         case "scene":
             return (SceneScan(path, path.resolve().name),)
         case "nuscenes":
-            return nuscenes_scans(path)
+            return nuscenes_scans(path, split)
         case "capture":
             return (capture_scan(path, max_points=max_points, seed=seed),)
     raise DataFormatError(

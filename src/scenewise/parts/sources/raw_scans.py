@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -36,6 +36,7 @@ class RawScan:
         intensity: of the points' returned light, where they have no colour.
         sensor_in_world: where a LiDAR stood, or None.
         shipped_segments: segments that came with the scan, or None.
+        segments_from: "shipped", or "file" where a person brought them.
     """
 
     name: str
@@ -46,6 +47,7 @@ class RawScan:
     intensity: Float32[np.ndarray, "n"] | None = None
     sensor_in_world: Float64[np.ndarray, "3"] | None = None
     shipped_segments: Callable[[], Partition] | None = None
+    segments_from: Literal["shipped", "file"] = "shipped"
 
     def __post_init__(self) -> None:
         if self.mesh is not None and len(self.mesh.vertices_in_world) != len(self.cloud):

@@ -32,7 +32,11 @@ def held_out_section(material: ReportMaterial, progress: Progress) -> tuple[Sect
         rows = _compared(material, renders, progress)
     except (ScenewiseError, OSError) as error:
         warnings = (f"No pictures: {error}",)
-    return Section("Held-out views", tuple(rows), _figures(material.scene.evaluation), warnings), renders
+    title = "Held-out views"
+    if not material.scene.cameras_of("test"):
+        title = "Training views"
+        warnings = (*warnings, "No view was held out: pictures and figures are of views that were trained on, and flatter.")
+    return Section(title, tuple(rows), _figures(material.scene.evaluation), warnings), renders
 
 
 def _compared(material: ReportMaterial, renders: dict[str, ImageU8], progress: Progress) -> list[Pictures]:

@@ -60,7 +60,8 @@ def write_report(
     scene = read_scene(folder) if scene is None else scene
     scene = replace(scene, load_gaussians=cache(scene.load_gaussians))  # several sections need them
     events = read_journal(folder / JOURNAL_FILE)
-    warnings = [str(event.get("message", "")) for event in events if event["event"] == "warning"]
+    # A resumed run has been warned again.
+    warnings = list(dict.fromkeys(str(event.get("message", "")) for event in events if event["event"] == "warning"))
     try:
         capture = reopen_photographs(scene, Path(scene.provenance.capture)).opened if capture is None else capture
     except (ScenewiseError, OSError) as error:

@@ -30,7 +30,7 @@ from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.studies.arms import digest
 from scenewise.studies.bench import say
 from scenewise.teachers.cached import CachedTeacher
-from scenewise.teachers.choose import SMALL_CLIP, open_teacher
+from scenewise.teachers.choose import SMALL_CLIP, SMALL_CLIP_READ_OUT, open_teacher
 from scenewise.teachers.noisy_truth import NoiseRates, NoisyTruth, read_noise_rates
 from scenewise.teachers.protocol import Teacher
 from scenewise.worlds.seeds import BENCHMARK_SEEDS, LEARNING_SEEDS, VALIDATION_SEEDS
@@ -161,7 +161,9 @@ class Rooms:
     @cached_property
     def embedded(self) -> Teacher:
         """The small CLIP with the read-out that suits it; its answers are kept."""
-        return CachedTeacher(open_teacher(SMALL_CLIP, device="cpu"), self.cache / "answers", _TEACHER_BYTES)
+        return CachedTeacher(
+            open_teacher(SMALL_CLIP, read_out=SMALL_CLIP_READ_OUT, device="cpu"), self.cache / "answers", _TEACHER_BYTES
+        )
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

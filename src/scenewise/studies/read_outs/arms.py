@@ -40,7 +40,7 @@ from scenewise.studies.read_outs.rooms import (
 )
 from scenewise.studies.read_outs.settings import Sizes, shown_whole
 from scenewise.studies.weights import weights_hash
-from scenewise.teachers.choose import SMALL_CLIP, open_teacher
+from scenewise.teachers.choose import SMALL_CLIP, SMALL_CLIP_READ_OUT, open_teacher
 from scenewise.teachers.clip_teacher import ClipTeacher
 from scenewise.teachers.read_outs import ReadOutSettings, ScClipSettings, dense_tokens, name_of
 from scenewise.teachers.read_outs.injection import Anomalies, TowerWithAnomalies, random_direction
@@ -70,7 +70,7 @@ class ReadOutArms:
     """
 
     def __init__(self, sizes: Sizes, *, coarse: bool = False) -> None:
-        opened = open_teacher(SMALL_CLIP, device="cpu")
+        opened = open_teacher(SMALL_CLIP, read_out=SMALL_CLIP_READ_OUT, device="cpu")
         assert isinstance(opened, ClipTeacher)
         if coarse:
             opened = _coarse(opened)
