@@ -1,6 +1,7 @@
 """``scenewise check``: looks at a capture before minutes or hours are spent on it."""
 
 import time
+import warnings
 from dataclasses import replace
 
 from scenewise.commands.check.calibration import calibration_of
@@ -13,7 +14,7 @@ from scenewise.commands.check.prediction import predict
 from scenewise.commands.check.problems import Problem, problems_of
 from scenewise.commands.check.report import CheckReport
 from scenewise.engine.progress import NullProgress, Progress
-from scenewise.errors import ConventionError
+from scenewise.errors import CaptureWarning, ConventionError
 from scenewise.io.captures import open_capture, usable_frames
 from scenewise.io.placing import source_from_world
 from scenewise.io.splits import with_split
@@ -74,8 +75,10 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
         poses = pose_health(tuple(frame.name for frame in frames), geometry)
         coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
         images = image_quality(frames, geometry.neighbours, threads=threads, progress=progress)
-        calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
-        masks = mask_findings(frames, threads=threads, progress=progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CaptureWarning)  # masks that leave nothing are named below, all of them at once
+            calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
+            masks = mask_findings(frames, threads=threads, progress=progress)
     if capture.train_frames:
         prediction = predict(capture, threads)
     georeference = None if capture.georeference is None else summary_of(capture.georeference)
