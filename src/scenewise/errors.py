@@ -83,4 +83,14 @@ class MissingDependencyError(ScenewiseError, ImportError):
 
 
 class CaptureWarning(UserWarning):
-    """Something in a capture is unusual but can be worked with: missing images, dropped frames, an assumed calibration."""
+    """Something in a capture is unusual but can be worked with: missing images, dropped frames, an assumed calibration.
+
+    Args:
+        message: what is unusual, with the file.
+        fix: what the user can do; None where the message says it.
+    """
+
+    def __init__(self, message: str, fix: str | None = None) -> None:
+        super().__init__(_sentence(message, None, None, fix))
+        self.message = message
+        self.fix = fix

@@ -19,6 +19,7 @@ from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.render.options import RenderOptions
 from scenewise.commands.train.options import TrainOptions
 from scenewise.errors import DataFormatError
+from scenewise.methods.distilled_3dgs.options import LEAST_BYTES
 
 # (command line word, module that does the work, its function)
 _WORK = {
@@ -147,6 +148,33 @@ def test_wrong_arguments_exit_with_2_and_still_print_one_json_object(arguments, 
 def test_a_value_out_of_range_is_named_with_its_option(capsys):
     assert main(["reconstruct", "cap", "--out", "x", "--steps", "0"]) == 2
     assert capsys.readouterr().err == "scenewise: --steps: expected 1 or more, got 0\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "reconstruct a --out b",
+        "train hicl --data a --out b",
+        "predict a b --out c",
+        "segment a --out b",
+        "demo",
+        "poses a --out b",
+    ],
+    ids=lambda line: line.split()[0],
+)
+def test_seeds_that_no_generator_takes_are_refused_before_anything_is_read(line, capsys):
+    assert main([*line.split(), "--seed", "-1"]) == 2
+    assert capsys.readouterr().err == "scenewise: --seed: expected 0 or more, got -1\n"
+    assert main([*line.split(), "--seed", str(2**32)]) == 2
+    assert capsys.readouterr().err == "scenewise: --seed: expected at most 4294967295, got 4294967296\n"
+
+
+@pytest.mark.parametrize(("size", "kind"), [("1B", "spz"), ("6kB", "ply")])
+def test_a_size_that_holds_no_picture_is_refused_before_training(size, kind, capsys):
+    line = f"reconstruct a --out b --method distilled_3dgs --target-size {size} --size-of {kind}"
+    assert main(line.split()) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"--target-size: expected at least {LEAST_BYTES[kind]:,} bytes, for a hundred" in said
 
 
 def test_every_option_of_reconstruct_reaches_the_work(replace_work):

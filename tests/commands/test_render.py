@@ -1,15 +1,17 @@
 """Pictures and films of a scene folder."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.support.processes import run_command_line, run_process
 
 from scenewise.commands.render.options import RenderOptions
 from scenewise.commands.render.run import render_scene
-from scenewise.errors import ConventionError, DataFormatError, ScenewiseError
+from scenewise.errors import ConventionError, DataFormatError, ResourceError, ScenewiseError
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -90,3 +92,36 @@ def test_cuda_that_is_not_there_is_said_before_any_work(scene_folder: Path, monk
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ScenewiseError, match="CUDA: expected a device, got none"):
         render_scene(RenderOptions(scene=scene_folder, device="cuda"))
+
+
+def _filmed_where_files_stay_small(scene: Path, film: Path, said: Path) -> None:
+    """In a process of its own, whose files may not grow beyond 1 kB: what a full disk does to a film, without one."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+    line = ["render", str(scene), "--path", "orbit", "--frames", "9", "--format", "mp4", "--out", str(film)]
+    run_command_line(line, said)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sizes of files are limited in another way here")
+def test_a_film_that_was_cut_short_is_never_reported_as_done(scene_folder: Path, tmp_path: Path):
+    film, said = tmp_path / "film.mp4", tmp_path / "said"
+    assert run_process(_filmed_where_files_stay_small, scene_folder, film, said) == 2
+    assert f"disk space for {film}: expected room for the whole file" in said.with_suffix(".err").read_text()
+    assert not film.exists() and not list(tmp_path.glob(".scenewise-*"))
+
+
+def test_a_film_that_cannot_be_read_again_is_no_film(scene_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import cv2
+
+    monkeypatch.setattr(cv2.VideoWriter, "write", lambda writer, picture: None, raising=False)
+    options = RenderOptions(scene=scene_folder, path="orbit", frames=3, format="mp4", out=tmp_path / "film.mp4")
+    with pytest.raises(ResourceError, match="expected a film of 3 pictures, got 0 that can be read again"):
+        render_scene(options)
+    assert not (tmp_path / "film.mp4").exists()
+
+
+@pytest.mark.errors
+def test_a_film_needs_two_pixels_a_side(scene_folder: Path):
+    with pytest.raises(ConventionError, match="pictures of at least 2×2 pixels, got 1×1"):
+        render_scene(RenderOptions(scene=scene_folder, path="orbit", frames=2, format="mp4", width=1, height=1))

@@ -26,7 +26,7 @@ from scenewise.commands.segment import run as segment_run
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.train.options import TrainOptions
 from scenewise.commands.train.run import train
-from scenewise.errors import DataFormatError
+from scenewise.errors import DataFormatError, ResourceError
 from scenewise.io.element_features import features_path
 from scenewise.io.images import image_u8_from_color, read_image
 from scenewise.io.ply.points import write_points_ply
@@ -167,6 +167,16 @@ def test_evaluate_compares_with_what_was_trained_on(folder: Path, capture: Path,
     elsewhere = shutil.copytree(capture, tmp_path / "elsewhere")
     again = evaluate_command(EvalOptions(folder, capture=elsewhere, threads=1, device="cpu"))
     assert isinstance(again, EvalSummary) and again.psnr == found.psnr
+
+
+def test_figures_of_a_scene_that_cannot_be_written_are_not_thrown_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ResourceError("write access to scene.json", expected="a writable folder", got="Permission denied")
+
+    monkeypatch.setattr("scenewise.commands.evaluate.run.write_scene_description", refuse)
+    with pytest.warns(UserWarning, match=r"scene\.json was not updated with these figures: write access to scene\.json"):
+        found = evaluate_command(EvalOptions(folder, threads=1, device="cpu"))
+    assert isinstance(found, EvalSummary) and found.psnr is not None
 
 
 def test_segment_shows_the_teacher_what_the_scene_was_trained_on(

@@ -114,3 +114,20 @@ def test_random_streams_are_independent_and_resumable() -> None:
     assert not torch.equal(torch.rand(4, generator=RandomStreams(8)["views"]), torch.rand(4, generator=RandomStreams(7)["views"]))
     with pytest.raises(ConventionError, match="random stream views"):
         resumed.load({"views": torch.zeros(3, dtype=torch.uint8)})
+
+
+@pytest.mark.errors
+def test_a_full_disk_is_told_although_safetensors_wraps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(_checkpoint(2))
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(ResourceError, match=r"disk space for .*step_000003: expected room for the whole file, got No space left"):
+        checkpointer.save(_checkpoint(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000002"]

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scenewise.engine.threads import compute_threads, with_threads_of_torch
+from scenewise.engine.threads import compute_threads, torch_threads, with_threads_of_torch
 from scenewise.kernels.native import library
 
 pytestmark = pytest.mark.skipif(library.load() is None, reason="without the compiled library torch has the threads anyway")
 
 
 @pytest.fixture(autouse=True)
-def three_threads() -> Iterator[None]:
+def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(library, "default_threads", lambda: 3)
     with compute_threads(3):
         yield
 
@@ -67,3 +68,12 @@ def test_nothing_is_handed_over_where_there_is_one_thread():
     values = torch.ones(2, requires_grad=True)
     with compute_threads(1):
         assert with_threads_of_torch(lambda rows: rows, values) is values
+
+
+@pytest.mark.parametrize("limited", [compute_threads, torch_threads])
+def test_there_are_no_more_threads_than_processors_and_a_word_about_it(limited):
+    said = r"--threads 3000: this process may use 3 processors, so it runs 3 threads"
+    with pytest.warns(UserWarning, match=said), limited(3000) as threads:
+        assert threads == 3
+    with limited(3) as threads:
+        assert threads == 3

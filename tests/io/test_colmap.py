@@ -21,7 +21,7 @@ from tests.support.fabricated_folders import (
 )
 from tests.support.file_mutations import assert_reader_survives
 
-from scenewise.errors import DataFormatError, ScenewiseError
+from scenewise.errors import CaptureWarning, DataFormatError, ScenewiseError
 from scenewise.io.colmap.captures import read_colmap
 from scenewise.io.colmap.models import find_colmap_model, read_cameras, read_images, read_points
 
@@ -257,7 +257,13 @@ def test_the_same_image_listed_twice(tmp_path: Path):
 def test_points_that_are_not_finite(tmp_path: Path):
     path = tmp_path / "points3D.txt"
     path.write_text("1 0 1 2 3 4 5 0.1\n2 nan 1 2 3 4 5 0.1\n")
-    assert "point 1" in _message(lambda: read_points(path))
+    with pytest.warns(CaptureWarning, match=r"left out 1 with NaN or infinity of 2 points, the first in row 1 "):
+        found = read_points(path)
+    assert found.points_in_world.tolist() == [[0, 1, 2]] and found.source_rows.tolist() == [0]
+    path.write_text("1 0 1 2 3 4 5 0.1\n2 0 1e30 2 3 4 5 0.1\n3 5400000 500000 -300 7 8 9 0.1\n")
+    with pytest.warns(CaptureWarning, match=r"left out 1 beyond 1e\+10 of 3 points, the first in row 1 "):
+        found = read_points(path)
+    assert found.points_in_world[:, 0].tolist() == [0, 5400000] and found.colors_u8.tolist() == [[3, 4, 5], [7, 8, 9]]
     path.write_text("1 0 1 2 3 4 256 0.1\n")
     assert "0 … 255" in _message(lambda: read_points(path))
 

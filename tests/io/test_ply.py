@@ -117,7 +117,7 @@ class TestGaussians:
         values = np.arange(3 * 17, dtype="<f4").reshape(3, 17)
         values[1, 9] = np.inf
         path.write_bytes(_reference_header(3, 0) + values.tobytes())
-        with pytest.warns(UserWarning, match="dropped 1 of 3 rows"):
+        with pytest.warns(UserWarning, match=r"left out 1 with NaN or infinity of 3 points, the first in row 1 "):
             gaussians = read_gaussians_ply(path, non_finite="drop")
         assert gaussians.means[:, 0].tolist() == [0.0, 34.0]
 

@@ -2,10 +2,11 @@
 
 import random
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from scenewise.errors import ScenewiseError
+from scenewise.errors import CaptureWarning, ScenewiseError
 
 _NASTY_NUMBERS = [
     b"99999999999999999",
@@ -58,7 +59,9 @@ def assert_reader_survives(
             path.write_bytes(data)
             tracemalloc.reset_peak()
             try:
-                read(path)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", CaptureWarning)  # points at no place are left out with a word
+                    read(path)
             except ScenewiseError as error:
                 failed += 1
                 assert str(path.name) in str(error) or str(path.parent) in str(error), (

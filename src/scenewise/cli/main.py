@@ -21,6 +21,7 @@ from typing import Annotated
 import tyro
 
 from scenewise import __version__
+from scenewise.cli.streams import can_show, print_result, standard_streams
 from scenewise.commands.check.options import CheckOptions
 from scenewise.commands.convert_weights.options import ConvertWeightsOptions
 from scenewise.commands.demo.options import DemoOptions
@@ -38,6 +39,7 @@ from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.train.options import TrainOptions
 from scenewise.commands.view.options import ViewOptions
 from scenewise.engine.deferred import Deferred
+from scenewise.engine.memory import is_out_of_memory
 from scenewise.engine.progress import Progress, console_progress
 from scenewise.errors import ScenewiseError
 from scenewise.io.json_values import json_ready
@@ -174,10 +176,10 @@ COMMANDS: Mapping[str, Command] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments == ["--version"]:
-        print(__version__)
-        return 0
-    with warnings.catch_warnings():
+    with standard_streams(), warnings.catch_warnings():
+        if arguments == ["--version"]:
+            print_result(__version__)
+            return 0
         return _run(arguments)
 
 
@@ -200,11 +202,11 @@ def _run(arguments: list[str]) -> int:
         with redirect_stdout(sys.stderr):
             record = invocation.run(progress)
         if record is not None:  # of several processes only the first has one
-            print(_json_text(record) if invocation.json else _plain_text(record))
+            print_result(_json_text(record) if invocation.json else _plain_text(record))
         return 0
     except SystemExit as leaving:  # tyro printed the help (0) or what is wrong with the arguments (2)
         if leaving.code and wants_json:
-            print(_json_text({"error": {"type": "UsageError", "message": "the arguments are wrong; see standard error"}}))
+            print_result(_json_text({"error": {"type": "UsageError", "message": "the arguments are wrong; see standard error"}}))
         return int(leaving.code or 0)
     except KeyboardInterrupt:
         message = "interrupted"
@@ -212,17 +214,12 @@ def _run(arguments: list[str]) -> int:
             kept = [argument for argument in arguments if argument not in ("--overwrite", "--resume")]
             message += f"; continue with: scenewise {shlex.join([*kept, '--resume'])}"
         return _fail("Interrupted", message, wants_json, 130)
-    except BrokenPipeError:  # the reader of our output has gone; there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except ScenewiseError as error:
         return _fail(type(error).__name__, str(error), wants_json, 2)
-    except MemoryError:
-        return _fail("MemoryError", "memory ran out. Fix: --budget, a larger --downscale or fewer --max-gaussians", wants_json, 2)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(type(error).__name__, f"{place}{error.strerror or error}", wants_json, 2)
     except Exception as error:
+        environment = _about_the_machine(error)
+        if environment is not None:
+            return _fail(*environment, wants_json, 2)
         message = (
             f"a defect in Scenewise: {type(error).__name__}: {error}. Please report it with the output of `scenewise doctor`; "
             "SCENEWISE_DEBUG=1 shows where it happened"
@@ -230,17 +227,41 @@ def _run(arguments: list[str]) -> int:
         return _fail(type(error).__name__, message, wants_json, 1)
 
 
+def _about_the_machine(error: Exception) -> tuple[str, str] | None:
+    """Kind and message of an error that tells of the machine rather than of a defect; None for any other."""
+    if is_out_of_memory(error):
+        return "MemoryError", (
+            f"memory ran out ({str(error).splitlines()[0][:160] if str(error) else type(error).__name__}). Fix: close other "
+            "programs, or ask for less: --budget, a larger --downscale, fewer --max-gaussians, a smaller --width"
+        )
+    if isinstance(error, ImportError) and error.name is not None and error.name.partition(".")[0] != "scenewise":
+        return type(error).__name__, (
+            f"the package {error.name.partition('.')[0]} is installed but cannot be loaded: {error}. Fix: install it again; "
+            "`scenewise doctor` lists the versions"
+        )
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return type(error).__name__, f"{place}{error.strerror or error}"
+    # How Python puts it when a path that a person named leads to itself, or cannot be one.
+    if str(error).startswith(("Symlink loop", "embedded null")):
+        return type(error).__name__, f"{error}: expected a path that leads somewhere. Fix: name another file or folder"
+    return None
+
+
 def _fail(kind: str, message: str, wants_json: bool, code: int) -> int:
     if os.environ.get("SCENEWISE_DEBUG", "0") not in ("", "0"):
         traceback.print_exc()
     print(f"scenewise: {message}", file=sys.stderr)
     if wants_json:
-        print(_json_text({"error": {"type": kind, "message": message}}))
+        print_result(_json_text({"error": {"type": kind, "message": message}}))
     return code
 
 
 def _json_text(record: object) -> str:
-    return json_format.dumps(json_ready(record), indent=2, ensure_ascii=False, allow_nan=False)
+    values = json_ready(record)
+    text = json_format.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    # Where the console lacks a character, JSON has a way to write it all the same.
+    return text if can_show(text) else json_format.dumps(values, indent=2, allow_nan=False)
 
 
 def _plain_text(record: object) -> str:

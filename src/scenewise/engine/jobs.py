@@ -183,7 +183,7 @@ class _RayRunner:
     def __init__(self, address: str, gpus: float) -> None:
         try:
             import ray
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingDependencyError("ray", needed_for="running jobs on a cluster", extra="cluster") from error
         self._ray: Any = ray
         self._ours = not ray.is_initialized()

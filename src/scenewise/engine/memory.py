@@ -1,6 +1,8 @@
 """Memory as an input: what a training run will need, the cap that follows from a budget, and what it did need."""
 
+import errno
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +17,23 @@ def text_from_bytes(size: int | float) -> str:
         if size >= 0.9995 * factor:
             return f"{size / factor:.3g} {unit}"
     return f"{size:.0f} bytes"
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"(can't|cannot|can not|not able to|unable to|failed to) (allocate|map)|not enough memory|out of memory|insufficient memory"
+    r"|bad_?alloc|can't start new thread",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: torch, OpenCV and the loader of libraries each have a way of their own."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    is_foreign = isinstance(error, RuntimeError | ImportError | OSError) or type(error).__module__.partition(".")[0] == "cv2"
+    return is_foreign and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def resident_bytes() -> int:

@@ -17,6 +17,9 @@ Number = Annotated[float | None, arg(metavar="X")]
 Text = Annotated[str | None, arg(metavar="TEXT")]
 OptionalPath = Annotated[Path | None, arg(metavar="PATH")]
 
+MOST_SEED = 2**32 - 1
+"""Every generator of random numbers takes a seed up to here."""
+
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -40,3 +43,8 @@ def require(condition: bool, option: str, expected: str, got: object, fix: str |
 
 def require_at_least(option: str, value: int | None, minimum: int) -> None:
     require(value is None or value >= minimum, option, f"{minimum} or more", value)
+
+
+def require_seed(seed: int) -> None:
+    require_at_least("--seed", seed, 0)
+    require(seed <= MOST_SEED, "--seed", f"at most {MOST_SEED}", seed)

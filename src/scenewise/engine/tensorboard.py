@@ -48,7 +48,7 @@ def tensorboard_of(folder: Path | None) -> Iterator[Board]:
         return
     try:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("tensorboard", needed_for="--tensorboard", extra="log") from error
     with SummaryWriter(str(folder)) as writer:
         yield Board(writer)

@@ -1,5 +1,6 @@
 """How many threads compute, and in which of the two pools."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +12,20 @@ from torch import Tensor
 from scenewise.kernels.native import library
 
 
+def _usable(threads: int | None) -> int:
+    """So many threads, but no more than there are processors: beyond that they only wait for each other."""
+    processors = library.default_threads()
+    if threads is not None and threads > processors:
+        warnings.warn(
+            f"--threads {threads}: this process may use {processors} processors, so it runs {processors} threads", stacklevel=4
+        )
+    return processors if threads is None else min(max(1, threads), processors)
+
+
 @contextmanager
 def compute_threads(threads: int | None) -> Iterator[int]:
-    """Within the block the compiled kernels use ``threads`` threads (None: all processors) and torch one, or the other way round.
+    """Within the block the compiled kernels use ``threads`` threads (None: all processors, which are also the most) and torch
+    one, or the other way round.
 
     Two busy pools on the same cores cost more than they bring (2.4× was measured), so only one has more than one thread: the
     compiled library's where it is loaded, torch's where the reference kernels run.  A sparse U-Net is no exception:
@@ -23,7 +35,7 @@ def compute_threads(threads: int | None) -> Iterator[int]:
     Yields:
         The number of threads.
     """
-    wanted = library.default_threads() if threads is None else max(1, threads)
+    wanted = _usable(threads)
     before = torch.get_num_threads(), library.get_threads()
     library.set_threads(wanted)
     torch.set_num_threads(1 if library.load() is not None else wanted)
@@ -41,7 +53,7 @@ def torch_threads(threads: int | None) -> Iterator[int]:
     Yields:
         The number of threads.
     """
-    wanted = library.default_threads() if threads is None else max(1, threads)
+    wanted = _usable(threads)
     before = torch.get_num_threads()
     torch.set_num_threads(wanted)
     try:

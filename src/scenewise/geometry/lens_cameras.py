@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from scenewise.errors import ConventionError
-from scenewise.geometry.lens_models import LENS_MODELS, straight
+from scenewise.geometry.lens_models import CUT_PANORAMAS, LENS_MODELS, PANORAMAS, straight
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,8 @@ class LensCamera:
     height: int
 
     def __post_init__(self) -> None:
-        if self.model == "EQUIRECTANGULAR":
-            raise ConventionError(
-                "camera model",
-                expected="a lens",
-                got=self.model,
-                fix="cut the panoramas into pinhole views before reconstructing",
-            )
+        if self.model in PANORAMAS:
+            raise ConventionError("camera model", expected="a lens", got=self.model, fix=CUT_PANORAMAS)
         if self.model not in LENS_MODELS:
             raise ConventionError("camera model", expected=f"one of {', '.join(LENS_MODELS)}", got=self.model)
         lens = LENS_MODELS[self.model]
@@ -47,7 +42,10 @@ class LensCamera:
             raise ConventionError(f"parameters of {self.model}", expected="finite numbers", got=list(self.params))
         if min(self.params[: lens.focal_lengths]) <= 0:
             raise ConventionError(
-                f"parameters of {self.model}", expected="focal lengths above 0", got=list(self.params[: lens.focal_lengths])
+                f"parameters of {self.model}",
+                expected="focal lengths above 0",
+                got=list(self.params[: lens.focal_lengths]),
+                fix="calibrate the camera again",
             )
         if self.width < 1 or self.height < 1:
             raise ConventionError("image size", expected="at least 1×1", got=f"{self.width}×{self.height}")

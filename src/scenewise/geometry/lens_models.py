@@ -145,3 +145,11 @@ LENS_MODELS: dict[str, LensModel] = {
 
 MODEL_NAMES = {lens.model_id: name for name, lens in LENS_MODELS.items()} | {17: "EQUIRECTANGULAR"}
 """Name by COLMAP's number."""
+
+PANORAMAS = frozenset({"EQUIRECTANGULAR", "SPHERICAL", "PANORAMA"})
+"""What tools call a camera that sees all around."""
+
+CUT_PANORAMAS = (
+    "cut the panoramas into pinhole views before reconstructing, for example with COLMAP's panorama_sfm.py or "
+    "`ns-process-data images --camera-type equirectangular --images-per-equirect 8`"
+)

@@ -127,6 +127,17 @@ def disk_errors(target: Path, temporary: Path | None = None) -> Iterator[None]:
         if isinstance(error, ScenewiseError) or (elsewhere and error.errno not in _DISK_FULL):
             raise
         raise _scenewise_error(target, error) from error
+    except Exception as error:
+        number = _system_error_inside(error)
+        if number is None:
+            raise
+        raise _scenewise_error(target, OSError(number, os.strerror(number))) from error
+
+
+def _system_error_inside(error: Exception) -> int | None:
+    """Number of the system's error that a library in Rust wraps into one of its own, such as safetensors'; else None."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return None if found is None or isinstance(error, ScenewiseError) else int(found[1])
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -17,6 +17,7 @@ from scenewise.io.datasets import DATASET_PRESETS
 from scenewise.io.films import is_film
 from scenewise.io.georeference import georeference_capture
 from scenewise.io.images import IMAGE_SUFFIXES, Background
+from scenewise.io.listed_files import files_of_the_same_name, is_hidden
 from scenewise.io.nuscenes.keyframes import read_nuscenes_capture
 from scenewise.io.nuscenes.tables import find_nuscenes_tables
 from scenewise.io.placing import placed
@@ -68,7 +69,7 @@ def open_capture(
         DataFormatError: nothing that can be read, broken files, no image or a single one.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise DataFormatError(path, expected="a folder with a capture", got="no such folder", fix="check the path")
     if factor is not None and factor < 1:
         raise DataFormatError(path, "factor", expected="1, 2, 4 …", got=factor)
@@ -113,7 +114,9 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
     if has_transforms:
         return read_transforms(path, factor=factor, background=background)
     pictures = sum(
-        entry.name.lower().endswith(IMAGE_SUFFIXES) for folder in (path, path / "images") for entry in _entries(folder)
+        entry.name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(entry.name)
+        for folder in (path, path / "images")
+        for entry in _entries(folder)
     )
     raise DataFormatError(
         path,
@@ -161,8 +164,29 @@ def _check_has_images(capture: Capture) -> None:
 
 
 def _named(frames: tuple[Frame, ...]) -> str:
-    paths = ", ".join(str(frame.image_path) for frame in frames[:_NAMED_AT_MOST])
+    paths = ", ".join(f"{frame.image_path}{_hint(frame)}" for frame in frames[:_NAMED_AT_MOST])
     return paths + (f" and {len(frames) - _NAMED_AT_MOST} more" if len(frames) > _NAMED_AT_MOST else "") if frames else "none"
+
+
+def _hint(frame: Frame) -> str:
+    """Which file of nearly the same name is there instead."""
+    there = () if frame.image_path is None else files_of_the_same_name(frame.image_path)
+    return f" ({', '.join(there[:3])} is there)" if there else ""
+
+
+def require_training_images(capture: Capture) -> None:
+    """Refuses a capture whose split leaves nothing to learn from.
+
+    Raises:
+        DataFormatError: no training image.
+    """
+    if not capture.train_frames:
+        raise DataFormatError(
+            capture.root,
+            expected="at least two training images",
+            got=f"0 training images: the split holds out all {len(capture.test_frames)}",
+            fix="correct train_filenames and test_filenames, or the preset",
+        )
 
 
 def usable_frames(capture: Capture, strict: bool = False) -> tuple[Frame, ...]:

@@ -72,7 +72,7 @@ def film_frames(path: Path, wanted: frozenset[int] | None = None) -> Iterator[tu
 def _opened(path: Path) -> Iterator[Any]:
     try:
         import cv2
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("opencv-python-headless", needed_for="reading films", extra="sfm") from error
     if not path.is_file():
         raise DataFormatError(path, expected="a film", got="no such file", fix="check the path")

@@ -13,7 +13,8 @@ from scenewise.scenes.frames import CoverageU8, DepthMap, ImageU8, PixelMask
 
 if TYPE_CHECKING:
     from PIL import Image
-from scenewise.io.images import Background, alpha_of, read_codes_u16, rgb_over, with_image
+from scenewise.io.depth_files import read_depth_values
+from scenewise.io.images import Background, alpha_of, rgb_over, with_image
 from scenewise.io.lens_files import has_proportions_of
 from scenewise.io.undistorted_pixels import SAMPLING_MAPS, resample_bilinear, sample_nearest
 
@@ -46,7 +47,7 @@ class ImageLoader:
 
 @dataclass(frozen=True)
 class DepthLoader:
-    """Decodes a 16-bit depth map onto the pixel grid of the undistorted image.
+    """Decodes a depth map of 16-bit codes, or of floating-point distances, onto the pixel grid of the undistorted image.
 
     The map may have another resolution than the photograph; it is taken to cover the same field.  Values are read, never
     interpolated: between two surfaces there is nothing.
@@ -54,7 +55,7 @@ class DepthLoader:
     Attributes:
         path: the file.
         lens_camera: the lens at the photograph's resolution.
-        units_per_code: world units per stored step (0.001 for millimetres in a metric world).
+        units_per_code: world units per stored step (0.001 for millimetres in a metric world); floats are in world units.
         missing_code: value that, like 0, stands for "no measurement".
     """
 
@@ -67,10 +68,12 @@ class DepthLoader:
         """Depth along +Z in world units, 0 = no measurement.
 
         Raises:
-            DataFormatError: missing, truncated, or not 16-bit.
+            DataFormatError: missing, truncated, or of another kind.
         """
-        codes = read_codes_u16(self.path)
-        depth = np.where(codes == self.missing_code, 0, codes).astype(np.float32) * np.float32(self.units_per_code)
+        values = read_depth_values(self.path)
+        if values.dtype.kind == "f":  # distances, not codes
+            return sample_nearest(values, self.lens_camera)
+        depth = np.where(values == self.missing_code, 0, values).astype(np.float32) * np.float32(self.units_per_code)
         return sample_nearest(depth, self.lens_camera)
 
 

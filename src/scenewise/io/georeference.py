@@ -13,7 +13,7 @@ from jaxtyping import Float64
 
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, MissingDependencyError
 from scenewise.geometry.transforms import fit_similarity
-from scenewise.io.images import supported_formats
+from scenewise.io.images import open_picture
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.georeference import Georeference
 
@@ -68,10 +68,8 @@ def gps_csv_text(positions: Mapping[str, tuple[float, float, float]]) -> str:
 
 def read_gps_exif(path: Path) -> tuple[float, float, float] | None:
     """Latitude and longitude in degrees and altitude in metres from a photograph's EXIF, or None where it has none."""
-    from PIL import Image
-
     try:
-        with Image.open(path, formats=supported_formats()) as image:
+        with open_picture(path) as image:
             tags: dict[int, Any] = image.getexif().get_ifd(_GPS_IFD)
         latitude, longitude = (_degrees(tags[key]) for key in (2, 4))
         latitude *= -1 if str(tags.get(1, "N")).upper().startswith("S") else 1
@@ -162,7 +160,7 @@ def fit_georeference(centres_in_world: Float64[np.ndarray, "n 3"], geodetic: Flo
     """
     try:
         import pyproj
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("pyproj", needed_for="georeferencing", extra="io") from error
     if len(centres_in_world) < 3:
         raise ConventionError("GPS positions", expected="at least 3", got=len(centres_in_world))

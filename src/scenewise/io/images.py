@@ -6,6 +6,7 @@ longer fit its camera.
 
 import importlib
 import io
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from jaxtyping import Float, UInt16
 
-from scenewise.errors import DataFormatError
+from scenewise.errors import DataFormatError, ResourceError
 from scenewise.scenes.frames import CoverageU8, ImageU8
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ _FORMATS = {
     "BMP": "BmpImagePlugin",
     "PPM": "PpmImagePlugin",
 }
-_MAX_PIXELS = 400_000_000
+_FLOAT_TOLERANCE = 1e-3  # floats that were once bytes
+MAX_PIXELS = 400_000_000
+"""Pictures of more are refused before anything is allocated for them."""
+_CONVERT = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")
+_PILLOW_LIMIT = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,13 @@ class ImageHeader:
         width: in pixels.
         height: in pixels.
         has_alpha: whether pixels may be transparent.
+        has_floats: whether pixels are floating-point numbers, which are read as sRGB in [0, 1].
     """
 
     width: int
     height: int
     has_alpha: bool
+    has_floats: bool = False
 
 
 @cache
@@ -65,31 +72,62 @@ def supported_formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
+def open_picture(path: Path) -> "Image.Image":
+    """The picture in a file before its pixels are decoded, of one of our formats; what Pillow raises escapes.
+
+    Pillow's own limit, which a drone's panorama passes, is lifted meanwhile: :func:`with_image` has one.
+    """
+    from PIL import Image
+
+    with _PILLOW_LIMIT:
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(path, formats=supported_formats())
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
 def with_image(path: Path, use: Callable[["Image.Image"], Decoded]) -> Decoded:
     """``use(image)``; whatever the decoder raises becomes an error that names the file.
 
     Raises:
         DataFormatError: missing, empty, too large or not an image that ``use`` can decode.
     """
-    from PIL import Image
-
     try:
+        if not path.is_dir() and path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise DataFormatError(path, expected="an image", got="a device or pipe", fix="save it to disk first")
         if path.stat().st_size == 0:
             raise DataFormatError(path, expected="an image", got="an empty file", fix="copy the file again")
-        with Image.open(path, formats=supported_formats()) as image:
-            if image.width * image.height > _MAX_PIXELS:
+        with open_picture(path) as image:
+            if image.width * image.height > MAX_PIXELS:
                 raise DataFormatError(
-                    path, "header", expected=f"at most {_MAX_PIXELS:,} pixels", got=f"{image.width}×{image.height}"
+                    path,
+                    "header",
+                    expected=f"at most {MAX_PIXELS:,} pixels",
+                    got=f"{image.width}×{image.height}",
+                    fix="make the picture smaller, or cut it into parts",
                 )
             return use(image)
     except DataFormatError:
         raise
+    except MemoryError as error:
+        raise ResourceError(
+            f"memory for {path}",
+            expected="room for its pixels",
+            got="none",
+            fix="close other programs, or make the picture smaller",
+        ) from error
     except FileNotFoundError as error:
         raise DataFormatError(
             path, expected="an image", got="no such file", fix="restore it, or remove it from the list"
         ) from error
     # Decoders meet broken files with OSError, SyntaxError, ValueError, struct.error, zlib.error, OverflowError, MemoryError …
     except Exception as error:
+        if path.suffix.lower() in _CONVERT:
+            raise DataFormatError(
+                path, expected=f"one of {', '.join(_FORMATS)}", got=path.suffix, fix="convert the pictures to JPEG or PNG"
+            ) from error
         raise DataFormatError(
             path,
             expected=f"a readable image ({', '.join(_FORMATS)})",
@@ -105,7 +143,10 @@ def read_image_header(path: Path) -> ImageHeader:
         DataFormatError: missing, empty or not an image.
     """
     return with_image(
-        path, lambda image: ImageHeader(image.width, image.height, "A" in image.getbands() or "transparency" in image.info)
+        path,
+        lambda image: ImageHeader(
+            image.width, image.height, "A" in image.getbands() or "transparency" in image.info, image.mode == "F"
+        ),
     )
 
 
@@ -115,7 +156,7 @@ def read_codes_u16(path: Path) -> np.ndarray:
     Raises:
         DataFormatError: missing, truncated, more than one channel or only 8 bits.
     """
-    return _as_u16(path, with_image(path, lambda image: _sixteen_bit_values(image, path)))
+    return as_u16(path, with_image(path, lambda image: _sixteen_bit_values(image, path)))
 
 
 def _sixteen_bit_values(image: "Image.Image", path: Path) -> np.ndarray:
@@ -124,7 +165,12 @@ def _sixteen_bit_values(image: "Image.Image", path: Path) -> np.ndarray:
     return np.asarray(image)
 
 
-def _as_u16(path: Path, codes: np.ndarray) -> np.ndarray:
+def as_u16(path: Path, codes: np.ndarray) -> np.ndarray:
+    """Whole numbers as codes of 16 bits.
+
+    Raises:
+        DataFormatError: one does not fit.
+    """
     if codes.size and (int(codes.min()) < 0 or int(codes.max()) > 65535):
         raise DataFormatError(path, "pixels", expected="0 … 65535", got=f"{int(codes.min())} … {int(codes.max())}")
     return codes.astype(np.uint16)
@@ -145,7 +191,7 @@ def read_class_codes(path: Path) -> UInt16[np.ndarray, "height width"]:
     Raises:
         DataFormatError: missing, truncated, or a colour picture, whose colours would first have to be turned into codes.
     """
-    return _as_u16(path, with_image(path, lambda image: _class_values(image, path)))
+    return as_u16(path, with_image(path, lambda image: _class_values(image, path)))
 
 
 def _class_values(image: "Image.Image", path: Path) -> np.ndarray:
@@ -161,7 +207,18 @@ def _class_values(image: "Image.Image", path: Path) -> np.ndarray:
 
 
 def rgb_over(image: "Image.Image", background: Background | None) -> ImageU8:
-    """Eight-bit sRGB of any mode; transparent pixels over the background."""
+    """Eight-bit sRGB of any mode; transparent pixels over the background.  Floating-point pixels are sRGB in [0, 1].
+
+    Raises:
+        ValueError: floating-point pixels of another range.
+    """
+    if image.mode == "F":
+        values = np.asarray(image)
+        lowest, highest = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+        if not (lowest >= -_FLOAT_TOLERANCE and highest <= 1 + _FLOAT_TOLERANCE):  # false for NaN too
+            raise ValueError(f"floating-point pixels from {lowest:g} to {highest:g}, where [0, 1] is expected: scale them to it")
+        grey = (np.clip(values, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
     if image.mode in {"I;16", "I;16B", "I;16L", "I"}:
         values = np.asarray(image)
         grey = (values >> 8 if values.max(initial=0) > 255 else values).clip(0, 255).astype(np.uint8)

@@ -9,6 +9,7 @@ import numpy as np
 from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError, ShapeError
 from scenewise.io.atomic import atomic_path
 from scenewise.io.bounded import open_bounded
+from scenewise.io.finite_points import only_near
 from scenewise.scenes.point_clouds import PointCloud
 
 _FINE_STEP, _COARSE_STEP = 1e-4, 1e-3  # metres; half a step is the largest error
@@ -25,7 +26,7 @@ _LAYERS_OF_ITEM = {10: 9, 11: 1, 12: 2, 13: 1}  # point, RGB, RGB + near infrare
 def _laspy() -> Any:
     try:
         import laspy
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("laspy", needed_for="Reading and writing LAS point clouds", extra="io") from error
     return laspy
 
@@ -33,7 +34,7 @@ def _laspy() -> Any:
 def _crs(epsg: int) -> Any:
     try:
         import pyproj
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("pyproj", needed_for="The coordinate system of a LAS file", extra="io") from error
     try:
         return pyproj.CRS.from_epsg(epsg)
@@ -265,7 +266,7 @@ def _read_points(path: Path, reader: Any) -> tuple[PointCloud, int | None]:
     if len(wide) and wide.any():
         # many programs store 8-bit values in the 16-bit fields
         colours_u8 = (wide if int(wide.max()) <= 255 else wide // 257).astype(np.uint8)
-    return PointCloud(points, colours_u8), _epsg_of(header)
+    return only_near(path, PointCloud(points, colours_u8)), _epsg_of(header)
 
 
 def _epsg_of(header: Any) -> int | None:

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,8 +10,7 @@ from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.undistortion import PinholeImage, undistorted_camera
 from scenewise.scenes.cameras import Cameras
 
-if TYPE_CHECKING:
-    pass
+_SHORTEST, _LONGEST = 1e-3, 1e6
 
 
 def match_lens_to_image(lens_camera: LensCamera, width: int, height: int, path: Path) -> LensCamera:
@@ -59,10 +57,25 @@ def lens_camera_or_error(path: Path, place: str, model: str, params: tuple[float
     """
     try:
         lens_camera = LensCamera(model, params, width, height)
+        _require_view(path, place, lens_camera)
         undistorted_camera(lens_camera)
     except ConventionError as error:
         raise DataFormatError(path, f"{place}: {error}") from error
     return lens_camera
+
+
+def _require_view(path: Path, place: str, lens_camera: LensCamera) -> None:
+    """Refuses focal lengths of which no picture is taken: the view would be all around, or one point."""
+    K = lens_camera.K
+    for focal, side in ((float(K[0, 0]), lens_camera.width), (float(K[1, 1]), lens_camera.height)):
+        if not _SHORTEST * side <= focal <= _LONGEST * side:
+            raise DataFormatError(
+                path,
+                f"{place}: focal length",
+                expected=f"{_SHORTEST:g} to {_LONGEST:g} times the {side} pixels of the image",
+                got=f"{focal:g} pixels",
+                fix="give it in pixels, or calibrate the camera again",
+            )
 
 
 def camera_of(lens_camera: LensCamera, camera_from_world: torch.Tensor) -> Cameras:

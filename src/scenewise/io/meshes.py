@@ -31,7 +31,7 @@ def read_mesh(path: str | Path) -> TriangleMesh:
     with open_bounded(path) as (file, size):
         try:
             import trimesh
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingDependencyError("trimesh", needed_for="Reading meshes", extra="io") from error
         if path.suffix.lower() == ".ply":
             read_ply_table(path)  # our reader compares the header's counts with the file before anything is allocated

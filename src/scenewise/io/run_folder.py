@@ -18,6 +18,7 @@ from typing import Any
 from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.io.atomic import atomic_write_json, disk_errors
 from scenewise.io.json_fields import read_json_object
+from scenewise.io.listed_files import visible
 
 RUN_FILE = "config.json"
 RUN_VOCABULARY_FILE = "vocabulary.json"
@@ -104,7 +105,7 @@ def prepare_run_folder(folder: str | Path, *, overwrite: bool = False, resume: b
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise DataFormatError(folder, expected="a folder", got="a file", fix="choose another name")
-    if folder.is_dir() and any(entry.name != "cache" for entry in folder.iterdir()):
+    if folder.is_dir() and any(entry.name != "cache" for entry in visible(folder.iterdir())):
         if not is_run_folder(folder):
             raise DataFormatError(
                 folder, expected="a new folder or a training run", got="a folder with other files", fix="choose another folder"

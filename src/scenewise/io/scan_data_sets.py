@@ -16,6 +16,7 @@ from scenewise.errors import DataFormatError
 from scenewise.io.atomic import atomic_write_json, atomic_write_text
 from scenewise.io.bounded import open_bounded
 from scenewise.io.json_fields import read_json_object
+from scenewise.io.listed_files import visible
 from scenewise.io.scannet.classes import NYU40_NAMES, SCANNET20_NAMES, SCANNET20_NYU40
 from scenewise.io.scannet.scenes import LICENCE, find_scannet_layout
 from scenewise.io.scannet_splits import SPLIT_SIZES, official_scans
@@ -129,7 +130,7 @@ def _scans_in(path: Path) -> list[tuple[str, Path]]:
     for part in _SCAN_FOLDERS:
         folder = path / part
         if folder.is_dir():
-            for entry in sorted(folder.iterdir()):
+            for entry in visible(folder.iterdir()):
                 # By its name first: an empty folder of a known name is an incomplete scan, not none.
                 if entry.is_dir() and (_SCENE_NAME.fullmatch(entry.name) or find_scannet_layout(entry) is not None):
                     found.setdefault(entry.name, entry)
@@ -148,7 +149,7 @@ def _names_of_split(path: Path, split: str) -> tuple[str, ...]:
         if wrong:
             raise DataFormatError(own, expected="names of folders", got=repr(wrong[0][:60]))
         return names
-    lists = sorted(entry.stem for entry in (path / SPLITS_FOLDER).glob("*.txt")) if (path / SPLITS_FOLDER).is_dir() else []
+    lists = [entry.stem for entry in visible((path / SPLITS_FOLDER).glob("*.txt"))] if (path / SPLITS_FOLDER).is_dir() else []
     for official in SPLIT_SIZES:
         if split == official and not lists:
             return official_scans(official)
@@ -164,7 +165,7 @@ def _problem(root: Path, name: str, folder: Path | None) -> str | None:
     if find_scannet_layout(folder) is None:
         parts = [part for part in ("color", "depth", "pose", "intrinsic") if not (folder / part).is_dir()]
         return f"neither {name}.sens nor " + ("; no " + ", ".join(parts) if not parts else f"{', '.join(parts)} in {folder}")
-    if not any(folder.glob("*_vh_clean_2.ply")):
+    if not visible(folder.glob("*_vh_clean_2.ply")):
         return f"no {name}_vh_clean_2.ply in {folder}"
     return None
 

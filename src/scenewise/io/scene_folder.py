@@ -20,6 +20,7 @@ from scenewise.errors import ConventionError, DataFormatError, ScenewiseError, S
 from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors, json_text, recover_folder
 from scenewise.io.json_fields import JsonFields, read_json_object
 from scenewise.io.labels import read_labels, write_labels
+from scenewise.io.listed_files import visible
 from scenewise.io.ply.gaussians import gaussians_ply_size, read_gaussians_ply, write_gaussians_ply
 from scenewise.io.ply.tables import read_ply_table
 from scenewise.io.spz import write_spz
@@ -81,7 +82,7 @@ def prepare_output(folder: str | Path, *, overwrite: bool = False, resume: bool 
     recover_folder(folder)
     if folder.exists() and not folder.is_dir():
         raise DataFormatError(folder, expected="a folder", got="a file", fix="choose another name")
-    if folder.is_dir() and any(not entry.name.startswith(".scenewise-") for entry in folder.iterdir()):
+    if folder.is_dir() and (is_scene_folder(folder) or visible(folder.iterdir())):
         if not is_scene_folder(folder):
             raise DataFormatError(
                 folder, expected="a new, an empty or a scene folder", got="a folder with other files", fix="choose another folder"

@@ -12,8 +12,6 @@ Ids are any whole numbers; negative ones mean no set.
 
 import io
 import re
-import tokenize
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from scenewise.errors import DataFormatError
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json, atomic_write_text
 from scenewise.io.bounded import open_bounded
 from scenewise.io.json_fields import read_json_object
+from scenewise.io.npy_headers import read_npy_header
 from scenewise.scenes.partitions import Partition
 
 SEGMENT_ENDINGS = (".json", ".npy", ".npz", ".safetensors", ".txt")
@@ -182,24 +181,20 @@ def _from_text(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         words = file.read(size).split()
     for index, word in enumerate(words):
         if not re.fullmatch(rb"[+-]?[0-9]{1,19}", word) or not -(2**63) <= int(word) < 2**63:
-            raise DataFormatError(path, f"id {index}", expected="a whole number", got=repr(word[:40].decode("utf-8", "replace")))
+            raise DataFormatError(
+                path,
+                f"id {index}",
+                expected="a whole number",
+                got=repr(word[:40].decode("utf-8", "replace")),
+                fix="write one id per element",
+            )
     return np.array([int(word) for word in words], dtype=np.int64)
 
 
 def _from_npy(path: Path, read: Callable[[int], bytes], shape: tuple[int, ...]) -> np.ndarray:
     """The array in a stream in numpy's format; its size is compared with what is wanted before any is read."""
-    damaged = (ValueError, SyntaxError, TypeError, KeyError, EOFError, tokenize.TokenError, RecursionError, MemoryError)
-    try:
-        head = io.BytesIO(read(_NPY_HEADER))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about headers written by Python 2
-            version = np.lib.format.read_magic(head)
-            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            found, is_fortran, dtype = reader(head)
-    except damaged as error:
-        raise DataFormatError(
-            path, expected="an array in numpy's format", got=str(error)[:120] or type(error).__name__
-        ) from error
+    head = io.BytesIO(read(_NPY_HEADER))
+    found, is_fortran, dtype = read_npy_header(path, head)
     if dtype.kind not in "iu":
         raise DataFormatError(path, expected="whole numbers", got=str(dtype), fix="save the ids as int32 or int64")
     _check_shape(path, found, shape)

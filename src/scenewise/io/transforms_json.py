@@ -5,26 +5,26 @@ frame is kept as it is.  Pixel centres are at half-integers (https://docs.nerf.s
 intrinsics are used as they are.
 """
 
-import json
 import math
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
 
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
+from scenewise.geometry.lens_models import CUT_PANORAMAS, PANORAMAS
 from scenewise.geometry.transforms import OPENCV_FROM_OPENGL, transform_points
 from scenewise.io.images import IMAGE_SUFFIXES, Background, read_image_header
 from scenewise.io.lens_files import lens_camera_or_error
+from scenewise.io.listed_files import ListedFiles, plain_path
+from scenewise.io.listed_objects import ListedObject, read_listed_object
 from scenewise.io.ply.points import read_points_ply
 from scenewise.io.resizing import downscaled
-from scenewise.io.views import MAX_IMAGE_SIDE, ListedView, check_text, frames_of_views, is_file, rigid_inverse, safe_name
+from scenewise.io.views import MAX_IMAGE_SIDE, ListedView, frames_of_views, is_file, rigid_inverse, safe_name
 from scenewise.scenes.captures import Capture, every_nth_name
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.point_clouds import PointCloud
@@ -33,86 +33,6 @@ TRANSFORMS_NAMES = ("transforms.json", "transforms_train.json")
 _HOLDOUT = 8
 _PERSPECTIVE = {"OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE"}
 _FISHEYE = {"OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE"}
-
-
-@dataclass(frozen=True)
-class _ListedObject:
-    """A JSON object with its place in a file, so that every complaint can say where."""
-
-    path: Path
-    place: str
-    values: dict[str, Any]
-
-    def number(self, key: str) -> float | None:
-        """A finite number, or None where the key is absent."""
-        value = self.values.get(key)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise DataFormatError(self.path, f"{self.place}{key}", expected="a number", got=repr(value)[:80])
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            raise DataFormatError(self.path, f"{self.place}{key}", expected="a finite number", got=repr(value)[:80])
-        return number
-
-    def text(self, key: str) -> str | None:
-        """A file name or other short text, or None where the key is absent."""
-        value = self.values.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, str):
-            raise DataFormatError(self.path, f"{self.place}{key}", expected="text", got=repr(value)[:80])
-        return check_text(self.path, f"{self.place}{key}", value)
-
-    def matrix(self, key: str) -> Float64[np.ndarray, "4 4"]:
-        """A finite 4×4 (or 3×4) matrix."""
-        value = self.values.get(key)
-        try:
-            matrix = np.array(value, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise DataFormatError(self.path, f"{self.place}{key}", expected="4×4 numbers", got=repr(value)[:80]) from error
-        if matrix.shape == (3, 4):
-            matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
-        if matrix.shape != (4, 4):
-            raise DataFormatError(self.path, f"{self.place}{key}", expected="4×4 numbers", got=f"shape {matrix.shape}")
-        if not np.isfinite(matrix).all():
-            raise DataFormatError(
-                self.path, f"{self.place}{key}", expected="finite numbers", got="NaN or Inf", fix="remove the frame"
-            )
-        if np.abs(matrix[3] - [0.0, 0.0, 0.0, 1.0]).max() > 1e-6:
-            raise DataFormatError(self.path, f"{self.place}{key}", expected="last row 0 0 0 1", got=matrix[3].tolist())
-        return matrix
-
-    def names(self, key: str) -> list[str] | None:
-        """A list of file names, or None where the key is absent."""
-        value = self.values.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            raise DataFormatError(self.path, f"{self.place}{key}", expected="a list of file names", got=repr(value)[:80])
-        return value
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file that others wrote: unlike ours, it may begin with a byte-order mark and hold a key twice.
-
-    Raises:
-        DataFormatError: unreadable, not UTF-8, not JSON, nested too deeply, or not an object.
-    """
-    try:
-        value = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise DataFormatError(path, expected="a readable file", got=error.strerror or str(error)) from error
-    except RecursionError as error:
-        raise DataFormatError(path, expected="JSON", got="nesting too deep") from error
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both
-        raise DataFormatError(path, expected="JSON", got=str(error), fix="the file is damaged or cut short") from error
-    if not isinstance(value, dict):
-        raise DataFormatError(path, expected="a JSON object", got=type(value).__name__)
-    return value
 
 
 def read_transforms(
@@ -145,11 +65,11 @@ def read_transforms(
         root, listing = path.parent, path
     is_split = listing.name == "transforms_train.json"
     held_out = next((root / name for name in ("transforms_test.json", "transforms_val.json") if is_file(root / name)), None)
-    meta = _ListedObject(listing, "", _read_object(listing))
+    meta = ListedObject(listing, "", read_listed_object(listing))
     frames, in_effect = _frames(meta, root, factor, background)
     points = None
     if is_split and held_out is not None:
-        test_meta = _ListedObject(held_out, "", _read_object(held_out))
+        test_meta = ListedObject(held_out, "", read_listed_object(held_out))
         test_frames, test_background = _frames(test_meta, root, factor, background)
         in_effect = in_effect or test_background
         test_names = frozenset(frame.name for frame in test_frames)
@@ -174,28 +94,29 @@ def read_transforms(
 
 
 def _frames(
-    meta: _ListedObject, root: Path, factor: int | None, background: Background | None
+    meta: ListedObject, root: Path, factor: int | None, background: Background | None
 ) -> tuple[tuple[Frame, ...], Background | None]:
     listed = meta.values.get("frames")
     if not isinstance(listed, list):
-        raise DataFormatError(meta.path, "frames", expected="a list", got=type(listed).__name__)
+        raise meta.wrong("frames", expected="a list", got=type(listed).__name__)
     views, poses = [], np.empty((len(listed), 4, 4))
+    files = ListedFiles(root)
     lenses: dict[tuple[object, ...], LensCamera] = {}
     folder_exists = {prefix: (root / prefix).is_dir() for prefix in _downscaled_folders(factor)}
     left = factor
     for index, values in enumerate(listed):
         if not isinstance(values, dict):
-            raise DataFormatError(meta.path, f"frames[{index}]", expected="an object", got=type(values).__name__)
-        frame = _ListedObject(meta.path, f"frames[{index}].", values)
+            raise meta.wrong(f"frames[{index}]", expected="an object", got=type(values).__name__)
+        frame = ListedObject(meta.path, f"frames[{index}].", values)
         file_path = frame.text("file_path")
         if file_path is None:
             raise DataFormatError(meta.path, f"frames[{index}]", expected="file_path", got="none", fix="name the image")
         poses[index] = frame.matrix("transform_matrix")
-        listed_path = _replaced_folder(file_path, folder_exists)
-        if listed_path != file_path:
+        listed_path = _replaced_folder(plain_path(file_path), folder_exists)
+        if listed_path != plain_path(file_path):
             left = None
-        image_path, suffix = _with_suffix(root, listed_path)
-        lens_camera = _lens(_ListedObject(meta.path, frame.place, meta.values | values), image_path, lenses)
+        image_path, suffix = _with_suffix(meta.path, files, listed_path)
+        lens_camera = _lens(ListedObject(meta.path, frame.place, meta.values | values), image_path, lenses)
         depth, mask = frame.text("depth_file_path") or frame.text("depth_path"), frame.text("mask_path")
         views.append(
             ListedView(
@@ -203,8 +124,8 @@ def _frames(
                 image_path=image_path,
                 lens_camera=lens_camera,
                 place=f"frames[{index}]",
-                depth_path=None if depth is None else root / depth,
-                mask_path=None if mask is None else root / mask,
+                depth_path=None if depth is None else files.path(depth),
+                mask_path=None if mask is None else files.path(mask),
                 units_per_depth_code=meta.number("integer_depth_scale") or 0.001,
             )
         )
@@ -221,23 +142,30 @@ def _downscaled_folders(factor: int | None) -> tuple[str, ...]:
 
 def _replaced_folder(file_path: str, folder_exists: dict[str, bool]) -> str:
     """``images/x`` as ``images_4/x`` where that folder exists."""
-    plain = file_path.removeprefix("./")
     for folder, exists in folder_exists.items():
-        if exists and plain.startswith("images/"):
-            return f"{folder}/{plain.removeprefix('images/')}"
+        if exists and file_path.startswith("images/"):
+            return f"{folder}/{file_path.removeprefix('images/')}"
     return file_path
 
 
-def _with_suffix(root: Path, file_path: str) -> tuple[Path, str]:
+def _with_suffix(listing: Path, files: ListedFiles, file_path: str) -> tuple[Path, str]:
     """The image file and what had to be appended to the listed name to find it (Blender's lists have no ``.png``)."""
-    if is_file(root / file_path):
-        return root / file_path, ""
-    if file_path.lower().endswith(IMAGE_SUFFIXES):
-        return root / file_path, ""
-    for suffix in IMAGE_SUFFIXES:
-        if is_file(root / (file_path + suffix)):
-            return root / (file_path + suffix), suffix
-    return root / (file_path + ".png"), ".png"
+    path = files.path(file_path)
+    if is_file(path) or file_path.lower().endswith(IMAGE_SUFFIXES):
+        return path, ""
+    found = files.with_ending(file_path)
+    if not found:
+        return path.with_name(path.name + ".png") if path.name else path, ".png"
+    if len(found) > 1:
+        others = ", ".join(other.name for other in found[1:])
+        warnings.warn(
+            CaptureWarning(
+                f"{listing}: the list names {file_path} without an ending; took {found[0].name} and not {others} beside it",
+                "give the ending, or remove the file that is not meant",
+            ),
+            stacklevel=2,
+        )
+    return found[0], found[0].suffix
 
 
 _LENS_KEYS = (
@@ -246,24 +174,27 @@ _LENS_KEYS = (
 )
 
 
-def _lens(record: _ListedObject, image_path: Path, known: dict[tuple[object, ...], LensCamera]) -> LensCamera:
+def _lens(record: ListedObject, image_path: Path, known: dict[tuple[object, ...], LensCamera]) -> LensCamera:
     """The lens of one frame; equal numbers give the same object."""
-    key = tuple(str(record.values.get(name)) for name in _LENS_KEYS)
-    if key in known:
-        return known[key]
+    key: tuple[object, ...] = tuple(str(record.values.get(name)) for name in _LENS_KEYS)
     width, height = record.number("w"), record.number("h")
+    size_listed = width is not None and height is not None
+    if size_listed and key in known:
+        return known[key]
     if width is None or height is None:
         if not is_file(image_path):
             # The size may still be told by another frame's image; a placeholder keeps the frame listed as missing.
             first = next(iter(known.values()), None)
             width, height = (float(first.width), float(first.height)) if first is not None else (1.0, 1.0)
             return _lens(replace(record, values=record.values | {"w": width, "h": height}), image_path, known)
+        # A list that gives the angle of view alone says nothing of sizes, which may differ from picture to picture.
         header = read_image_header(image_path)
         width, height = float(header.width), float(header.height)
+        key = (*key, width, height)
+        if key in known:
+            return known[key]
     if not (1 <= width <= MAX_IMAGE_SIDE and 1 <= height <= MAX_IMAGE_SIDE):
-        raise DataFormatError(
-            record.path, f"{record.place}w, h", expected=f"1 … {MAX_IMAGE_SIDE} pixels", got=f"{width:g}×{height:g}"
-        )
+        raise record.wrong("w, h", expected=f"1 … {MAX_IMAGE_SIDE} pixels", got=f"{width:g}×{height:g}")
     fx, fy = record.number("fl_x"), record.number("fl_y")
     fx = _focal(record, width, "camera_angle_x", "x_fov") if fx is None else fx
     fy = _focal(record, height, "camera_angle_y", "y_fov") if fy is None else fy
@@ -284,7 +215,7 @@ def _lens(record: _ListedObject, image_path: Path, known: dict[tuple[object, ...
     return lens_camera
 
 
-def _focal(record: _ListedObject, size: float, angle_key: str, degrees_key: str) -> float | None:
+def _focal(record: ListedObject, size: float, angle_key: str, degrees_key: str) -> float | None:
     """Focal length in pixels from a full angle of view."""
     angle = record.number(angle_key)
     if angle is None:
@@ -293,11 +224,11 @@ def _focal(record: _ListedObject, size: float, angle_key: str, degrees_key: str)
     if angle is None:
         return None
     if not 0 < angle < math.pi:
-        raise DataFormatError(record.path, f"{record.place}{angle_key}", expected="an angle between 0 and π", got=angle)
+        raise record.wrong(angle_key, expected="an angle between 0 and π", got=angle)
     return size / 2 / math.tan(angle / 2)
 
 
-def _distortion(record: _ListedObject) -> tuple[str, tuple[float, ...]]:
+def _distortion(record: ListedObject) -> tuple[str, tuple[float, ...]]:
     """COLMAP's name and parameters of the lens a list describes."""
     model = (record.text("camera_model") or ("OPENCV_FISHEYE" if record.values.get("is_fisheye") is True else "OPENCV")).upper()
     k1, k2, k3, k4, k5, k6, p1, p2 = (record.number(key) or 0.0 for key in ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"))
@@ -311,7 +242,7 @@ def _distortion(record: _ListedObject) -> tuple[str, tuple[float, ...]]:
             f"{record.place}camera_model",
             expected=f"one of {', '.join(sorted(_PERSPECTIVE | _FISHEYE | {'FULL_OPENCV'}))}",
             got=model,
-            fix="undistort the images, or cut panoramas into pinhole views",
+            fix=CUT_PANORAMAS if model in PANORAMAS else "undistort the images with COLMAP's image_undistorter",
         )
     if k4:
         raise DataFormatError(
@@ -324,7 +255,7 @@ def _distortion(record: _ListedObject) -> tuple[str, tuple[float, ...]]:
     return ("FULL_OPENCV", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)) if k3 else ("OPENCV", (k1, k2, p1, p2))
 
 
-def _listed_split(meta: _ListedObject, frames: tuple[Frame, ...]) -> frozenset[str]:
+def _listed_split(meta: ListedObject, frames: tuple[Frame, ...]) -> frozenset[str]:
     """Held-out names: the file's own split where it has one, else every 8th."""
     train, test = meta.names("train_filenames"), meta.names("test_filenames") or meta.names("val_filenames")
     known = {frame.name for frame in frames}
@@ -349,16 +280,16 @@ def _listed_split(meta: _ListedObject, frames: tuple[Frame, ...]) -> frozenset[s
     return every_nth_name(frames, _HOLDOUT)
 
 
-def _points(meta: _ListedObject, root: Path, frames: tuple[Frame, ...]) -> PointCloud | None:
+def _points(meta: ListedObject, root: Path, frames: tuple[Frame, ...]) -> PointCloud | None:
     """Points of ``ply_file_path``, in the frame of the poses."""
     listed = meta.text("ply_file_path")
     if listed is None:
         return None
-    path = root / listed
+    path = ListedFiles(root).path(listed)
     if not is_file(path):
         warnings.warn(f"{meta.path}: ply_file_path names {listed}, which does not exist; going on without", CaptureWarning, 2)
         return None
-    points = read_points_ply(path)
+    points = read_points_ply(path, non_finite="drop")
     if "applied_transform" not in meta.values:
         return points
     # nerfstudio writes the points after applied_transform, in the frame of the poses; before 2024 it wrote them untransformed.

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
+from scenewise.io.finite_points import FARTHEST, is_near
 from scenewise.io.frame_loaders import CoverageLoader, DepthLoader, ImageLoader, MaskLoader
 from scenewise.io.images import Background, read_image_header
 from scenewise.io.lens_files import camera_of, lens_camera_or_error, match_lens_to_image
@@ -70,7 +72,7 @@ def check_text(path: Path, place: str, value: str) -> str:
         DataFormatError: empty, or with control characters.
     """
     if not value.strip() or any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in value):
-        raise DataFormatError(path, place, expected="a file name", got=repr(value[:80]))
+        raise DataFormatError(path, place, expected="a file name", got=repr(value[:80]), fix="name the file")
     return value
 
 
@@ -102,9 +104,14 @@ def frames_of_views(
         check_text(listing, view.place, view.name)
         if view.name in seen:
             raise DataFormatError(
-                listing, view.place, expected="each image once", got=f"{view.name} again, first in {seen[view.name]}"
+                listing,
+                view.place,
+                expected="each image once",
+                got=f"{view.name} again, first in {seen[view.name]}",
+                fix="remove one of them",
             )
         seen[view.name] = view.place
+    _require_near(listing, views, camera_from_world)
     matched: dict[LensCamera, LensCamera] = {}
     has_alpha = False
     exists = [is_file(view.image_path) for view in views]
@@ -155,6 +162,19 @@ def _depth_loader(view: ListedView, lens_camera: LensCamera) -> Callable[[], Dep
     if view.depth_camera is None:
         return DepthLoader(view.depth_path, lens_camera, view.units_per_depth_code)
     return RegisteredDepthLoader(view.depth_path, view.depth_camera, lens_camera, view.units_per_depth_code)
+
+
+def _require_near(listing: Path, views: Sequence[ListedView], camera_from_world: Float64[Tensor, "n 4 4"]) -> None:
+    """Refuses the first camera that stands beyond every scene."""
+    near = is_near(camera_from_world[:, :3, 3].numpy()).all(axis=1)
+    for index in np.flatnonzero(~near)[:1].tolist():
+        raise DataFormatError(
+            listing,
+            f"{views[index].place} ({views[index].name})",
+            expected=f"a camera within {FARTHEST:.0e} of the origin",
+            got=f"one at a distance of {float(camera_from_world[index, :3, 3].norm()):.3g}",
+            fix="correct or remove the frame",
+        )
 
 
 def _existing(path: Path) -> Path | None:

@@ -251,7 +251,7 @@ def load_hugging_face_folder(name: str, folder: ModelFolder, *, device: str = "c
     """As :func:`load_hugging_face_clip`, for a folder that was found already."""
     try:
         import transformers
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("transformers", needed_for=f"the model {name}", extra="foundation") from error
     from transformers.utils import logging
 

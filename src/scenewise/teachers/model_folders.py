@@ -170,7 +170,7 @@ def _from_hub(name: str, model_types: Sequence[str], revision: str | None, local
     """The model's folder, or why it cannot be reached."""
     try:
         from huggingface_hub import constants
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(
             "huggingface_hub", needed_for=f"the model {name} from Hugging Face", extra="foundation"
         ) from error

@@ -168,7 +168,7 @@ class _SentenceEncoder:
     def __init__(self, path: Path, network: ResNetClip, device: str) -> None:
         try:
             from transformers import CLIPTokenizer
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingDependencyError("transformers", needed_for=f"the tokenizer of {path}", extra="foundation") from error
         if not (path / "tokenizer.json").is_file() and not ((path / "vocab.json").is_file() and (path / "merges.txt").is_file()):
             raise DataFormatError(

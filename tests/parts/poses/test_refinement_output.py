@@ -82,13 +82,18 @@ def found_for(capture: Capture, views: RefinementViews, shift: np.ndarray) -> tu
 
 @pytest.mark.parametrize("origin", [(0.0, 0.0, 0.0), (500000.0, 5400000.0, 300.0)])
 def test_photographs_become_a_colmap_folder_in_their_own_frame(origin: tuple[float, float, float], tmp_path: Path) -> None:
-    capture = open_capture(write_photographs(tmp_path / "in", origin))
+    root = write_photographs(tmp_path / "in", origin)
+    (root / "masks").mkdir()
+    Image.fromarray(np.eye(HEIGHT, WIDTH, dtype=np.uint8)).save(root / "masks/p2.png")
+    capture = replace(open_capture(root), test_names=frozenset({"images/p2.png"}))
     views = refinement_views(capture)
     shift = np.array([0.01, -0.02, 0.03])
     (tmp_path / "out").mkdir()
     write_capture(tmp_path / "out", capture, views, *found_for(capture, views, shift))
+    assert (tmp_path / "out/held_out.txt").read_text() == "images/p2.png\n"
     again = open_capture(tmp_path / "out")
     assert [frame.name for frame in again.frames] == [f"images/p{index}.png" for index in range(4)]
+    assert [frame.load_mask is not None for frame in again.frames] == [False, False, True, False]
     back = np.stack([frame.camera.world_from_camera.numpy() for frame in again.frames])
     back[:, :3, 3] -= again.world_from_source[:3, 3]
     expected = poses(4, origin)

@@ -10,7 +10,7 @@ from tests.support.fabricated_folders import asymmetric_world, write_transforms
 from scenewise.errors import DataFormatError
 from scenewise.io.ply.points import write_points_ply
 from scenewise.parts.sources.clouds import CloudScan
-from scenewise.parts.sources.kinds import kind_of
+from scenewise.parts.sources.kinds import kind_of, pictures_in
 from scenewise.parts.sources.opening import open_scans
 from scenewise.scenes.point_clouds import PointCloud
 
@@ -54,3 +54,14 @@ def test_scans_come_from_clouds_but_not_from_plain_images(places: dict[str, Path
     assert source.capture() is None and source.truth() is None
     with pytest.raises(DataFormatError, match="none of them"):
         open_scans(places["images"])
+
+
+def test_hidden_files_are_no_pictures(tmp_path: Path):
+    """What macOS leaves on other systems' disks."""
+    Image.fromarray(np.zeros((4, 4, 3), dtype=np.uint8)).save(tmp_path / "b.png")
+    for name in ("._b.png", ".DS_Store", "._a.jpg"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    assert [path.name for path in pictures_in(tmp_path)] == ["b.png"]
+    (tmp_path / "b.png").unlink()
+    assert kind_of([tmp_path]) is None
+    assert kind_of([Path("/dev/null")]) is None

@@ -9,6 +9,8 @@ from jaxtyping import Float32, Float64, UInt8
 from scenewise.engine.progress import Progress
 from scenewise.errors import ScenewiseError
 from scenewise.geometry.view_overlap import ViewPairs
+from scenewise.io.images import read_image_header
+from scenewise.io.views import is_file
 from scenewise.scenes.frames import Frame
 
 _WORKING_SIDE = 640  # blur that matters is still seen, and the measure is the same for phones and drones
@@ -18,6 +20,7 @@ _BLUR_OF_MEDIAN = 0.25
 _BLUR_OF_NEIGHBOURS = 0.4
 _EXPOSURE_JUMP = 1.35
 _EXPOSURE_OVERLAP = 0.5
+_FLOAT_SUFFIXES = (".tif", ".tiff")
 _SAME_SIDE_DEG = 50.0  # cameras around an object all overlap; those on its other side show other surfaces
 
 
@@ -65,6 +68,7 @@ class ImageQuality:
         blurred: frames below a quarter of the median sharpness and 0.4 of their neighbours', softest first.
         exposure_jumps: frames 1.35 times lighter or darker than their neighbours, strongest first.
         exposure_spread: ratio of the 90 % to the 10 % quantile of brightness over all frames.
+        float_pictures: how many hold floating-point numbers.
     """
 
     measured: int
@@ -72,6 +76,7 @@ class ImageQuality:
     blurred: tuple[BlurredImage, ...]
     exposure_jumps: tuple[ExposureJump, ...]
     exposure_spread: float
+    float_pictures: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,13 @@ def image_quality(frames: tuple[Frame, ...], neighbours: ViewPairs, *, threads: 
         blurred=_blurred(frames, found, neighbours),
         exposure_jumps=_jumps(frames, found, neighbours),
         exposure_spread=_spread(found),
+        float_pictures=sum(_has_floats(frames[index]) for index in found),
     )
+
+
+def _has_floats(frame: Frame) -> bool:
+    path = frame.image_path
+    return path is not None and path.suffix.lower() in _FLOAT_SUFFIXES and is_file(path) and read_image_header(path).has_floats
 
 
 def working_gray(image_u8: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "rows columns"]:

@@ -1,13 +1,16 @@
 """What is wrong with a capture, how much it matters, and what to do about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from scenewise.commands.check.calibration import Calibration
+from scenewise.commands.check.depth import DepthQuality
 from scenewise.commands.check.images import ImageQuality
 from scenewise.commands.check.masks import MaskFindings
 from scenewise.commands.check.place import GeoreferenceSummary
 from scenewise.commands.check.poses import Coverage, PoseHealth
+from scenewise.errors import CaptureWarning
 from scenewise.io.captures import COMPANION_FIX, ENOUGH_FRAMES, ENOUGH_SHARE, missing_companions
 from scenewise.scenes.captures import Capture
 
@@ -40,10 +43,15 @@ def problems_of(
     calibration: Calibration | None,
     georeference: GeoreferenceSummary | None,
     masks: MaskFindings | None = None,
+    *,
+    depth: DepthQuality | None = None,
+    notices: Sequence[CaptureWarning] = (),
 ) -> tuple[Problem, ...]:
     """Everything that deserves to be known of what was found, most severe first."""
-    found: list[Problem] = []
+    found = [Problem("warning", notice.message, notice.fix or "look at what is named") for notice in notices]
     _file_problems(capture, images, found)
+    if depth is not None:
+        _depth_problems(depth, found)
     _mask_problems(capture, masks, found)
     if poses is not None:
         _pose_problems(poses, found)
@@ -88,6 +96,14 @@ def _file_problems(capture: Capture, images: ImageQuality | None, found: list[Pr
     for bad in () if images is None else images.unreadable:
         reason = bad.reason.removeprefix(bad.path).lstrip(": ")
         found.append(Problem("error", f"{bad.path} cannot be read: {reason}", "replace the file, or remove it from the list"))
+    if images is not None and images.float_pictures:
+        found.append(
+            Problem(
+                "note",
+                f"{images.float_pictures} images hold floating-point numbers, which are read as sRGB in [0, 1]",
+                "convert them to 8 bits if they are linear light or of another range",
+            )
+        )
     if len(capture.train_frames) < 2:
         found.append(
             Problem("error", f"{len(capture.train_frames)} training images in {capture.root}", "at least two are needed")
@@ -101,6 +117,21 @@ def _file_problems(capture: Capture, images: ImageQuality | None, found: list[Pr
     if not capture.test_frames:
         found.append(
             Problem("note", "no view is held out, so nothing can be measured afterwards", "hold some out: --test-every 8")
+        )
+
+
+def _depth_problems(depth: DepthQuality, found: list[Problem]) -> None:
+    if depth.unreadable:
+        message, _, fix = depth.unreadable[0].partition(". Fix: ")
+        of = f" ({len(depth.unreadable)} of {depth.measured} depth maps looked at cannot be read)"
+        found.append(Problem("error", message + of, fix or "replace the depth maps, or remove them from the list"))
+    if depth.empty:
+        found.append(
+            Problem(
+                "warning",
+                f"{len(depth.empty)} of {depth.measured} depth maps looked at hold no measurement: {_named(depth.empty)}",
+                "check that they were written with their 16 bits, or leave them out",
+            )
         )
 
 

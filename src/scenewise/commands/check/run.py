@@ -2,9 +2,13 @@
 
 import time
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from scenewise.commands.check.calibration import calibration_of
+from scenewise.commands.check.depth import depth_quality
 from scenewise.commands.check.images import image_quality
 from scenewise.commands.check.masks import mask_findings
 from scenewise.commands.check.options import CheckOptions
@@ -29,17 +33,18 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
         DataFormatError: the capture cannot be read; with ``strict``, too, when an image is missing.
         ConventionError: with ``strict``, when there is any error or warning; all of them are named.
     """
-    capture = open_capture(
-        options.capture,
-        preset=options.preset,
-        factor=options.downscale,
-        background=options.background,
-        alpha=options.alpha,
-    )
-    capture = with_split(capture, options.split)
+    with _noticed() as notices:
+        capture = open_capture(
+            options.capture,
+            preset=options.preset,
+            factor=options.downscale,
+            background=options.background,
+            alpha=options.alpha,
+        )
+        capture = with_split(capture, options.split)
     if options.strict:
         usable_frames(capture, strict=True)  # before images are decoded, which takes long
-    report = check_capture(capture, progress=progress)
+    report = check_capture(capture, progress=progress, notices=notices)
     if options.strict:
         serious = [problem for problem in report.problems if problem.severity != "note"]
         if serious:
@@ -52,7 +57,32 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
     return report
 
 
-def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | None = None) -> CheckReport:
+@contextmanager
+def _noticed() -> Iterator[list[CaptureWarning]]:
+    """What readers warn of in the block, to be reported with everything else; other warnings pass."""
+    notices: list[CaptureWarning] = []
+    with warnings.catch_warnings():
+        pass_on = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if isinstance(message, CaptureWarning):
+                notices.append(message)
+            else:
+                pass_on(message, category, *rest, **more)
+
+        warnings.simplefilter("always", CaptureWarning)
+        warnings.showwarning = show
+        try:
+            yield notices
+        except BaseException:  # there will be no report to hold them
+            for notice in notices:
+                pass_on(notice, CaptureWarning, __file__, 0)
+            raise
+
+
+def check_capture(
+    capture: Capture, *, threads: int = 2, progress: Progress | None = None, notices: Sequence[CaptureWarning] = ()
+) -> CheckReport:
     """Examines poses, files, pixels, coverage, scale and place of a capture, and predicts what training will take.
 
     Nothing is written.  Images are decoded once, at most about 200 megapixels of them (an even sample of larger captures).
@@ -61,6 +91,7 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
         capture: as opened, missing images included.
         threads: workers that decode, and the threads the prediction assumes.
         progress: shows how many images are decoded.
+        notices: what its reader warned of.
 
     Returns:
         The findings; problems are sorted by severity.
@@ -68,12 +99,13 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
     started = time.monotonic()
     progress = NullProgress() if progress is None else progress
     frames = capture.frames_with_image
-    poses = images = coverage = calibration = prediction = masks = None
+    poses = images = coverage = calibration = prediction = depth = masks = None
     if frames:
         surface = surface_sample(capture, threads=threads)
         geometry = view_geometry(frames, surface)
         poses = pose_health(tuple(frame.name for frame in frames), geometry)
         coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
+        depth = depth_quality(frames)
         images = image_quality(frames, geometry.neighbours, threads=threads, progress=progress)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CaptureWarning)  # masks that leave nothing are named below, all of them at once
@@ -90,7 +122,7 @@ def check_capture(capture: Capture, *, threads: int = 2, progress: Progress | No
     for frame in capture.missing_frames:
         path = frame.image_path if frame.image_path is not None else capture.root / frame.name
         missing.setdefault(str(path.parent), []).append(str(path))
-    problems = problems_of(capture, poses, images, coverage, calibration, georeference, masks)
+    problems = problems_of(capture, poses, images, coverage, calibration, georeference, masks, depth=depth, notices=notices)
     up = None if capture.up_in_world is None else tuple(float(value) for value in capture.up_in_world)
     origin = source_from_world(capture.world_from_source)[:3, 3]
     return CheckReport(

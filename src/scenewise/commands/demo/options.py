@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenewise.engine.option_values import Count, require_at_least
+from scenewise.engine.option_values import Count, require_at_least, require_seed
 
 
 @dataclass(frozen=True)
@@ -24,4 +24,4 @@ class DemoOptions:
 
     def __post_init__(self) -> None:
         require_at_least("--threads", self.threads, 1)
-        require_at_least("--seed", self.seed, 0)
+        require_seed(self.seed)

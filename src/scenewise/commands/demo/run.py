@@ -22,6 +22,7 @@ from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.io.atomic import atomic_write_json
 from scenewise.io.json_fields import read_json_object
+from scenewise.io.listed_files import visible
 from scenewise.io.scene_folder import read_scene
 from scenewise.scenes.scenes import EvaluationCard
 from scenewise.show.report.report import shown_views, write_report
@@ -178,7 +179,7 @@ def run_demo(options: DemoOptions | None = None, progress: Progress | None = Non
 
 def _prepare(out: Path) -> None:
     """Makes ``out`` an empty demo folder.  Only a folder that carries our mark is emptied, and only of what a demo writes."""
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and visible(out.iterdir()):
         try:
             is_ours = read_json_object(out / MARKER_FILE).text("format") == _FORMAT
         except (ScenewiseError, OSError):

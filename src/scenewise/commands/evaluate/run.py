@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.engine.devices import compute_device
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
+from scenewise.errors import ResourceError
 from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.images import image_u8_from_color, png_bytes
 from scenewise.io.run_folder import is_run_folder
@@ -215,7 +217,10 @@ def evaluate_scene(
         more=more,
     )
     scene = replace(scene, evaluation=card)
-    write_scene_description(folder, scene)
+    try:
+        write_scene_description(folder, scene)
+    except ResourceError as error:  # a scene on a read-only disk: what was measured is worth more than the place to keep it
+        warnings.warn(f"scene.json was not updated with these figures: {error}", stacklevel=2)
     return Evaluated(scene, card, renders)
 
 

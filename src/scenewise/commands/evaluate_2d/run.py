@@ -30,6 +30,7 @@ from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json, disk_errors
 from scenewise.io.json_fields import read_json_object
 from scenewise.io.json_values import json_ready
+from scenewise.io.listed_files import visible
 from scenewise.io.segmentation_datasets import SEGMENTATION_DATASETS, LabelledImages, SegmentationDataset
 from scenewise.metrics.segmentation import ConfusionMatrix, SegmentationScores
 from scenewise.parts.words.pixel_classes import ClassQuestion, PixelRules, ask_for_classes, classify_pixels
@@ -225,7 +226,7 @@ def _begin(out: Path, settings: Mapping[str, Any], overwrite: bool) -> dict[str,
         ConventionError: it has results of other settings.
     """
     kept = out / SETTINGS_FILE
-    if not kept.exists() and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not kept.exists() and out.exists() and (not out.is_dir() or visible(out.iterdir())):
         raise DataFormatError(
             out,
             expected="a new or empty folder, or one that eval-2d has written",

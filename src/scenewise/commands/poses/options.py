@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from scenewise.engine.option_values import Count, Number, require, require_at_least
+from scenewise.engine.option_values import Count, Number, require, require_at_least, require_seed
 
 _FEWEST_FRAMES = 2
 
@@ -57,7 +57,7 @@ class PosesOptions:
         require_at_least("--frames", self.frames, _FEWEST_FRAMES)
         require_at_least("--max-side", self.max_side, 128)
         require_at_least("--threads", self.threads, 1)
-        require_at_least("--seed", self.seed, 0)
+        require_seed(self.seed)
         require(self.minutes is None or 0.0 < self.minutes < float("inf"), "--minutes", "a time above 0", self.minutes)
         require(
             not (self.resume and self.overwrite),

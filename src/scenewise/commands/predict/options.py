@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from scenewise.commands.shared import Device
-from scenewise.engine.option_values import Count, require_at_least
+from scenewise.engine.option_values import Count, require_at_least, require_seed
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,4 @@ class PredictOptions:
         require_at_least("--repeats", self.repeats, 1)
         require_at_least("--max-voxels", self.max_voxels, 1000)
         require_at_least("--threads", self.threads, 1)
+        require_seed(self.seed)

@@ -9,7 +9,16 @@ from tyro.conf import Positional
 from scenewise.catalogue import DEFAULT_SPLAT_METHOD, SPLAT_METHODS, with_changes
 from scenewise.commands.method_settings import LEAVE_OUT, MethodSettings, expert_groups, given, require_only
 from scenewise.commands.shared import Device, OptionalAlpha, OptionalColor, require_alpha, require_color, require_one_split
-from scenewise.engine.option_values import Count, Number, OptionalPath, Text, bytes_from_text, require, require_at_least
+from scenewise.engine.option_values import (
+    Count,
+    Number,
+    OptionalPath,
+    Text,
+    bytes_from_text,
+    require,
+    require_at_least,
+    require_seed,
+)
 from scenewise.methods.distilled_3dgs.options import DistillationOptions
 
 if TYPE_CHECKING:
@@ -101,6 +110,7 @@ class ReconstructOptions:
         require_at_least("--max-gaussians", self.max_gaussians, 1)
         require_at_least("--threads", self.threads, 1)
         require_at_least("--checkpoint-every", self.checkpoint_every, 1)
+        require_seed(self.seed)
         require_color("--background", self.background)
         require_alpha(self.alpha, self.background)
         require_one_split(self.keep_all_images, self.test_every, self.split_file)

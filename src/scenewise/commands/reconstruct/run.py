@@ -28,7 +28,7 @@ from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.provenance import git_commit, versions
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError
-from scenewise.io.captures import open_capture, usable_frames
+from scenewise.io.captures import open_capture, require_training_images, usable_frames
 from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, JOURNAL_FILE, POINTS_FILE, prepare_output, write_scene
 from scenewise.io.splits import with_split
@@ -151,6 +151,7 @@ class _Reconstruction:
             )
             usable_frames(capture, options.strict)
             capture = with_split(capture, options.split)
+            require_training_images(capture)
             masked = sum(frame.load_mask is not None for frame in capture.frames_with_image)
             if masked:
                 self.progress.message(f"masks leave out parts of {masked} of {len(capture.frames_with_image)} photographs")

@@ -1,5 +1,6 @@
 """Pictures and films of a scene."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from scenewise.scenes.scenes import Scene
 from scenewise.show.pictures import depth_picture, file_stem
 
 Channel = Literal["color", "depth", "alpha"]
+_BLOCK = 4096  # bytes that a file system gives to a file at once
 _SOLID = 0.5  # a pixel at least this opaque has a depth worth showing
 
 
@@ -211,17 +213,23 @@ def _write_pictures(options: RenderOptions, pictures: Iterator[tuple[str, ImageU
 def _write_film(target: Path, pictures: Iterator[tuple[str, ImageU8]], fps: int) -> Path:
     try:
         import cv2
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("opencv-python-headless", needed_for="writing MP4 films", extra="io") from error
     if target.suffix.lower() != ".mp4":
         raise ConventionError("--out", expected="a file name that ends in .mp4", got=target.name)
+    number = 0
     with atomic_path(target) as temporary:
         writer = None
         for _, picture in pictures:
             height, width = (size - size % 2 for size in picture.shape[:2])  # the codec takes even sizes only
+            if min(height, width) < 2:
+                raise ConventionError(
+                    "a film", expected="pictures of at least 2×2 pixels", got=f"{picture.shape[1]}×{picture.shape[0]}"
+                )
             if writer is None:
                 writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
                 if not writer.isOpened():
+                    _require_room(temporary)  # OpenCV does not say why it cannot begin
                     raise ResourceError("MP4 film", expected="an encoder in OpenCV", got="none", fix="--format png")
                 size = (height, width)
             if (height, width) != size:
@@ -229,6 +237,45 @@ def _write_film(target: Path, pictures: Iterator[tuple[str, ImageU8]], fps: int)
                     "a film", expected="pictures of one size", got=f"{size} and {(height, width)}", fix="--width"
                 )
             writer.write(np.ascontiguousarray(picture[:height, :width, ::-1]))
+            number += 1
         if writer is not None:
             writer.release()
+            _require_room(temporary)
+            _require_whole(temporary, target, number)
     return target
+
+
+def _require_whole(film: Path, target: Path, number: int) -> None:
+    """OpenCV writes as much of a film as it can, and says nothing: so it is opened again and its pictures are counted.
+
+    Raises:
+        ResourceError: pictures are missing.
+    """
+    import cv2
+
+    reader = cv2.VideoCapture(str(film))
+    found = 0
+    while found <= number and reader.grab():
+        found += 1
+    reader.release()
+    if found != number:
+        raise ResourceError(
+            f"writing {target}",
+            expected=f"a film of {number} pictures",
+            got=f"{found} that can be read again",
+            fix="check the disk, or --format png",
+        )
+
+
+def _require_room(film: Path) -> None:
+    """Writes a little behind what there is of a film and takes it away again, so that a full disk is told by the system itself.
+
+    Raises:
+        OSError: the disk is full, or a file may not become so large.
+    """
+    with film.open("ab") as file:
+        size = file.tell()
+        file.write(bytes(_BLOCK + 1))  # a whole block more than what the last one may still hold
+        file.flush()
+        os.fsync(file.fileno())
+        file.truncate(size)

@@ -8,7 +8,16 @@ from tyro.conf import Positional
 
 from scenewise.commands.method_settings import ReadOutOptions, given, require_read_out
 from scenewise.commands.shared import require_refinement
-from scenewise.engine.option_values import Count, Number, OptionalPath, Text, bytes_from_text, require, require_at_least
+from scenewise.engine.option_values import (
+    Count,
+    Number,
+    OptionalPath,
+    Text,
+    bytes_from_text,
+    require,
+    require_at_least,
+    require_seed,
+)
 from scenewise.teachers.choice import TeacherChoice
 
 
@@ -84,6 +93,7 @@ class SegmentOptions:
             ("--threads", self.threads),
         ):
             require_at_least(option, value, 1)
+        require_seed(self.seed)
         for option, share in (("--min-agreement", self.min_agreement), ("--min-confidence", self.min_confidence)):
             require(0.0 <= share <= 1.0, option, "a number in [0, 1]", share)
         require_refinement(self.prompt_denoising, self.pamr)

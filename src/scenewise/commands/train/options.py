@@ -16,7 +16,7 @@ from scenewise.commands.method_settings import (
     require_read_out,
 )
 from scenewise.commands.shared import Device
-from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least
+from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least, require_seed
 from scenewise.parts.labelfree.settings import BackboneName
 from scenewise.teachers.choice import TeacherChoice
 
@@ -125,7 +125,7 @@ class TrainOptions:
             ("--threads", self.threads),
         ):
             require_at_least(option, value, 1)
-        require_at_least("--seed", self.seed, 0)
+        require_seed(self.seed)
         known = self.segments in SEGMENT_KINDS or Path(self.segments).exists()
         require(known, "--segments", f"{', '.join(SEGMENT_KINDS)}, or a file or folder that exists", repr(self.segments))
         for option, number in (("--width", self.width), ("--voxel", self.voxel), ("--learning-rate", self.learning_rate)):

@@ -67,7 +67,7 @@ def read_cameras_binary(path: Path) -> dict[int, LensCamera]:
     lens_cameras = {}
     with _mapped(path) as data:
         position = _COUNT.size
-        for index in range(_count(path, data, _CAMERA.size + 3 * 8, "cameras")):
+        for index in range(_count(path, data, _CAMERA.size + 2 * 8, "cameras")):
             place = f"camera {index}"
             if position + _CAMERA.size > len(data):
                 raise _truncated(path, place, len(data))
@@ -91,6 +91,16 @@ def read_cameras_binary(path: Path) -> dict[int, LensCamera]:
     return lens_cameras
 
 
+def count_images_binary(path: Path) -> int:
+    """How many photographs ``images.bin`` says it holds.
+
+    Raises:
+        DataFormatError: more than its bytes have room for.
+    """
+    with _mapped(path) as data:
+        return _count(path, data, _IMAGE.size + 1 + _COUNT.size, "images")
+
+
 def read_images_binary(path: Path) -> list[ColmapImage]:
     """Registered photographs in the order of ``images.bin``.
 
@@ -109,7 +119,8 @@ def read_images_binary(path: Path) -> list[ColmapImage]:
             name_bytes = bytes(data[position : position + 4096])
             length = name_bytes.find(b"\0")
             if length < 0:
-                raise DataFormatError(path, place, expected="a name ending in a zero byte", got=repr(name_bytes[:40]))
+                got = repr(name_bytes[:40])
+                raise DataFormatError(path, place, expected="a name ending in a zero byte", got=got, fix="export the model again")
             try:
                 name = name_bytes[:length].decode()
             except UnicodeDecodeError as error:

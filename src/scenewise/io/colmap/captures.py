@@ -1,16 +1,18 @@
 """COLMAP models opened as captures."""
 
+import warnings
 from pathlib import Path
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from scenewise.errors import DataFormatError
+from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.rotations import rotation_from_quat
-from scenewise.io.colmap.models import MODEL_FOLDERS, find_colmap_model, read_cameras, read_images, read_points
+from scenewise.io.colmap.models import PLACES, FoundModel, largest_first, model_folders, read_cameras, read_images, read_points
 from scenewise.io.colmap.records import ColmapImage
 from scenewise.io.images import Background
+from scenewise.io.listed_files import ListedFiles
 from scenewise.io.resizing import downscaled
 from scenewise.io.views import ListedView, frames_of_views, is_file, safe_name
 from scenewise.scenes.captures import Capture, every_nth_name
@@ -39,19 +41,25 @@ def read_colmap(
     Raises:
         DataFormatError: no model there, a broken file, an unknown camera model, a reference to a camera that does not exist.
     """
-    model = find_colmap_model(path)
-    if model is None:
+    folders = model_folders(path)
+    if not folders:
         raise DataFormatError(
             path,
-            expected="cameras.bin and images.bin (or .txt) in " + ", ".join(MODEL_FOLDERS),
+            expected=f"cameras.bin and images.bin (or .txt) in {PLACES}",
             got="neither",
             fix="run COLMAP's mapper, or pass the folder that holds its model",
         )
+    model = folders[0]
+    if len(folders) > 1:
+        models = largest_first(folders)
+        model = models[0].folder
+        _warn_of_others(path, models)
     suffix = ".bin" if is_file(model / "cameras.bin") and is_file(model / "images.bin") else ".txt"
     lens_cameras = read_cameras(model / f"cameras{suffix}")
     listing = model / f"images{suffix}"
     listed = read_images(listing)
     folder, downscale = _image_folder(path, model, [safe_name(image.name) for image in listed], images, factor)
+    files = ListedFiles(folder)
     views = []
     for image in listed:
         if image.camera_id not in lens_cameras:
@@ -64,12 +72,13 @@ def read_colmap(
             )
         lens_camera = lens_cameras[image.camera_id]
         name = safe_name(image.name)
-        views.append(ListedView(name, folder / name, lens_camera, f"image {image.image_id}"))
+        views.append(ListedView(name, files.path(name), lens_camera, f"image {image.image_id}"))
     frames, background_in_effect = frames_of_views(listing, views, _poses(listing, listed), background)
     if downscale is not None:
         frames = tuple(downscaled(frame, downscale) for frame in frames)
     points_path = next(
-        (model / name for name in (f"points3D{suffix}", "points3D.bin", "points3D.txt") if is_file(model / name)), None
+        (model / name for name in (f"points3D{suffix}", "points3D.bin", "points3D.txt", "points3D.ply") if is_file(model / name)),
+        None,
     )
     return Capture(
         root=path,
@@ -81,13 +90,29 @@ def read_colmap(
     )
 
 
+def _warn_of_others(path: Path, models: tuple[FoundModel, ...]) -> None:
+    """A word on what is not reconstructed: photographs in other models stand in no known relation to those of the first."""
+    said = [f"{model.folder.relative_to(path).as_posix()} with {model.images}" for model in models]
+    warnings.warn(
+        CaptureWarning(
+            f"{path}: {len(models)} COLMAP models; took the one with most images, {said[0]}, and left out {', '.join(said[1:])}",
+            f"name {models[1].folder} to take that, or join them with COLMAP's model_merger",
+        ),
+        stacklevel=3,
+    )
+
+
 def _poses(listing: Path, images: list[ColmapImage]) -> Float64[Tensor, "n 4 4"]:
     quats = torch.tensor([image.quat for image in images], dtype=torch.float64).reshape(-1, 4)
     lengths = quats.norm(dim=-1)
     for index in torch.nonzero(~((lengths > 1e-6) & (lengths < 1e6)))[:1, 0].tolist():
         image = images[index]
         raise DataFormatError(
-            listing, f"image {image.image_id} ({image.name})", expected="a rotation quaternion", got=list(image.quat)
+            listing,
+            f"image {image.image_id} ({image.name})",
+            expected="a rotation quaternion",
+            got=list(image.quat),
+            fix="remove the image",
         )
     poses = torch.eye(4, dtype=torch.float64).repeat(len(images), 1, 1)
     poses[:, :3, :3] = rotation_from_quat(quats)
@@ -111,11 +136,12 @@ def _image_folder(
         (".", factor),
     ]
     probes = names[:: max(1, len(names) // 16)]  # a few from all over: single images may be missing
-    for name, left in wanted:
-        for base in bases:
-            folder = base / name if name != "." else base
-            if any(is_file(folder / probe) for probe in probes) or (
-                name != "." and folder.is_dir() and any(is_file(folder / listed) for listed in names)
-            ):
-                return folder, left
+    for is_there in (lambda files, name: is_file(files.root / name), lambda files, name: is_file(files.path(name))):
+        for name, left in wanted:
+            for base in bases:
+                files = ListedFiles(base / name if name != "." else base)
+                if any(is_there(files, probe) for probe in probes) or (
+                    name != "." and files.root.is_dir() and any(is_there(files, listed) for listed in names)
+                ):
+                    return files.root, left
     return path / "images", factor

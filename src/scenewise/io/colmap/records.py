@@ -35,5 +35,6 @@ def checked_lens(path: Path, place: str, model: str, params: tuple[float, ...], 
         DataFormatError: a size or parameters that no camera has.
     """
     if not (1 <= width <= MAX_IMAGE_SIDE and 1 <= height <= MAX_IMAGE_SIDE):
-        raise DataFormatError(path, place, expected=f"an image size of 1 … {MAX_IMAGE_SIDE} pixels", got=f"{width}×{height}")
+        expected = f"an image size of 1 … {MAX_IMAGE_SIDE} pixels"
+        raise DataFormatError(path, place, expected=expected, got=f"{width}×{height}", fix="export the model again")
     return lens_camera_or_error(path, place, model, params, width, height)

@@ -12,9 +12,9 @@ from scenewise.io.views import check_text
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines without their ends; comments left out, empty lines kept."""
+    """Numbered lines without their ends; comments and a byte-order mark left out, empty lines kept."""
     try:
-        with path.open(encoding="utf-8", newline=None) as file:
+        with path.open(encoding="utf-8-sig", newline=None) as file:
             for number, line in enumerate(file, start=1):
                 if not line.startswith("#"):
                     yield number, line.rstrip("\n")
@@ -25,7 +25,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _broken_line(path: Path, number: int, form: str, line: str) -> DataFormatError:
-    return DataFormatError(path, f"line {number}", expected=form, got=repr(line[:80]))
+    return DataFormatError(path, f"line {number}", expected=form, got=repr(line[:80]), fix="export the model again")
 
 
 def read_cameras_text(path: Path) -> dict[int, LensCamera]:
@@ -55,9 +55,11 @@ def read_images_text(path: Path) -> list[ColmapImage]:
         DataFormatError: broken file.
     """
     images = []
-    lines = _lines(path)
-    for number, line in lines:
-        if not line.strip():
+    after_image = False
+    for number, line in _lines(path):
+        # Each image is followed by its feature points, possibly none; some tools leave these lines out altogether.
+        if not line.strip() or (after_image and not _is_image_line(line)):
+            after_image = False
             continue
         fields = line.split(maxsplit=9)  # the name comes last and may contain spaces
         try:
@@ -68,8 +70,20 @@ def read_images_text(path: Path) -> list[ColmapImage]:
         quat = (numbers[0], numbers[1], numbers[2], numbers[3])
         translation = (numbers[4], numbers[5], numbers[6])
         images.append(ColmapImage(image_id, quat, translation, camera_id, check_text(path, f"line {number}", name)))
-        next(lines, None)  # the feature points of this image, possibly an empty line
+        after_image = True
     return images
+
+
+def _is_image_line(line: str) -> bool:
+    """Whether a line that may hold features (X Y POINT3D_ID, again and again) describes an image, whose name comes tenth."""
+    fields = line.split(maxsplit=10)
+    if len(fields) < 10:
+        return False
+    try:
+        float(fields[9])
+    except ValueError:
+        return True
+    return len(fields) == 10  # features come in threes
 
 
 def read_points_text(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -90,6 +104,8 @@ def read_points_text(path: Path) -> tuple[np.ndarray, np.ndarray]:
         except (IndexError, ValueError) as error:
             raise _broken_line(path, number, "POINT3D_ID X Y Z R G B ERROR TRACK…", line) from error
         if min(color) < 0 or max(color) > 255:
-            raise DataFormatError(path, f"line {number}", expected="colours 0 … 255", got=list(color))
+            raise DataFormatError(
+                path, f"line {number}", expected="colours 0 … 255", got=list(color), fix="export the model again"
+            )
         colors += color
     return np.array(positions, dtype=np.float64).reshape(-1, 3), np.array(colors, dtype=np.uint8).reshape(-1, 3)

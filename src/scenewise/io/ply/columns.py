@@ -1,12 +1,12 @@
 """Columns that a reader needs, taken out of a table and free of NaN and Inf."""
 
-import warnings
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from scenewise.errors import DataFormatError
+from scenewise.io.finite_points import is_near, warn_of_lost_rows
 from scenewise.io.ply.tables import PlyTable
 
 NonFinite = Literal["refuse", "drop"]
@@ -31,17 +31,21 @@ def require_columns(path: Path, table: PlyTable, names: list[str]) -> None:
             fix="convert it to a plain .ply with splat-transform",
         )
     raise DataFormatError(
-        path, "header", expected=f"the vertex property {missing[0]}", got=", ".join(list(table.columns)[:12]) or "none"
+        path,
+        "header",
+        expected=f"the vertex property {missing[0]}",
+        got=", ".join(list(table.columns)[:12]) or "none",
+        fix="name a file that has it",
     )
 
 
 def rows_to_keep(path: Path, table: PlyTable, names: list[str], non_finite: NonFinite) -> np.ndarray | None:
-    """None when all rows are finite, else (for ``drop``) the mask of finite rows.
+    """None when all rows can stay, else (for ``drop``) the mask of those that do: finite, and positions not beyond every scene.
 
     Raises:
         DataFormatError: with ``refuse``, a row that is not finite.
     """
-    finite = np.ones(table.count, dtype=bool)
+    finite, near = np.ones(table.count, dtype=bool), np.ones(table.count, dtype=bool)
     for name in names:
         column_is_finite = np.isfinite(table.columns[name])
         if non_finite == "refuse" and not column_is_finite.all():
@@ -51,13 +55,15 @@ def rows_to_keep(path: Path, table: PlyTable, names: list[str], non_finite: NonF
                 f"vertex {row}, {name}",
                 expected="a finite number",
                 got=f"{table.columns[name][row]} ({int((~column_is_finite).sum())} such rows)",
-                fix='drop these rows (non_finite="drop")',
+                fix="remove these points, for example in CloudCompare, or write the file again",
             )
         finite &= column_is_finite
-    if finite.all():
+        if non_finite == "drop" and name in ("x", "y", "z"):
+            near &= is_near(table.columns[name])
+    if (finite & near).all():
         return None
-    warnings.warn(f"{path}: dropped {int((~finite).sum())} of {table.count} rows with NaN or Inf", stacklevel=3)
-    return finite
+    warn_of_lost_rows(path, finite, near)
+    return finite & near
 
 
 def stacked_columns(table: PlyTable, names: list[str], kept: np.ndarray | None, dtype: type[np.floating]) -> np.ndarray:

@@ -24,6 +24,8 @@ _TYPES = {  # numpy type by PLY name
     "float32": "f4",
     "double": "f8",
     "float64": "f8",
+    "int64": "i8",
+    "uint64": "u8",
 }
 TYPE_NAMES = {
     "i1": "char",
@@ -37,6 +39,7 @@ TYPE_NAMES = {
 }
 """PLY name by numpy type, as it is written."""
 
+_AGAIN = "write the file again, for example with CloudCompare"
 _BYTE_ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 
 
@@ -119,14 +122,16 @@ def read_ply_header(path: Path, file: BinaryIO) -> PlyHeader:
                 form = kind
             case ["element", name, count] if count.isascii() and count.isdigit() and len(count) < 19:
                 elements.append(PlyElement(name, int(count), ()))
-            case ["property", "list", size, item, name] if elements and size in _TYPES and item in _TYPES:
-                elements[-1] = _with_property(elements[-1], name, "list")
-            case ["property", kind, name] if elements and kind in _TYPES:
+            case ["property", "list", size, item, *parts] if elements and {size.lower(), item.lower()} <= _TYPES.keys() and parts:
+                elements[-1] = _with_property(elements[-1], " ".join(parts), "list")
+            case ["property", kind, *parts] if elements and kind.lower() in _TYPES and parts:
+                name = " ".join(parts)  # CloudCompare writes names with spaces
                 if any(name == other for other, _ in elements[-1].properties):
-                    raise _bad_line(path, line_number, expected="each property once", got=f"{name} twice")
-                elements[-1] = _with_property(elements[-1], name, _TYPES[kind])
+                    raise _bad_line(path, line_number, expected="each property once", got=f"{name} twice", fix=_AGAIN)
+                elements[-1] = _with_property(elements[-1], name, _TYPES[kind.lower()])
             case _:
-                raise _bad_line(path, line_number, expected="a format, element, property or comment line", got=repr(line[:80]))
+                expected = "a format, element, property or comment line"
+                raise _bad_line(path, line_number, expected=expected, got=repr(line[:80]), fix=_AGAIN)
     raise _bad_line(path, _MAX_HEADER_BYTES, expected="end_header", got="too many lines")
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ def read_points_ply_with_extra(path: str | Path, *, non_finite: NonFinite = "ref
         DataFormatError: no positions, colours outside their range, a damaged offset line, or see :func:`read_ply_table`.
     """
     path = Path(path)
-    table = read_ply_table(path)
+    table = _in_small_letters(read_ply_table(path))
     require_columns(path, table, ["x", "y", "z"])
     normals = [name for name in ("nx", "ny", "nz") if name in table.columns]
     normals = normals if len(normals) == 3 else []
@@ -117,10 +118,20 @@ def read_points_ply_with_extra(path: str | Path, *, non_finite: NonFinite = "ref
         positions,
         _colours_u8(path, table, colour_names, kept) if colour_names else None,
         stacked_columns(table, normals, kept, np.float64) if normals else None,
+        None if kept is None else np.flatnonzero(kept),
     )
     used = {"x", "y", "z", *normals, *colour_names}
     extra = {name: values if kept is None else values[kept] for name, values in table.columns.items() if name not in used}
     return cloud, extra
+
+
+def _in_small_letters(table: PlyTable) -> PlyTable:
+    """The table with positions, normals and colours under their usual names where a tool wrote X, Y, Z or Red, Green, Blue."""
+    known = {"x", "y", "z", "nx", "ny", "nz", "red", "green", "blue"}
+    names = {name: name.lower() for name in table.columns if name.lower() in known and name.lower() not in table.columns}
+    if not names or len(set(names.values())) < len(names):
+        return table
+    return replace(table, columns={names.get(name, name): values for name, values in table.columns.items()})
 
 
 def _colours_u8(path: Path, table: PlyTable, names: list[str], kept: np.ndarray | None) -> np.ndarray:
@@ -131,7 +142,10 @@ def _colours_u8(path: Path, table: PlyTable, names: list[str], kept: np.ndarray 
     if kinds == {"u2"}:
         return (np.stack(columns, axis=1) // 257).astype(np.uint8)
     values = np.stack(columns, axis=1).astype(np.float64)
-    limit = 1.0 if all(kind[0] == "f" for kind in kinds) else 255.0
+    are_floats = all(kind[0] == "f" for kind in kinds)
+    # Some tools store bytes as floats: whole numbers beyond 1 are such.
+    are_bytes = len(values) > 0 and bool(values.max() > 1) and bool((values == np.rint(values)).all())
+    limit = 1.0 if are_floats and not are_bytes else 255.0
     if len(values) and not (values.min() >= 0 and values.max() <= limit):  # false for NaN too
         raise DataFormatError(
             path, ", ".join(names), expected=f"colours from 0 to {limit:g}", got=f"{values.min():g} to {values.max():g}"

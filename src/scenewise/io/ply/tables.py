@@ -41,12 +41,19 @@ def read_ply_table(path: str | Path) -> PlyTable:
         header = read_ply_header(path, file)
         names = [element.name for element in header.elements]
         if "vertex" not in names:
-            raise DataFormatError(path, "header", expected="an element vertex", got=", ".join(names[:8]) or "no elements")
+            got = ", ".join(names[:8]) or "no elements"
+            raise DataFormatError(path, "header", expected="an element vertex", got=got, fix="name a file with points")
         position = names.index("vertex")
         before, vertex = header.elements[:position], header.elements[position]
         if vertex.has_list:
             name = next(name for name, kind in vertex.properties if kind == "list")
-            raise DataFormatError(path, "header", expected="vertex properties with one value", got=f"the list {name}")
+            raise DataFormatError(
+                path,
+                "header",
+                expected="vertex properties with one value",
+                got=f"the list {name}",
+                fix="write the points without it, for example with CloudCompare",
+            )
         if not header.is_text and any(element.has_list for element in before):
             raise DataFormatError(
                 path, "header", expected="vertex before elements with lists", got="lists first", fix="write the vertices first"
@@ -109,10 +116,13 @@ def _read_text(
             values = np.loadtxt(islice(lines, vertex.count), dtype=np.float64, comments=None, ndmin=2)
         except (ValueError, OverflowError) as error:
             reason = str(error).splitlines()[0][:120]
-            raise DataFormatError(path, "element vertex", expected=f"rows of {width} numbers", got=reason) from error
+            raise DataFormatError(
+                path, "element vertex", expected=f"rows of {width} numbers", got=reason, fix="write the file again"
+            ) from error
     if values.shape != (vertex.count, width):
         got = f"{values.shape[0]:,} rows of {values.shape[1]}" if values.size else "no rows"
-        raise DataFormatError(path, "element vertex", expected=f"{vertex.count:,} rows of {width} numbers", got=got)
+        expected = f"{vertex.count:,} rows of {width} numbers"
+        raise DataFormatError(path, "element vertex", expected=expected, got=got, fix="copy the file again, or write it again")
     columns = {}
     for index, (name, kind) in enumerate(vertex.properties):
         column = values[:, index]
@@ -121,7 +131,9 @@ def _read_text(
             wrong = ~((column >= limits.min) & (column <= limits.max) & (column == np.floor(column)))
             if wrong.any():
                 row = int(wrong.argmax())
-                raise DataFormatError(path, f"vertex {row}, {name}", expected=f"an integer {TYPE_NAMES[kind]}", got=column[row])
-        with np.errstate(over="ignore"):  # too large for float32 becomes Inf, which the readers refuse by name
+                raise DataFormatError(
+                    path, f"vertex {row}, {name}", expected=f"an integer {TYPE_NAMES.get(kind, kind)}", got=column[row]
+                )
+        with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 becomes Inf, which readers refuse by name
             columns[name] = column.astype(kind)
     return columns

@@ -7,6 +7,7 @@ import numpy as np
 
 from scenewise.errors import DataFormatError
 from scenewise.io.images import Background
+from scenewise.io.listed_files import is_hidden
 from scenewise.io.rgbd.capture_json import CAPTURE_JSON_NAME, read_capture_json
 from scenewise.io.rgbd.seven_scenes import list_7scenes
 from scenewise.io.rgbd.tum import list_tum
@@ -23,7 +24,7 @@ def find_rgbd_layout(path: Path) -> str | None:
     if not path.is_dir():
         return None
     with os.scandir(path) as entries:  # closed although any() stops at the first match
-        return "7scenes" if any(entry.name.endswith(".pose.txt") for entry in entries) else None
+        return "7scenes" if any(entry.name.endswith(".pose.txt") and not is_hidden(entry.name) for entry in entries) else None
 
 
 def read_rgbd(path: Path, *, background: Background | None = None) -> Capture:

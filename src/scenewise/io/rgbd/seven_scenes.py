@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float64
 
 from scenewise.errors import DataFormatError
+from scenewise.io.listed_files import is_hidden
 from scenewise.io.rgbd.calibration import RgbdFiles, read_calibration
 from scenewise.io.rgbd.listing import Listed, warn_without_pose
 from scenewise.io.rgbd.number_files import read_matrix
@@ -24,7 +25,7 @@ def list_7scenes(path: Path, more: dict[str, Any]) -> Listed:
     Raises:
         DataFormatError: no intrinsics, a broken pose.
     """
-    names = {entry.name for entry in os.scandir(path)}
+    names = {entry.name for entry in os.scandir(path) if not is_hidden(entry.name)}
     stems = sorted({match[1] for name in names if (match := re.fullmatch(r"(.+)\.(?:pose\.txt|color\.\w+)", name))})
     colour_name = {
         stem: next((stem + ".color" + suffix for suffix in _COLOR_SUFFIXES if stem + ".color" + suffix in names), None)

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.images import Background, read_image_header
 from scenewise.io.lens_files import camera_of, lens_camera_or_error
+from scenewise.io.listed_files import is_hidden
 from scenewise.io.scannet.depth import ScannetDepthLoader
 from scenewise.io.scannet.number_files import (
     intrinsics_path,
@@ -41,9 +42,11 @@ def exported_frames(root: Path, every: int, background: Background | None) -> tu
     color_names: dict[str, str] = {}
     for entry in os.scandir(root / "color"):
         stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a name, not a path
-        if suffix.lower() in _COLOR_SUFFIXES:
+        if suffix.lower() in _COLOR_SUFFIXES and not is_hidden(entry.name):
             color_names[stem] = entry.name
-    pose_stems = {entry.name[:-4] for entry in os.scandir(root / "pose") if entry.name.endswith(".txt")}
+    pose_stems = {
+        entry.name[:-4] for entry in os.scandir(root / "pose") if entry.name.endswith(".txt") and not is_hidden(entry.name)
+    }
     stems = sorted(set(color_names) | pose_stems, key=lambda stem: (len(stem), stem))[::every]
     suffix = os.path.splitext(next(iter(color_names.values()), "0.jpg"))[1]  # noqa: PTH122
     first = next((root / "color" / color_names[stem] for stem in stems if stem in color_names), None)

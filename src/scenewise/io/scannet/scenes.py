@@ -9,6 +9,7 @@ from jaxtyping import Float64, Int32, Int64
 
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.io.images import Background
+from scenewise.io.listed_files import visible
 from scenewise.io.meshes import read_mesh
 from scenewise.io.ply.points import read_points_ply
 from scenewise.io.scannet.frames import exported_frames, stream_frames
@@ -108,7 +109,7 @@ def find_scannet_layout(path: Path) -> str | None:
         and (intrinsics_path(path, "color") or intrinsics_path(path, "depth"))
     ):
         return "exported"
-    return "sens" if any(path.glob("*.sens")) else None
+    return "sens" if visible(path.glob("*.sens")) else None
 
 
 def read_scannet(path: Path, *, every: int = 1, background: Background | None = None) -> ScannetScene:
@@ -134,7 +135,7 @@ def read_scannet(path: Path, *, every: int = 1, background: Background | None = 
     if layout == "exported":
         frames, in_effect, skipped = exported_frames(root, every, background)
     else:
-        stream = path if path.suffix == ".sens" else min(root.glob("*.sens"))
+        stream = path if path.suffix == ".sens" else visible(root.glob("*.sens"))[0]
         frames, skipped = stream_frames(stream, every)
         in_effect = None
     if skipped:
@@ -165,7 +166,7 @@ def read_scannet(path: Path, *, every: int = 1, background: Background | None = 
 
 
 def _only(root: Path, pattern: str) -> Path | None:
-    found = sorted(root.glob(pattern))
+    found = visible(root.glob(pattern))
     if len(found) > 1:
         raise DataFormatError(
             root, expected=f"one file {pattern}", got=", ".join(path.name for path in found[:4]), fix="one scene a folder"

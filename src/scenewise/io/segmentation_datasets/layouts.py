@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from scenewise.errors import DataFormatError
 from scenewise.io.bounded import open_bounded
+from scenewise.io.listed_files import is_hidden
 from scenewise.io.segmentation_datasets.label_codes import LabelCodes
 from scenewise.io.segmentation_datasets.labelled_images import LabelledFile
 
@@ -126,7 +127,9 @@ class Layout:
 def _all_names(folder: Path, ending: str) -> list[str]:
     def walk() -> Iterator[str]:
         for path in folder.rglob(f"*{ending}"):
-            yield path.relative_to(folder).as_posix().removesuffix(ending)
+            below = path.relative_to(folder)
+            if not any(is_hidden(part) for part in below.parts):
+                yield below.as_posix().removesuffix(ending)
 
     names = sorted(walk())
     if not names:

@@ -8,6 +8,9 @@ from tyro.conf import arg
 
 from scenewise.engine.option_values import Count, Number, OptionalPath, Text, bytes_from_text, require, require_at_least
 
+LEAST_BYTES = {"spz": 1_000, "ply": 6_800}
+"""A hundred Gaussians, the fewest that show anything, take more in such a file: 17 numbers of 4 bytes each in a PLY."""
+
 
 @dataclass(frozen=True)
 class DistillationOptions:
@@ -75,7 +78,9 @@ class DistillationOptions:
             is_known = re.fullmatch(r"(vanilla|noise|dropout)(_([2-9]|\d\d))?", name) is not None
             require(is_known, "--teachers", "vanilla, noise or dropout, or one of them with a number such as noise_2", name)
         if self.target_size is not None:
-            bytes_from_text(self.target_size)
+            least = LEAST_BYTES[self.size_of]
+            expected = f"at least {least:,} bytes, for a hundred Gaussians"
+            require(bytes_from_text(self.target_size) >= least, "--target-size", expected, self.target_size, "ask for more")
 
     @property
     def target_bytes(self) -> int | None:

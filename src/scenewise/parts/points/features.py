@@ -142,7 +142,7 @@ def one_opencv_thread() -> Iterator[None]:
 def _opencv() -> Any:
     try:
         import cv2
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(
             "opencv-python-headless", needed_for="finding features in photographs", extra="io"
         ) from error

@@ -7,7 +7,7 @@
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +79,15 @@ def read_task(folder: Path) -> Task:
         MappedCamera(entry.integer("width"), entry.integer("height"), entry.number("focal_px", None))
         for entry in top.objects("cameras")
     )
-    settings = PoseSettings(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in top.mapping("settings").items()}
-    )
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in top.mapping("settings").items()
+    }
     return Task(
         cameras,
         top.texts("names"),
         tuple(top.integers("camera_of")),
         tuple(path or None for path in top.texts("features")),
-        settings,
+        replace(PoseSettings(), **given),
         top.number("pixel_scale"),
         top.integer("threads"),
     )

@@ -65,7 +65,7 @@ def import_pycolmap() -> Any:
     """
     try:
         import pycolmap
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("pycolmap", needed_for="finding the poses of photographs", extra="sfm") from error
     pycolmap.logging.minloglevel = int(pycolmap.logging.Level.ERROR)
     return pycolmap

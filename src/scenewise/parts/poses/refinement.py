@@ -25,7 +25,7 @@ from scenewise.parts.poses.mapping import import_pycolmap
 from scenewise.parts.poses.refinement_bundle import AdjustedBundle, Bundle, BundleSettings, choose_tracks, errors_of, free_lens
 from scenewise.parts.poses.refinement_child import ADJUSTED_FILE, ROUNDS_FILE, UNITS, read_adjusted, write_bundle
 from scenewise.parts.poses.refinement_matches import FreeMatches, MatchSettings, match_freely
-from scenewise.parts.poses.refinement_output import layout_for, write_capture
+from scenewise.parts.poses.refinement_output import HELD_OUT_NAME, layout_for, needs_split_file, write_capture
 from scenewise.parts.poses.refinement_placing import LocalFrame, Placed, local_frame, place
 from scenewise.parts.poses.refinement_records import PosesRefined, RefinedDepth, RefinedLens
 from scenewise.parts.poses.refinement_views import RefinementViews, pairs_to_match, plausible_matches, refinement_views
@@ -229,6 +229,7 @@ def _record(
         capture=request.out,
         source=request.capture,
         written_as=layout_for(capture),
+        split_file=request.out / HELD_OUT_NAME if needs_split_file(capture) else None,
         views=len(views.frames),
         adjusted=int(found.adjusted.sum()),
         kept_pose=tuple(frame.name for frame, new in zip(views.frames, found.adjusted.tolist()) if not new),

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64
 
 from scenewise.errors import ConventionError
 from scenewise.geometry.transforms import transform_points
-from scenewise.io.atomic import atomic_write_json, disk_errors
+from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors
 from scenewise.io.georeference import GPS_CSV_NAME
 from scenewise.io.images import rgb_over, with_image
 from scenewise.io.placing import source_from_world
@@ -23,14 +23,23 @@ from scenewise.io.views import is_file
 from scenewise.parts.poses.refinement_bundle import AdjustedBundle, as_model
 from scenewise.parts.poses.refinement_placing import Placed
 from scenewise.parts.poses.refinement_views import RefinementViews
-from scenewise.scenes.captures import Capture
+from scenewise.scenes.captures import Capture, every_nth_name
+from scenewise.scenes.frames import Frame
 
+HELD_OUT_NAME = "held_out.txt"
+"""Names of held-out views beside a model, where they are not every eighth."""
 _MAPS = ("class", "instance")
+_HOLDOUT = 8
 
 
 def layout_for(capture: Capture) -> Literal["rgbd", "colmap"]:
     """RGB-D folders and ScanNet scenes stay captures with depth; everything else becomes a COLMAP model."""
     return "rgbd" if capture.source_format in {"rgbd", "scannet"} else "colmap"
+
+
+def needs_split_file(capture: Capture) -> bool:
+    """Whether the held-out views have to be named beside the model: they are not the usual every eighth."""
+    return layout_for(capture) == "colmap" and capture.test_names != every_nth_name(capture.frames, _HOLDOUT)
 
 
 def write_capture(folder: Path, capture: Capture, views: RefinementViews, found: AdjustedBundle, placed: Placed) -> None:
@@ -80,6 +89,7 @@ def _write_rgbd(folder: Path, capture: Capture, views: RefinementViews, found: A
         stem = image.name.split(".color.")[0] if named_so else f"frame-{index:06d}"
         names[frame.name] = f"{stem}.color{image.suffix.lower()}"
         _link(image, folder / names[frame.name])
+        _link_mask(frame, folder, names[frame.name])
         if source is not None:
             _link(source.path, folder / f"{stem}.depth.png")
         for kind in _MAPS:
@@ -101,6 +111,7 @@ def _write_colmap(folder: Path, capture: Capture, views: RefinementViews, found:
     for frame in views.frames:
         assert frame.image_path is not None, "photographs are files"
         _link(frame.image_path, folder / "images" / frame.name)
+        _link_mask(frame, folder, frame.name)
     gps = capture.root / GPS_CSV_NAME
     if is_file(gps):
         _link(gps, folder / GPS_CSV_NAME)
@@ -109,6 +120,8 @@ def _write_colmap(folder: Path, capture: Capture, views: RefinementViews, found:
     kept = found.kept & np.isfinite(points).all(axis=1)[found.bundle.observations.point]
     model = as_model(in_source, points, kept, names)
     _color_points(model, views, kept, found)
+    if needs_split_file(capture):
+        atomic_write_text(folder / HELD_OUT_NAME, "".join(f"{name}\n" for name in sorted(capture.test_names)))
     target = folder / "sparse/0"
     target.mkdir(parents=True)
     model.update_point_3d_errors()
@@ -132,6 +145,13 @@ def _color_points(model: Any, views: RefinementViews, kept: Bool[np.ndarray, "o"
     order = np.unique(seen.point)
     for key, point in zip(sorted(model.points3D.keys()), order.tolist()):
         model.points3D[key].color = mean[point]
+
+
+def _link_mask(frame: Frame, folder: Path, name: str) -> None:
+    """The mask where :mod:`scenewise.io.masks` looks for it; one in another format than PNG keeps its photograph's name."""
+    mask = frame.mask_path
+    if mask is not None:
+        _link(mask, folder / "masks" / (f"{name}.png" if mask.suffix.lower() == ".png" else name))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -65,6 +65,7 @@ class PosesRefined:
         capture: the folder.
         source: the capture it was made from.
         written_as: layout of the folder.
+        split_file: names of the held-out views, where the layout cannot tell them; for ``--split-file``.
         views: how many there are, held-out ones among them.
         adjusted: how many have a new pose.
         kept_pose: names of the others, which show too little that other views show.
@@ -88,6 +89,7 @@ class PosesRefined:
     capture: Path
     source: Path
     written_as: Literal["rgbd", "colmap"]
+    split_file: Path | None
     views: int
     adjusted: int
     kept_pose: tuple[str, ...]
@@ -151,7 +153,8 @@ class PosesRefined:
                 f"scale of the poses × {self.scale_change:.4f}"
             )
         lines += [f"warning: {warning}" for warning in self.warnings]
-        lines.append(f"next: scenewise reconstruct {self.capture} --out SCENE")
+        split = "" if self.split_file is None else f" --split-file {self.split_file}"
+        lines.append(f"next: scenewise reconstruct {self.capture} --out SCENE{split}")
         return "\n".join(lines)
 
 

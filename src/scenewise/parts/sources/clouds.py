@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scenewise.errors import ScenewiseError
+from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.io.las import read_las
 from scenewise.io.meshes import read_mesh
 from scenewise.io.named_points import read_named_points
@@ -76,6 +76,8 @@ def cloud_scan(path: Path) -> CloudScan:
 def read_cloud(path: Path, capture: Capture | None = None) -> tuple[PointCloud, TriangleMesh | None]:
     """Points, and the triangles between them where the file has any.
 
+    Points at NaN, infinity or beyond every scene are left out with a warning; ``source_rows`` then tells the rows of the others.
+
     Args:
         path: ``.ply``, ``.las``, ``.laz`` or a mesh.
         capture: the photographs of the cloud.  Points are moved to its world: from projected coordinates of its georeference's
@@ -92,13 +94,20 @@ def read_cloud(path: Path, capture: Capture | None = None) -> tuple[PointCloud, 
             return replace(cloud, points_in_world=georeference.world_from_projected(cloud.points_in_world)), None
         return _in_world_of(capture, cloud), None
     if ending == ".ply":
-        cloud = _in_world_of(capture, read_named_points(path))
+        cloud = _in_world_of(capture, read_named_points(path, non_finite="drop"))
         try:
             mesh = read_mesh(path)
         except ScenewiseError:  # no triangles: just points
             return cloud, None
         same = len(mesh.vertices_in_world) == len(cloud)
         return cloud, replace(mesh, vertices_in_world=cloud.points_in_world) if same else None
+    if ending not in MESH_ENDINGS:
+        raise DataFormatError(
+            path,
+            expected=f"a point cloud ({', '.join(POINT_ENDINGS)}) or a mesh ({', '.join(MESH_ENDINGS)})",
+            got=ending or "no ending",
+            fix="convert it to .ply, for example with CloudCompare",
+        )
     mesh = read_mesh(path)
     cloud = _in_world_of(capture, PointCloud(mesh.vertices_in_world, mesh.colors_u8))
     return cloud, replace(mesh, vertices_in_world=cloud.points_in_world)

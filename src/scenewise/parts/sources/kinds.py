@@ -18,6 +18,7 @@ from typing import Literal
 from scenewise.errors import DataFormatError
 from scenewise.io.captures import is_capture
 from scenewise.io.images import IMAGE_SUFFIXES
+from scenewise.io.listed_files import visible
 from scenewise.io.nuscenes.tables import find_nuscenes_tables
 from scenewise.io.scan_data_sets import is_scan_data_set
 from scenewise.io.scannet.scenes import find_scannet_layout
@@ -53,9 +54,14 @@ def kind_of(paths: Sequence[Path]) -> SourceKind | None:
         return "nuscenes"
     if is_capture(first):
         return "capture"
-    return "images" if any(is_picture(path) for path in first.iterdir()) else None
+    return "images" if first.is_dir() and pictures_in(first) else None
 
 
 def is_picture(path: Path) -> bool:
     """Whether a path is a picture file by its name."""
-    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder, sorted; hidden files (macOS's ``._0.jpg``) are none."""
+    return [path for path in visible(folder.iterdir()) if is_picture(path)]

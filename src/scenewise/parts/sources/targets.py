@@ -16,7 +16,7 @@ from scenewise.io.scene_folder import POINTS_FILE, no_gaussians, read_scene
 from scenewise.parts.points.settings import spread_evenly
 from scenewise.parts.sources.capture_scans import points_of_views
 from scenewise.parts.sources.clouds import SWEEP_ENDING, read_cloud
-from scenewise.parts.sources.kinds import is_picture, kind_of
+from scenewise.parts.sources.kinds import is_picture, kind_of, pictures_in
 from scenewise.parts.sources.scene_photographs import place_of_photographs, reopen_photographs
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
@@ -98,9 +98,7 @@ def open_target(paths: Sequence[Path], choices: TargetChoices, threads: int, pro
     first = paths[0]
     kind = kind_of(paths)
     if kind == "images":
-        return _images(
-            sorted(path for path in first.iterdir() if is_picture(path)) if first.is_dir() and len(paths) == 1 else paths
-        )
+        return _images(pictures_in(first) if first.is_dir() and len(paths) == 1 else paths)
     if kind == "cloud" and first.suffix.lower() != SWEEP_ENDING:
         return _cloud(first, choices)
     if kind == "scene":

@@ -71,7 +71,7 @@ def import_viser() -> Any:
     """The package, or MissingDependencyError with the line that installs it."""
     try:
         import viser
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("viser", needed_for="scenewise view", extra="viewer") from error
     return viser
 

@@ -252,7 +252,7 @@ def load_sam(
     )
     try:
         import transformers
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("transformers", needed_for=f"regions by {name}", extra="foundation") from error
     from transformers.utils import logging
 
