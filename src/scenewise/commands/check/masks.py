@@ -1,13 +1,12 @@
 """What masks leave of the photographs of a capture."""
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from scenewise.engine.progress import Progress
-from scenewise.errors import CaptureWarning, ScenewiseError
+from scenewise.errors import ScenewiseError
 from scenewise.scenes.frames import Frame
 
 _PIXEL_BUDGET = 400_000_000  # decoded pixels: masks take a fraction of the time of photographs
@@ -56,12 +55,7 @@ def mask_findings(frames: tuple[Frame, ...], *, threads: int, progress: Progress
         except (ScenewiseError, OSError) as error:
             return str(error)
 
-    with (
-        warnings.catch_warnings(),
-        ThreadPoolExecutor(max(1, threads)) as pool,
-        progress.stage("reading masks", len(chosen)) as stage,
-    ):
-        warnings.simplefilter("ignore", CaptureWarning)  # empty ones are named here, all of them at once
+    with ThreadPoolExecutor(max(1, threads)) as pool, progress.stage("reading masks", len(chosen)) as stage:
         shares = []
         for share in pool.map(used, chosen):
             shares.append(share)

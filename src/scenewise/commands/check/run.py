@@ -107,8 +107,10 @@ def check_capture(
         coverage = coverage_of(geometry, poses.layout, capture.up_in_world, surface)
         depth = depth_quality(frames)
         images = image_quality(frames, geometry.neighbours, threads=threads, progress=progress)
-        calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
-        masks = mask_findings(frames, threads=threads, progress=progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CaptureWarning)  # masks that leave nothing are named below, all of them at once
+            calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
+            masks = mask_findings(frames, threads=threads, progress=progress)
     if capture.train_frames:
         prediction = predict(capture, threads)
     georeference = None if capture.georeference is None else summary_of(capture.georeference)
