@@ -20,6 +20,7 @@ from scenewise.io.atomic import (
     atomic_write_bytes,
     atomic_write_json,
     atomic_write_text,
+    link_or_copy,
     recover_folder,
     remove_stray_temporaries,
 )
@@ -218,3 +219,18 @@ def _kill_often(root: Path, kills: int) -> None:
 def test_kill_at_any_moment(tmp_path):
     """SCENEWISE_KILLS=300 for a long look."""
     _kill_often(tmp_path, kills=int(os.environ.get("SCENEWISE_KILLS", "20")))
+
+
+def test_a_link_is_the_file_itself_and_a_copy_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source, alias = tmp_path / "a.jpg", tmp_path / "alias.jpg"
+    source.write_bytes(b"pixels")
+    alias.symlink_to(source)
+    link_or_copy(alias, tmp_path / "new" / "b.jpg")
+    assert (tmp_path / "new" / "b.jpg").samefile(source) and not (tmp_path / "new" / "b.jpg").is_symlink()
+
+    def refuse(*paths: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    link_or_copy(source, tmp_path / "c.jpg")
+    assert (tmp_path / "c.jpg").read_bytes() == b"pixels" and not (tmp_path / "c.jpg").samefile(source)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,6 +226,22 @@ def _run_on_node(command: Sequence[str], errors: str, environment: Mapping[str, 
         return subprocess.run(
             list(command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=file, env=own, check=False
         ).returncode
+
+
+def run_in_child(work: Callable[[Path], None]) -> int:
+    """What a process does that was started for one folder, its only argument; it ends with whoever waits for it.
+
+    Returns:
+        Exit code: 0 done, 2 something about the input or the environment, which is told on standard error.
+    """
+    (folder,) = sys.argv[1:]
+    end_with_parent()
+    try:
+        work(Path(folder))
+    except ScenewiseError as error:
+        print(f"scenewise: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def end_with_parent() -> None:

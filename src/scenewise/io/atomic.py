@@ -33,6 +33,21 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """The same file under another name; a copy where the file system cannot do that.  What links point to is taken.
+
+    Raises:
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    source, target = Path(source).resolve(), Path(target)
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+
 def _host() -> str:
     """Eight hexadecimal digits that tell this host from others which may share the disk."""
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"

@@ -98,7 +98,7 @@ def test_two_runs_and_one_that_was_interrupted_give_the_same_bits(posed: Path, p
         "import sys\nfrom scenewise.parts.poses import child, mapping\n"
         "mapping._PAIRS_PER_COMMIT = 8\nreal = mapping.match_pairs\n"
         "def some(*a, **k):\n    for done in real(*a, **k):\n        yield done\n        if done >= 16: sys.exit(7)\n"
-        "child.match_pairs = some\nchild.main()\n"
+        "child.match_pairs = some\nfrom scenewise.engine.jobs import run_in_child\nrun_in_child(child.work)\n"
     )
     with pytest.raises(JobFailedError, match="ended with code 7"):
         _find(photographs, out, command=_ended_at_once(code))
@@ -193,8 +193,10 @@ def test_pictures_of_nothing_are_left_out_and_named(photographs: Path, tmp_path:
 
 
 def test_the_process_that_maps_ends_with_the_one_that_waits(tmp_path: Path) -> None:
-    code = "import time\nfrom scenewise.parts.poses import child\nchild.work = lambda folder: time.sleep(60)\nchild.main(['x'])"
+    code = "import time\nfrom scenewise.engine.jobs import run_in_child\nrun_in_child(lambda folder: time.sleep(60))"
     environment = dict(os.environ) | {PARENT_VARIABLE: "1"}  # as if the one that waits had died, and another had taken over
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "x"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 1
     assert "is gone" in done.stderr

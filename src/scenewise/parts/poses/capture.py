@@ -1,6 +1,5 @@
 """From photographs or a film to a capture folder with poses: a list of things that are made once."""
 
-import os
 import shutil
 import sys
 import time
@@ -19,7 +18,7 @@ from scenewise.engine.memory import peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.provenance import versions
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, ScenewiseError
-from scenewise.io.atomic import atomic_folder, atomic_write_bytes, atomic_write_json, atomic_write_text, disk_errors
+from scenewise.io.atomic import atomic_folder, atomic_write_bytes, atomic_write_json, atomic_write_text, disk_errors, link_or_copy
 from scenewise.io.films import film_frames, is_film
 from scenewise.io.georeference import GPS_CSV_NAME, gps_csv_text
 from scenewise.io.images import encoded_picture
@@ -301,13 +300,13 @@ def _write_capture(folder: Path, work: Path, photographs: Photographs, registere
     pictures = [one for one in photographs.pictures if one.name in registered]
     with atomic_folder(folder / IMAGES_FOLDER) as beside:
         for picture in pictures:
-            _link(picture.path.resolve(), beside / picture.name)
+            link_or_copy(picture.path, beside / picture.name)
     masked = [(picture, picture.mask) for picture in pictures if picture.mask is not None]
     if masked:
         with atomic_folder(folder / MASKS_FOLDER) as beside:
             for picture, mask in masked:
                 is_png = mask.suffix.lower() == ".png"
-                _link(mask.resolve(), beside / (f"{picture.name}.png" if is_png else picture.name))
+                link_or_copy(mask, beside / (f"{picture.name}.png" if is_png else picture.name))
     if photographs.gps_csv is not None:
         atomic_write_bytes(folder / GPS_CSV_NAME, photographs.gps_csv.read_bytes())
     elif any(picture.position is not None for picture in pictures):
@@ -317,11 +316,3 @@ def _write_capture(folder: Path, work: Path, photographs: Photographs, registere
         (beside / "0").mkdir()
         for name in _MODEL_FILES:
             shutil.copyfile(work / MODEL_FOLDER / name, beside / "0" / name)
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under another name, or a copy where the file system cannot do that."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from scenewise.engine.jobs import end_with_parent
+from scenewise.engine.jobs import run_in_child
 from scenewise.engine.journal import Journal
-from scenewise.errors import ScenewiseError
 from scenewise.io.atomic import atomic_folder, atomic_write_bytes, atomic_write_json
 from scenewise.io.json_fields import read_json_object
 from scenewise.parts.poses.feature_files import PictureFeatures, read_features
@@ -163,17 +162,5 @@ def _lenses(known: Any, cameras: Sequence[MappedCamera]) -> list[dict[str, objec
     ]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 2 something about the input or the environment."""
-    (folder,) = sys.argv[1:] if arguments is None else arguments
-    end_with_parent()
-    try:
-        work(Path(folder))
-    except ScenewiseError as error:
-        print(f"scenewise: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_in_child(work))

@@ -5,15 +5,13 @@ rounds in ``rounds.jsonl`` and writes ``adjusted.safetensors`` and, last, ``adju
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from scenewise.engine.jobs import end_with_parent
+from scenewise.engine.jobs import run_in_child
 from scenewise.engine.journal import Journal
-from scenewise.errors import ScenewiseError
 from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.lens_models import LENS_MODELS
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
@@ -93,17 +91,5 @@ def work(folder: Path) -> None:
     write_bundle(folder, "adjusted", found.bundle, dict(more))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 2 something about the input or the environment."""
-    (folder,) = sys.argv[1:] if arguments is None else arguments
-    end_with_parent()
-    try:
-        work(Path(folder))
-    except ScenewiseError as error:
-        print(f"scenewise: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_in_child(work))

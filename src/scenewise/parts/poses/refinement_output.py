@@ -1,7 +1,5 @@
 """A capture written beside another: new poses and cameras, the same photographs and depth maps."""
 
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +9,7 @@ from jaxtyping import Bool, Float64
 
 from scenewise.errors import ConventionError
 from scenewise.geometry.transforms import transform_points
-from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors
+from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors, link_or_copy
 from scenewise.io.georeference import GPS_CSV_NAME
 from scenewise.io.images import rgb_over, with_image
 from scenewise.io.placing import source_from_world
@@ -88,14 +86,14 @@ def _write_rgbd(folder: Path, capture: Capture, views: RefinementViews, found: A
         named_so = ".color." in image.name
         stem = image.name.split(".color.")[0] if named_so else f"frame-{index:06d}"
         names[frame.name] = f"{stem}.color{image.suffix.lower()}"
-        _link(image, folder / names[frame.name])
+        link_or_copy(image, folder / names[frame.name])
         _link_mask(frame, folder, names[frame.name])
         if source is not None:
-            _link(source.path, folder / f"{stem}.depth.png")
+            link_or_copy(source.path, folder / f"{stem}.depth.png")
         for kind in _MAPS:
             beside = image.with_name(f"{stem}.{kind}.png")
             if named_so and is_file(beside):
-                _link(beside, folder / beside.name)
+                link_or_copy(beside, folder / beside.name)
         with disk_errors(folder):
             (folder / f"{stem}.pose.txt").write_bytes(matrix_text(source_from_camera[index]).encode())
     more["test_names"] = sorted(names[name] for name in capture.test_names if name in names)
@@ -110,11 +108,11 @@ def _write_colmap(folder: Path, capture: Capture, views: RefinementViews, found:
     names = tuple(frame.name for frame in views.frames)
     for frame in views.frames:
         assert frame.image_path is not None, "photographs are files"
-        _link(frame.image_path, folder / "images" / frame.name)
+        link_or_copy(frame.image_path, folder / "images" / frame.name)
         _link_mask(frame, folder, frame.name)
     gps = capture.root / GPS_CSV_NAME
     if is_file(gps):
-        _link(gps, folder / GPS_CSV_NAME)
+        link_or_copy(gps, folder / GPS_CSV_NAME)
     in_source = replace(found.bundle, camera_from_local=placed.camera_from_world @ capture.world_from_source)
     points = transform_points(source_from_world(capture.world_from_source), placed.points_in_world)
     kept = found.kept & np.isfinite(points).all(axis=1)[found.bundle.observations.point]
@@ -151,14 +149,4 @@ def _link_mask(frame: Frame, folder: Path, name: str) -> None:
     """The mask where :mod:`scenewise.io.masks` looks for it; one in another format than PNG keeps its photograph's name."""
     mask = frame.mask_path
     if mask is not None:
-        _link(mask, folder / "masks" / (f"{name}.png" if mask.suffix.lower() == ".png" else name))
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under another name, or a copy where the file system cannot do that."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        with disk_errors(target):
-            shutil.copyfile(source, target)
+        link_or_copy(mask, folder / "masks" / (f"{name}.png" if mask.suffix.lower() == ".png" else name))
