@@ -7,6 +7,7 @@ installs all the same and its reference kernels run with one warning.
 
 import os
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,7 @@ def compile_native() -> list[Path]:
     if compiler is None:
         print("scenewise: no C++ compiler found; the reference kernels will be used", file=sys.stderr)
         return []
+    interface = runpy.run_path(str(NATIVE / "interface.py"))["interface_of"](NATIVE)
     with tempfile.TemporaryDirectory() as scratch:
 
         def build(variant: str, flags: list[str], source: Path) -> Path:
@@ -87,6 +89,7 @@ def compile_native() -> list[Path]:
                 *FLAGS,
                 *_flags_for(compiler, flags),
                 f'-DSW_VARIANT="{variant}"',
+                f'-DSW_INTERFACE="{interface}"',
                 "-c",
                 str(source),
                 "-o",

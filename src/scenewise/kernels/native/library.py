@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from scenewise.kernels.native.interface import interface_of
+
 _FOLDER = Path(__file__).parent
 _VARIANTS = ("base", "avx2", "avx512", "avx512bf16")
 
@@ -45,6 +47,19 @@ def _open(variant: str) -> ctypes.CDLL:
     return library
 
 
+def _other_sources(library: ctypes.CDLL) -> bool:
+    """Whether the library was compiled from entry points that are not those beside it: calling it would write over memory."""
+    wanted = interface_of(_FOLDER)
+    if wanted is None:
+        return False
+    try:
+        said = library.sw_interface
+    except AttributeError:
+        return True
+    said.restype = ctypes.c_char_p
+    return said().decode() != wanted
+
+
 @cache
 def _choose() -> tuple[ctypes.CDLL | None, str]:
     wanted = os.environ.get("SCENEWISE_ISA", "")
@@ -64,6 +79,10 @@ def _choose() -> tuple[ctypes.CDLL | None, str]:
         while best > 0 and not _path(_VARIANTS[best]).exists():
             best -= 1
         library = base if best == 0 else _open(_VARIANTS[best])
+        if _other_sources(library):
+            reason = f"{_path(_VARIANTS[best]).name} was compiled from other sources; install the package again (pip install -e .)"
+            warnings.warn(f"Scenewise runs its slow reference kernels: {reason}", stacklevel=4)
+            return None, reason
     except OSError as error:
         warnings.warn(f"Scenewise runs its slow reference kernels: {error}", stacklevel=4)
         return None, str(error)

@@ -185,6 +185,8 @@ SW_EXPORT void sw_set_threads(int threads) {
 }
 SW_EXPORT int sw_get_threads() { return sw::wanted_threads; }
 SW_EXPORT const char* sw_variant() { return SW_VARIANT; }
+// Fingerprint of the entry points it was compiled with, see interface.py.
+SW_EXPORT const char* sw_interface() { return SW_INTERFACE; }
 
 // Best variant this processor can run: 0 base, 1 avx2, 2 avx512, 3 avx512 with products of bfloat16 pairs.
 SW_EXPORT int sw_best_variant() {

@@ -51,7 +51,7 @@ class BundleSettings:
     least_views: int = 3
     least_angle_deg: float = 1.0
     least_sightings: int = 15
-    per_view: int = 300
+    per_view: int = 800
     iterations: int = 40
     tolerance: float = 1e-5
     seed: int = 0
