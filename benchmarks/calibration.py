@@ -28,7 +28,7 @@ from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.reconstruct.run import reconstruct
 from scenewise.engine.progress import console_progress
 from scenewise.io.json_values import json_ready
-from scenewise.parts.poses.refinement import RefinementRequest, refine_poses
+from scenewise.parts.poses.refinement.refine import RefinementRequest, refine_poses
 from scenewise.studies.miscalibrated_rooms import Miscalibration, recovered, write_miscalibrated_room
 
 LIMITS = {"focal_share": 0.005, "offset_mm": 5.0, "shift_mm": 3.0, "tilt_deg": 0.1}

@@ -228,6 +228,19 @@ def test_factor_takes_the_resized_folder(tmp_path: Path):
 GOOD_FRAME = {"file_path": "images/a.png", "transform_matrix": np.eye(4).tolist()}
 
 
+def test_a_matrix_may_be_one_list_of_its_rows(tmp_path: Path) -> None:
+    pose = np.eye(4)
+    pose[:3, 3] = [1.0, 2.0, 3.0]
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    listing = {"fl_x": 10, "w": WIDTH, "h": HEIGHT, "frames": [{"file_path": "a.png", "transform_matrix": pose.ravel().tolist()}]}
+    (tmp_path / "transforms.json").write_text(json.dumps(listing))
+    np.testing.assert_array_equal(open_capture(tmp_path).frames[0].camera.world_from_camera.numpy()[:3, 3], [1.0, 2.0, 3.0])
+    listing["frames"][0]["transform_matrix"] = pose.T.ravel().tolist()  # type: ignore[index]
+    (tmp_path / "transforms.json").write_text(json.dumps(listing))
+    with pytest.raises(DataFormatError, match="last row 0 0 0 1"):
+        open_capture(tmp_path)
+
+
 def matrix_with(value: object) -> list[list[object]]:
     matrix = np.eye(4).tolist()
     matrix[1][2] = value

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from scenewise.geometry.lens_cameras import LensCamera, distort
 from scenewise.geometry.orbits import look_at
 from scenewise.parts.points.multi_view import Observations
-from scenewise.parts.poses.refinement_bundle import Bundle
+from scenewise.parts.poses.refinement.bundle import Bundle
 
 WIDE = LensCamera("SIMPLE_RADIAL", (400.0, 310.0, 230.0, -0.06), 640, 480)
 LONG = LensCamera("OPENCV", (620.0, 600.0, 330.0, 250.0, 0.04, 0.0, 0.001, -0.002), 640, 480)

@@ -248,10 +248,10 @@ def png_bytes(image_u8: ImageU8) -> bytes:
     return encoded_picture(image_u8, "PNG")
 
 
-def encoded_picture(image_u8: ImageU8, form: str, **parameters: int) -> bytes:
+def encoded_picture(pixels: ImageU8 | UInt16[np.ndarray, "height width"], form: str, **parameters: int) -> bytes:
     """A picture file in memory; ``form`` and ``parameters`` are Pillow's."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image_u8).save(buffer, form, **parameters)
+    Image.fromarray(pixels).save(buffer, form, **parameters)
     return buffer.getvalue()

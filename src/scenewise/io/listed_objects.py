@@ -51,12 +51,14 @@ class ListedObject:
         return check_text(self.path, f"{self.place}{key}", value)
 
     def matrix(self, key: str) -> Float64[np.ndarray, "4 4"]:
-        """A finite 4×4 (or 3×4) matrix."""
+        """A finite 4×4 (or 3×4) matrix; the former also as one list of its numbers, row by row."""
         value = self.values.get(key)
         try:
             matrix = np.array(value, dtype=np.float64)
         except (TypeError, ValueError, OverflowError) as error:
             raise self.wrong(key, expected="4×4 numbers", got=repr(value)[:80]) from error
+        if matrix.shape == (16,):
+            matrix = matrix.reshape(4, 4)  # one that goes column by column is refused below: its last row is not 0 0 0 1
         if matrix.shape == (3, 4):
             matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
         if matrix.shape != (4, 4):

@@ -11,7 +11,7 @@ from scenewise.errors import CaptureWarning, MissingDependencyError, ScenewiseEr
 from scenewise.geometry.view_overlap import ViewPairs, project_points
 from scenewise.parts.points.from_depth import unproject
 from scenewise.parts.points.multi_view import Observations, nearest_to_rays, ray_angles, refine_points, reprojection
-from scenewise.parts.poses.refinement_matches import FreeMatches, MatchSettings, match_freely
+from scenewise.parts.poses.refinement.matches import FreeMatches, MatchSettings, match_freely
 from scenewise.scenes.frames import Frame
 
 WARN_PX = 2.0

@@ -5,9 +5,9 @@ from dataclasses import replace
 from scenewise.commands.poses.options import PosesOptions
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import ConventionError
-from scenewise.parts.poses.refinement import RefinementRequest, refine_poses
-from scenewise.parts.poses.refinement_matches import MatchSettings
-from scenewise.parts.poses.refinement_records import PosesRefined
+from scenewise.parts.poses.refinement.matches import MatchSettings
+from scenewise.parts.poses.refinement.records import PosesRefined
+from scenewise.parts.poses.refinement.refine import RefinementRequest, refine_poses
 
 
 def refine_command(options: PosesOptions, progress: Progress | None = None) -> PosesRefined:

@@ -7,7 +7,7 @@ from scenewise.commands.poses.refine import refine_command
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.parts.poses.capture import PosesRequest, find_poses
 from scenewise.parts.poses.records import PosesFound
-from scenewise.parts.poses.refinement_records import PosesRefined
+from scenewise.parts.poses.refinement.records import PosesRefined
 from scenewise.parts.poses.settings import PoseSettings
 
 

@@ -80,7 +80,9 @@ def _choose() -> tuple[ctypes.CDLL | None, str]:
             best -= 1
         library = base if best == 0 else _open(_VARIANTS[best])
         if _other_sources(library):
-            reason = f"{_path(_VARIANTS[best]).name} was compiled from other sources; install the package again (pip install -e .)"
+            reason = (
+                f"{_path(_VARIANTS[best]).name} was compiled from other sources; install the package again (pip install -e .)"
+            )
             warnings.warn(f"Scenewise runs its slow reference kernels: {reason}", stacklevel=4)
             return None, reason
     except OSError as error:

@@ -9,18 +9,18 @@ from jaxtyping import Bool, Float64
 
 from scenewise.errors import ConventionError
 from scenewise.geometry.transforms import transform_points
-from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors, link_or_copy
+from scenewise.io.atomic import atomic_write_bytes, atomic_write_json, atomic_write_text, disk_errors, link_or_copy
 from scenewise.io.georeference import GPS_CSV_NAME
-from scenewise.io.images import rgb_over, with_image
+from scenewise.io.images import encoded_picture, rgb_over, with_image
 from scenewise.io.placing import source_from_world
 from scenewise.io.registered_depth import DepthCamera
 from scenewise.io.rgbd.calibration import opencv_distortion, write_calibration
 from scenewise.io.rgbd.capture_json import CAPTURE_JSON_NAME, read_capture_json
 from scenewise.io.rgbd.number_files import matrix_text, write_rgbd_intrinsics
 from scenewise.io.views import is_file
-from scenewise.parts.poses.refinement_bundle import AdjustedBundle, as_model
-from scenewise.parts.poses.refinement_placing import Placed
-from scenewise.parts.poses.refinement_views import RefinementViews
+from scenewise.parts.poses.refinement.bundle import AdjustedBundle, as_model
+from scenewise.parts.poses.refinement.placing import Placed
+from scenewise.parts.poses.refinement.views import DepthSource, RefinementViews, lens_of_frame
 from scenewise.scenes.captures import Capture, every_nth_name
 from scenewise.scenes.frames import Frame
 
@@ -31,8 +31,17 @@ _HOLDOUT = 8
 
 
 def layout_for(capture: Capture) -> Literal["rgbd", "colmap"]:
-    """RGB-D folders and ScanNet scenes stay captures with depth; everything else becomes a COLMAP model."""
-    return "rgbd" if capture.source_format in {"rgbd", "scannet"} else "colmap"
+    """Captures with depth stay so, as an RGB-D folder, which knows one colour camera; everything else becomes a COLMAP model."""
+    if capture.source_format in {"rgbd", "scannet"}:
+        return "rgbd"
+    frames = capture.frames_with_image
+    has_depth = any(frame.load_depth is not None for frame in frames)
+    return "rgbd" if has_depth and len({lens_of_frame(capture, frame) for frame in frames}) == 1 else "colmap"
+
+
+def leaves_depth_out(capture: Capture) -> bool:
+    """Whether there are depth maps that the layout has no place for."""
+    return layout_for(capture) == "colmap" and any(frame.load_depth is not None for frame in capture.frames_with_image)
 
 
 def needs_split_file(capture: Capture) -> bool:
@@ -89,7 +98,9 @@ def _write_rgbd(folder: Path, capture: Capture, views: RefinementViews, found: A
         link_or_copy(image, folder / names[frame.name])
         _link_mask(frame, folder, names[frame.name])
         if source is not None:
-            link_or_copy(source.path, folder / f"{stem}.depth.png")
+            _write_depth(
+                source, depth.units_per_code if depth is not None else source.units_per_code, folder / f"{stem}.depth.png"
+            )
         for kind in _MAPS:
             beside = image.with_name(f"{stem}.{kind}.png")
             if named_so and is_file(beside):
@@ -102,6 +113,15 @@ def _write_rgbd(folder: Path, capture: Capture, views: RefinementViews, found: A
         more.setdefault("up_in_world", (source_from_world(capture.world_from_source)[:3, :3] @ capture.up_in_world).tolist())
     told = {"scale": "metric"} | {key: value for key, value in more.items() if value is not None}
     atomic_write_json(folder / CAPTURE_JSON_NAME, told)
+
+
+def _write_depth(source: DepthSource, units_per_code: float, target: Path) -> None:
+    """The depth map as 16-bit codes of this many metres: the file itself where it holds them."""
+    if source.path.suffix.lower() == ".png" and source.units_per_code == units_per_code:
+        link_or_copy(source.path, target)
+        return
+    codes = np.rint(source.read() / np.float32(units_per_code))
+    atomic_write_bytes(target, encoded_picture(np.where(codes < 65535, codes, 0).astype(np.uint16), "PNG"))
 
 
 def _write_colmap(folder: Path, capture: Capture, views: RefinementViews, found: AdjustedBundle, placed: Placed) -> None:

@@ -22,13 +22,13 @@ from scenewise.kernels.native import library
 from scenewise.parts.points.from_depth import surface_sample
 from scenewise.parts.points.multi_view import Observations
 from scenewise.parts.poses.mapping import import_pycolmap
-from scenewise.parts.poses.refinement_bundle import AdjustedBundle, Bundle, BundleSettings, choose_tracks, errors_of, free_lens
-from scenewise.parts.poses.refinement_child import ADJUSTED_FILE, ROUNDS_FILE, UNITS, read_adjusted, write_bundle
-from scenewise.parts.poses.refinement_matches import FreeMatches, MatchSettings, match_freely
-from scenewise.parts.poses.refinement_output import HELD_OUT_NAME, layout_for, needs_split_file, write_capture
-from scenewise.parts.poses.refinement_placing import LocalFrame, Placed, local_frame, place
-from scenewise.parts.poses.refinement_records import PosesRefined, RefinedDepth, RefinedLens
-from scenewise.parts.poses.refinement_views import RefinementViews, pairs_to_match, plausible_matches, refinement_views
+from scenewise.parts.poses.refinement.bundle import AdjustedBundle, Bundle, BundleSettings, choose_tracks, errors_of, free_lens
+from scenewise.parts.poses.refinement.child import ADJUSTED_FILE, ROUNDS_FILE, UNITS, read_adjusted, write_bundle
+from scenewise.parts.poses.refinement.matches import FreeMatches, MatchSettings, match_freely
+from scenewise.parts.poses.refinement.output import HELD_OUT_NAME, layout_for, leaves_depth_out, needs_split_file, write_capture
+from scenewise.parts.poses.refinement.placing import LocalFrame, Placed, local_frame, place
+from scenewise.parts.poses.refinement.records import PosesRefined, RefinedDepth, RefinedLens
+from scenewise.parts.poses.refinement.views import RefinementViews, pairs_to_match, plausible_matches, refinement_views
 from scenewise.scenes.captures import Capture
 
 REFINED_FILE = "refined.json"
@@ -62,7 +62,7 @@ class RefinementRequest:
     threads: int | None = None
     seconds: float | None = None
     overwrite: bool = False
-    command: tuple[str, ...] = (sys.executable, "-m", "scenewise.parts.poses.refinement_child")
+    command: tuple[str, ...] = (sys.executable, "-m", "scenewise.parts.poses.refinement.child")
 
 
 def refine_poses(request: RefinementRequest, progress: Progress | None = None) -> PosesRefined:
@@ -246,6 +246,7 @@ def _record(
         turned_most_deg=float(turned.max()),
         scale_change=placed.scale_change,
         given_poses_follow=placed.follows,
+        depth_left_out=leaves_depth_out(capture),
         depth=_depth(placed),
         seconds=seconds,
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from scenewise.parts.poses.refinement_depth import DepthFit, DepthSightings, fit_depth, measure_depth
+from scenewise.parts.poses.refinement.depth import DepthFit, DepthSightings, fit_depth, measure_depth
 
 K_DEPTH = np.array([[300.0, 0, 165], [0, 310.0, 118], [0, 0, 1]])
 PLANES = [((0.4, -0.2, -1.0), -2.0), ((-0.6, 0.1, -1.0), -3.2), ((0.1, 0.7, -1.0), -1.4), ((0.0, 0.0, -1.0), -2.5)]

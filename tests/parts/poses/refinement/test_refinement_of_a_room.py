@@ -20,8 +20,8 @@ from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.captures import open_capture
 from scenewise.parts.poses import refinement
-from scenewise.parts.poses.refinement import RefinementRequest, refine_poses
-from scenewise.parts.poses.refinement_matches import MatchSettings
+from scenewise.parts.poses.refinement.matches import MatchSettings
+from scenewise.parts.poses.refinement.refine import RefinementRequest, refine_poses
 from scenewise.studies.miscalibrated_rooms import KnownCalibration, Miscalibration, recovered, write_miscalibrated_room
 
 pytest.importorskip("pycolmap", reason="needs the extra sfm")

@@ -1,6 +1,6 @@
 """Bundle adjustment that starts from given poses: tracks triangulated, outliers dropped, everything adjusted, round by round.
 
-Whoever waits for it should call it through :mod:`scenewise.parts.poses.refinement_child`: the package that adjusts is compiled.
+Whoever waits for it should call it through :mod:`scenewise.parts.poses.refinement.child`: the package that adjusts is compiled.
 """
 
 from collections.abc import Callable

@@ -7,6 +7,10 @@ from typing import Literal
 from scenewise.engine.progress import duration_text
 
 _LISTED_AT_MOST = 8
+_DEPTH_LEFT_OUT = (
+    "its depth maps are left out: they belong to photographs of more than one camera, and an RGB-D folder knows one. "
+    "Fix: refine the views of each camera apart"
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class PosesRefined:
         scale_change: length of the world after ÷ before; 1 where nothing but the given poses tells the scale.
         given_poses_follow: whose poses the given ones look like.
         depth: of captures with depth.
+        depth_left_out: there are depth maps, of more than one camera, and the layout has no place for them.
         seconds: all of it took.
     """
 
@@ -107,16 +112,19 @@ class PosesRefined:
     scale_change: float
     given_poses_follow: Literal["color", "depth"]
     depth: RefinedDepth | None
+    depth_left_out: bool
     seconds: float
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What deserves attention, each with what to do."""
+        said = (_DEPTH_LEFT_OUT,) if self.depth_left_out else ()
         if not self.kept_pose:
-            return ()
+            return said
         more = len(self.kept_pose) - _LISTED_AT_MOST
         shown = ", ".join(self.kept_pose[:_LISTED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
         return (
+            *said,
             f"{len(self.kept_pose)} of {self.views} views share too little with others and keep their given pose: {shown}. "
             "Fix: leave them out, or add views between them and the others",
         )

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float64
 from scenewise.geometry.transforms import fit_similarity
 from scenewise.geometry.view_overlap import camera_centers
 from scenewise.parts.points.settings import spread_evenly
-from scenewise.parts.poses.refinement_bundle import AdjustedBundle, Bundle, points_of
-from scenewise.parts.poses.refinement_depth import DepthFit, DepthSightings, fit_depth, measure_depth
-from scenewise.parts.poses.refinement_views import RefinementViews
+from scenewise.parts.poses.refinement.bundle import AdjustedBundle, Bundle, points_of
+from scenewise.parts.poses.refinement.depth import DepthFit, DepthSightings, fit_depth, measure_depth
+from scenewise.parts.poses.refinement.views import RefinementViews
 
 _DEPTH_FRAMES = 60  # tens of thousands of sightings; more add memory, no accuracy
 _FEWEST_MEASURED = 200

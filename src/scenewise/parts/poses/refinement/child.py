@@ -1,6 +1,6 @@
 """The process that adjusts a bundle, so that whoever waits for it outlives it whatever befalls it.
 
-``python -m scenewise.parts.poses.refinement_child FOLDER`` reads ``bundle.json`` and ``bundle.safetensors`` there, tells its
+``python -m scenewise.parts.poses.refinement.child FOLDER`` reads ``bundle.json`` and ``bundle.safetensors`` there, tells its
 rounds in ``rounds.jsonl`` and writes ``adjusted.safetensors`` and, last, ``adjusted.json``.
 """
 
@@ -17,7 +17,7 @@ from scenewise.geometry.lens_models import LENS_MODELS
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.json_fields import JsonFields, read_json_object
 from scenewise.parts.points.multi_view import Observations
-from scenewise.parts.poses.refinement_bundle import AdjustedBundle, Bundle, BundleSettings, adjust
+from scenewise.parts.poses.refinement.bundle import AdjustedBundle, Bundle, BundleSettings, adjust
 
 ROUNDS_FILE, ADJUSTED_FILE = "rounds.jsonl", "adjusted.json"
 UNITS = 100

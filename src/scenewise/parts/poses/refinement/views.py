@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float64, Int64
 from scenewise.errors import DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera, distort
 from scenewise.geometry.view_overlap import ViewPairs, camera_centers, candidate_pairs, scene_depths, view_overlap
+from scenewise.io.depth_files import read_depth_values
 from scenewise.io.frame_loaders import DepthLoader, ImageLoader
-from scenewise.io.images import read_codes_u16, read_image_header
+from scenewise.io.images import read_image_header
 from scenewise.io.registered_depth import RegisteredDepthLoader
 from scenewise.io.scannet.depth import ScannetDepthLoader
 from scenewise.scenes.captures import Capture
@@ -28,7 +29,7 @@ class DepthSource:
     """A depth map as measured, before it is brought onto a photograph.
 
     Attributes:
-        path: PNG with 16-bit codes.
+        path: 16-bit codes, or floating-point distances, see :func:`scenewise.io.depth_files.read_depth_values`.
         K: intrinsics at the map's size.
         size: width, height.
         units_per_code: metres per stored step.
@@ -47,8 +48,10 @@ class DepthSource:
         Raises:
             DataFormatError: missing or damaged.
         """
-        codes = read_codes_u16(self.path)
-        return np.where(codes == 65535, 0, codes).astype(np.float32) * np.float32(self.units_per_code)
+        values = read_depth_values(self.path)
+        if values.dtype.kind == "f":
+            return values
+        return np.where(values == 65535, 0, values).astype(np.float32) * np.float32(self.units_per_code)
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,9 @@ def _depth_source(frame: Frame) -> DepthSource | None:
 
 
 def _size(path: Path) -> tuple[int, int]:
+    if path.suffix.lower() == ".npy":
+        rows, columns = read_depth_values(path).shape
+        return columns, rows
     header = read_image_header(path)
     return header.width, header.height
 

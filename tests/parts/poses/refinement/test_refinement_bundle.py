@@ -10,7 +10,7 @@ from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.transforms import fit_similarity
 from scenewise.geometry.view_overlap import camera_centers
 from scenewise.parts.points.multi_view import Observations
-from scenewise.parts.poses.refinement_bundle import (
+from scenewise.parts.poses.refinement.bundle import (
     Bundle,
     BundleSettings,
     adjust,

@@ -13,12 +13,12 @@ from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.view_overlap import ViewPairs
 from scenewise.io.captures import open_capture
 from scenewise.parts.points.multi_view import Observations
-from scenewise.parts.poses.refinement_bundle import AdjustedBundle, Bundle
-from scenewise.parts.poses.refinement_depth import DepthFit
-from scenewise.parts.poses.refinement_matches import FreeMatches
-from scenewise.parts.poses.refinement_output import write_capture
-from scenewise.parts.poses.refinement_placing import Placed, PlacedDepth, local_frame, place
-from scenewise.parts.poses.refinement_views import (
+from scenewise.parts.poses.refinement.bundle import AdjustedBundle, Bundle
+from scenewise.parts.poses.refinement.depth import DepthFit
+from scenewise.parts.poses.refinement.matches import FreeMatches
+from scenewise.parts.poses.refinement.output import layout_for, leaves_depth_out, write_capture
+from scenewise.parts.poses.refinement.placing import Placed, PlacedDepth, local_frame, place
+from scenewise.parts.poses.refinement.views import (
     RefinementViews,
     epipolar_distances,
     plausible_matches,
@@ -130,6 +130,43 @@ def test_depth_captures_stay_depth_captures(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "out/capture.json").read_text())
     assert told["own"] == 7 and told["classes"] == ["a", "b", "c", "d"] and told["test_names"] == ["frame-000000.color.png"]
     assert (tmp_path / "out/frame-000003.class.png").stat().st_ino == (tmp_path / "in/frame-000003.class.png").stat().st_ino
+
+
+@pytest.mark.parametrize("ending", [".png", ".npy"])
+def test_depth_listed_in_transforms_json_stays(tmp_path: Path, ending: str) -> None:
+    """A phone's export: photographs of one lens with depth beside them, as codes of an odd step or as distances."""
+    root = write_photographs(tmp_path / "in")
+    top = json.loads((root / "transforms.json").read_text())
+    for index, frame in enumerate(top["frames"]):
+        frame["depth_file_path"] = f"depth_{index}{ending}"
+        if ending == ".png":
+            Image.fromarray(np.full((HEIGHT, WIDTH), 4000 + index, np.uint16)).save(root / frame["depth_file_path"])
+        else:
+            np.save(root / frame["depth_file_path"], np.full((HEIGHT, WIDTH), 0.002 * (1000 + index), np.float32))
+    (root / "transforms.json").write_text(json.dumps(top | {"integer_depth_scale": 0.0005}))
+    capture = open_capture(root)
+    views = refinement_views(capture)
+    assert layout_for(capture) == "rgbd" and not leaves_depth_out(capture)
+    assert views.depth[0] is not None and views.depth[0].size == (WIDTH, HEIGHT)
+    (tmp_path / "out").mkdir()
+    write_capture(tmp_path / "out", capture, views, *found_for(capture, views, np.zeros(3)))
+    again = open_capture(tmp_path / "out")
+    for index, frame in enumerate(again.frames):
+        depth = frame.load_depth()  # type: ignore[misc]
+        middle = depth[HEIGHT // 2, WIDTH // 2]
+        assert middle == pytest.approx(0.0005 * (4000 + index) if ending == ".png" else 0.002 * (1000 + index), abs=1e-6)
+        np.testing.assert_allclose(frame.camera.world_from_camera.numpy(), poses(4)[index], atol=1e-12)
+
+
+def test_depth_of_several_cameras_is_said_to_be_left_out(tmp_path: Path) -> None:
+    root = write_photographs(tmp_path / "in")
+    top = json.loads((root / "transforms.json").read_text())
+    for index, frame in enumerate(top["frames"]):
+        frame |= {"depth_file_path": f"depth_{index}.png", "fl_x": 36.0 + index, "fl_y": 36.0 + index}
+        Image.fromarray(np.full((HEIGHT, WIDTH), 4000, np.uint16)).save(root / frame["depth_file_path"])
+    (root / "transforms.json").write_text(json.dumps(top))
+    capture = open_capture(root)
+    assert layout_for(capture) == "colmap" and leaves_depth_out(capture)
 
 
 def test_a_refined_capture_tells_its_transform_to_the_next_refinement(tmp_path: Path) -> None:
