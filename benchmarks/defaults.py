@@ -1,9 +1,10 @@
 """Default settings of ``scenewise reconstruct`` beside the preset's own length and cap, on captures of several kinds.
 
-    python benchmarks/defaults.py [--only NAME …] [--threads 2] [--json]
+    python benchmarks/defaults.py [--only NAME …] [--capture FOLDER …] [--threads 2] [--json]
 
 The procedural capture is a furnished room of 160 photographs of 640×480 with 95,000 points, as structure from motion would leave
-them: some millimetres off.  Real captures are taken from SCENEWISE_DATA; without it they are left out, and that is said.
+them: some millimetres off.  Real captures are taken from SCENEWISE_DATA; without it they are left out, and that is said.  Captures
+of one's own are measured instead of these.
 """
 
 import argparse
@@ -99,6 +100,7 @@ def main() -> int:
     """Measures what was asked for and prints a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(CAPTURES), default=list(CAPTURES))
+    parser.add_argument("--capture", nargs="+", type=Path, default=[], metavar="FOLDER")
     parser.add_argument("--settings", nargs="+", choices=["default", "preset"], default=["preset", "default"])
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--json", action="store_true")
@@ -107,9 +109,12 @@ def main() -> int:
     data = Path(os.environ.get("SCENEWISE_DATA", "data"))
     results = []
     with tempfile.TemporaryDirectory() as scratch:
-        for name in ["room"] if given.quick else given.only:
-            place, downscale = CAPTURES[name] or (None, None)
-            if place is None:
+        own = {folder.name: folder.absolute() for folder in given.capture}
+        for name in own or (["room"] if given.quick else given.only):
+            place, downscale = (None, None) if name in own else CAPTURES[name] or (None, None)
+            if name in own:
+                folder = own[name]
+            elif place is None:
                 small = {"frames": 24, "size": (96, 72), "points": 3_000} if given.quick else {}
                 folder = write_room(Path(scratch) / "room", **small)
             else:

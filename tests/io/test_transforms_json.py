@@ -24,6 +24,7 @@ from tests.support.fabricated_folders import (
 from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, DataFormatError, ScenewiseError
+from scenewise.io.captures import open_capture
 from scenewise.io.ply.points import write_points_ply
 from scenewise.io.transforms_json import read_transforms
 from scenewise.scenes.point_clouds import PointCloud

@@ -90,6 +90,19 @@ class TestFitted:
         assert what_there_is(capture) == "3 training photographs of 8×6 and 9 points"
         assert what_there_is(replace(capture, points=None)) == "3 training photographs of 8×6"
 
+    def test_depth_stands_for_points(self):
+        """The kitchen of the benchmarks at half size: 150,000 Gaussians, of which half are there at first."""
+        capture = capture_of(175, 320, 240, 0)
+        measured = tuple(replace(frame, load_depth=lambda: np.ones((240, 320), np.float32)) for frame in capture.frames)
+        capture = replace(capture, frames=measured)
+        assert points_of(capture) == 74_666
+        assert what_there_is(capture) == "175 training photographs of 320×240 with depth"
+        recipe = fitted(FAST, capture.frames, points_of(capture))
+        assert (recipe.strategy.max_gaussians, recipe.max_initial_points) == (149_332, 74_666)
+        half = replace(capture, frames=(*measured[:87], *capture_of(175, 320, 240, 0).frames[87:]))
+        assert points_of(half) == 37_120  # views without depth show nothing of it
+        assert points_of(replace(capture, points=PointCloud(np.zeros((9, 3))))) == 9
+
     def test_time_and_gaussians_are_each_others_inverse(self):
         steps = steps_of_time(480.0, 426_400.0, 146_000.0)
         assert gaussians_of_time(480.0, 426_400.0, steps) == pytest.approx(146_000, rel=1e-3)

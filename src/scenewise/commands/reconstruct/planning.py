@@ -11,7 +11,7 @@ from scenewise.engine.progress import Progress
 from scenewise.errors import ConventionError
 from scenewise.methods.gaussian_splatting.config import preset
 from scenewise.parts.splats.exposure import ExposureSettings
-from scenewise.parts.splats.fitting import fitted, points_of, what_there_is
+from scenewise.parts.splats.fitting import fitted, pixels_of, points_of, what_there_is
 from scenewise.parts.splats.memory import decoded_bytes, training_memory
 from scenewise.parts.splats.pose_refinement import PoseRefinementSettings
 from scenewise.parts.splats.recipes import PAPER_FROM_STEPS, SplatRecipe, with_cap
@@ -62,7 +62,7 @@ def planned(
     matches = not has_points and all(frame.load_depth is None for frame in frames)
     estimate = training_memory(frames, sh_degree=options.sh_degree, cache_bytes=cache_bytes, matches=matches)
     if max_gaussians is None:
-        few_pixels = max(FEWEST_GAUSSIANS, _pixels(frames) // PIXELS_PER_GAUSSIAN)
+        few_pixels = max(FEWEST_GAUSSIANS, pixels_of(frames) // PIXELS_PER_GAUSSIAN)
         config = with_cap(config, min(config.strategy.max_gaussians or _NO_CAP, few_pixels))
     wanted = config.strategy.max_gaussians
     cap, allowed = cap_within_budget(estimate, budget, wanted=wanted, at_least=min(FEWEST_GAUSSIANS, wanted or FEWEST_GAUSSIANS))
@@ -107,10 +107,6 @@ def most_initial_points(recipe: SplatRecipe) -> int:
     cap = recipe.strategy.max_gaussians
     limits = (recipe.max_initial_points, None if cap is None else max(1, int(INITIAL_SHARE * cap)), _MOST_INITIAL_POINTS)
     return min(limit for limit in limits if limit is not None)
-
-
-def _pixels(frames: Sequence[Frame]) -> int:
-    return sum(frame.camera.width * frame.camera.height for frame in frames)
 
 
 def recipe_from_options(

@@ -78,6 +78,7 @@ def _write_rgbd(folder: Path, capture: Capture, views: RefinementViews, found: A
     kept = read_capture_json(capture.root) if capture.source_format == "rgbd" else {}
     more: dict[str, Any] = {key: value for key, value in kept.items() if key not in {"color_distortion", "pose_camera"}}
     depth = next((source for source in views.depth if source is not None), None)
+    step = 0.001 if depth is None else depth.units_per_code
     if depth is None:
         write_rgbd_intrinsics(folder, lens.K, lens.width, lens.height)
         distortion = opencv_distortion(lens)
@@ -86,7 +87,7 @@ def _write_rgbd(folder: Path, capture: Capture, views: RefinementViews, found: A
         transform = np.eye(4) if placed.depth is None else placed.depth.after.depth_from_color
         K = depth.K if placed.depth is None else placed.depth.K
         more |= write_calibration(folder, lens, DepthCamera(K, np.linalg.inv(transform)), depth.size)
-        more["depth_codes_per_metre"] = 1.0 / depth.units_per_code
+        more["depth_codes_per_metre"] = 1.0 / step
     source_from_camera = source_from_world(capture.world_from_source) @ np.linalg.inv(placed.camera_from_world)
     names: dict[str, str] = {}
     for index, (frame, source) in enumerate(zip(views.frames, views.depth)):
