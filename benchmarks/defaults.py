@@ -3,8 +3,8 @@
     python benchmarks/defaults.py [--only NAME …] [--capture FOLDER …] [--threads 2] [--json]
 
 The procedural capture is a furnished room of 160 photographs of 640×480 with 95,000 points, as structure from motion would leave
-them: some millimetres off.  Real captures are taken from SCENEWISE_DATA; without it they are left out, and that is said.  Captures
-of one's own are measured instead of these.
+them: some millimetres off.  Real captures are taken from SCENEWISE_DATA; without it they are left out, and that is said.
+Captures of one's own are measured instead of all these.
 """
 
 import argparse

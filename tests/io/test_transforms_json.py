@@ -24,7 +24,6 @@ from tests.support.fabricated_folders import (
 from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import CaptureWarning, DataFormatError, ScenewiseError
-from scenewise.io.captures import open_capture
 from scenewise.io.ply.points import write_points_ply
 from scenewise.io.transforms_json import read_transforms
 from scenewise.scenes.point_clouds import PointCloud
@@ -235,11 +234,11 @@ def test_a_matrix_may_be_one_list_of_its_rows(tmp_path: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
     listing = {"fl_x": 10, "w": WIDTH, "h": HEIGHT, "frames": [{"file_path": "a.png", "transform_matrix": pose.ravel().tolist()}]}
     (tmp_path / "transforms.json").write_text(json.dumps(listing))
-    np.testing.assert_array_equal(open_capture(tmp_path).frames[0].camera.world_from_camera.numpy()[:3, 3], [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(read_transforms(tmp_path).frames[0].camera.world_from_camera.numpy()[:3, 3], [1.0, 2.0, 3.0])
     listing["frames"][0]["transform_matrix"] = pose.T.ravel().tolist()  # type: ignore[index]
     (tmp_path / "transforms.json").write_text(json.dumps(listing))
     with pytest.raises(DataFormatError, match="last row 0 0 0 1"):
-        open_capture(tmp_path)
+        read_transforms(tmp_path)
 
 
 def matrix_with(value: object) -> list[list[object]]:

@@ -1,6 +1,5 @@
 """What a reconstruction is planned with: the recipe that the options ask for, and what memory allows of it."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -18,7 +17,6 @@ from scenewise.parts.splats.recipes import PAPER_FROM_STEPS, SplatRecipe, with_c
 from scenewise.parts.splats.reconstruction import SplatStart
 from scenewise.parts.splats.strategies import DefaultStrategy
 from scenewise.scenes.captures import Capture
-from scenewise.scenes.frames import Frame
 
 FEWEST_GAUSSIANS = 2_000
 """A budget that allows fewer is refused: nothing recognisable would come of it."""
