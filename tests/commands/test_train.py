@@ -174,6 +174,15 @@ def test_what_is_wrong_is_said_in_one_line(arguments, message, run, rooms, tmp_p
     lines = [line for line in captured.err.splitlines() if line.startswith("scenewise: ")]
     assert len(lines) == 1 and lines[0].startswith("scenewise: " + message.format(**places)), captured.err
     assert captured.out == ""
+    assert not places["new"].exists()
+
+
+def test_a_refused_overwrite_leaves_the_run_as_it_was(run, tmp_path, capsys):
+    old = shutil.copytree(run[0], tmp_path / "old", ignore=shutil.ignore_patterns("cache"))
+    before = sorted(path.relative_to(old) for path in old.rglob("*"))
+    assert main(["train", "hicl", "--data", str(tmp_path / "none"), "--out", str(old), "--overwrite"]) == 2
+    assert "expected a folder or a file, got nothing" in capsys.readouterr().err
+    assert sorted(path.relative_to(old) for path in old.rglob("*")) == before
 
 
 def test_tensorboard_says_how_to_install_it(monkeypatch, tmp_path):

@@ -114,3 +114,6 @@ def test_spacing_ignores_doubles() -> None:
     centers = np.array([[0.0, 0, 0], [0, 0, 0], [2.0, 0, 0], [4.0, 0, 0]])
     assert neighbour_spacing(centers) == 2.0
     assert neighbour_spacing(np.zeros((3, 3))) == 1.0
+    assert neighbour_spacing(1e-12 * centers) == pytest.approx(2e-12)  # whatever the unit
+    assert neighbour_spacing(centers + 1e7) == pytest.approx(2.0)
+    assert neighbour_spacing(np.full((3, 3), 0.1) + 1e7) == 1.0

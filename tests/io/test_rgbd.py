@@ -65,6 +65,18 @@ def test_the_file_puts_pixel_centres_at_integers(tmp_path: Path):
     )
 
 
+def test_intrinsics_may_be_padded_to_four_rows(tmp_path: Path):
+    write_world(tmp_path / "c")
+    file = tmp_path / "c/camera-intrinsics.txt"
+    file.write_text("585 0 47 0\n0 586 31 0\n0 0 1 0\n0 0 0 1\n")
+    np.testing.assert_array_equal(
+        read_rgbd(tmp_path / "c").frames[0].camera.K.numpy(), [[585, 0, 47.5], [0, 586, 31.5], [0, 0, 1]]
+    )
+    file.write_text("585 0 47 2\n0 586 31 0\n0 0 1 0\n0 0 0 1\n")
+    with pytest.raises(DataFormatError, match="fourth row and column"):
+        read_rgbd(tmp_path / "c")
+
+
 def test_depth_and_ids_come_back(tmp_path: Path):
     world = asymmetric_world()
     capture = read_rgbd(write_world(tmp_path / "c", world, classes=["a", "b", "c", "d"], up_in_world=[0, -2, 0], licence="CC0"))

@@ -76,11 +76,13 @@ def neighbour_spacing(centers: Float64[np.ndarray, "n 3"]) -> float:
 
     if len(centers) < 2:
         return 1.0
-    distinct = np.unique(np.round(centers - centers.mean(axis=0), 9), axis=0)
-    if len(distinct) < 2:
+    spread = centers - centers.mean(axis=0)
+    extent = float(np.abs(spread).max())
+    if extent <= 1e-12 * float(np.abs(centers).max()):  # nothing but rounding between them
         return 1.0
+    distinct = np.unique(np.round(spread / extent, 9), axis=0)
     distance, _ = cKDTree(distinct).query(distinct, k=2)
-    return float(np.median(distance[:, 1]))
+    return extent * float(np.median(distance[:, 1]))
 
 
 def scene_depths(

@@ -92,15 +92,13 @@ def is_run_folder(folder: str | Path) -> bool:
         return False
 
 
-def prepare_run_folder(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> Path:
-    """Makes a folder ready for a run; returns it.
+def require_place_for_run(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> None:
+    """Refuses a folder that no run may be written into, before anything is read; nothing on disk changes.
 
-    A new or empty folder is always fine.  A run is taken up again with ``resume`` and deleted with ``overwrite``; prepared scans
-    in its cache stay, as they are found again by what they were made from.
+    A new or empty folder is always fine, a run with ``resume`` or ``overwrite``.
 
     Raises:
         DataFormatError: a file stands there, the folder holds something else than a run, or a run and neither flag was given.
-        ResourceError: the folder cannot be made or written.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -116,6 +114,18 @@ def prepare_run_folder(folder: str | Path, *, overwrite: bool = False, resume: b
             )
     elif resume:
         raise DataFormatError(folder, expected="a run to continue", got="none", fix="leave --resume out")
+
+
+def prepare_run_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Makes a folder ready for a run; returns it.
+
+    With ``overwrite`` the run that is there is deleted; prepared scans in its cache stay, as they are found again by what they
+    were made from.  To be called once what the run needs can be read, so that a refused command deletes nothing.
+
+    Raises:
+        ResourceError: the folder cannot be made or written.
+    """
+    folder = Path(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if overwrite:

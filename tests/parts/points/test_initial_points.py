@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import torch
 
 from scenewise.errors import ConventionError, MissingDependencyError
-from scenewise.parts.points.choose import InitialPoints, initial_points, within_reach
+from scenewise.parts.points.choose import InitialPoints, initial_points, random_points_in_view, within_reach
 from scenewise.parts.points.features import ViewFeatures, detect_features
 from scenewise.parts.points.from_depth import depth_edges, points_from_depth, thinned, unproject
+from scenewise.parts.points.masked import shown_somewhere
 from scenewise.parts.points.matching import match_along_epipolar_planes, match_views, matching_pairs
 from scenewise.parts.points.multi_view import Observations, nearest_to_rays, refine_points
 from scenewise.parts.points.settings import TriangulationSettings, spread_evenly
@@ -476,6 +478,36 @@ def test_random_points_top_up_and_are_admitted() -> None:
     few = Capture(Path("few"), "colmap", frames, points=PointCloud(np.zeros((5, 3))))
     topped = initial_points(few, maximum=3000)
     assert "5 points of the capture; topped up with 2995 random points" in topped.provenance
+
+
+def test_points_that_masks_hide_in_every_view_are_left_out() -> None:
+    """The left fifth of every picture is hidden: a point that lies there in one view and elsewhere in another is kept."""
+    capture = wall_capture()
+    used = np.ones((HEIGHT, WIDTH), bool)
+    used[:, :32] = False
+    frames = tuple(replace(frame, load_mask=lambda: used) for frame in capture.frames)
+    rng = np.random.default_rng(2)
+    points = rng.uniform([-1.2, -0.2, -0.8], [1.2, 0.2, 0.8], (1500, 3))
+    column = np.stack([project(frame.camera.camera_from_world.numpy(), points)[:, 0] for frame in frames])
+    row = np.stack([project(frame.camera.camera_from_world.numpy(), points)[:, 1] for frame in frames])
+    inside = (column >= 0) & (column < WIDTH) & (row >= 0) & (row < HEIGHT)
+    expected = (inside & (column >= 32)).any(axis=0) | ~inside.any(axis=0)
+    assert 20 < (~expected).sum() < 750 and ((inside & (column < 32)).any(axis=0) & expected).sum() > 20
+    assert np.array_equal(shown_somewhere(points, frames), expected)
+    assert shown_somewhere(points, capture.frames).all()
+    found = initial_points(replace(capture, frames=frames, points=PointCloud(points)), trim_far=False)
+    assert np.array_equal(found.cloud.points_in_world[: expected.sum()], points[expected])
+    assert f"{(~expected).sum()} dropped because masks hide them in every view" in found.provenance
+
+
+def test_random_points_keep_away_from_what_masks_hide() -> None:
+    blank = wall_capture()
+    picture = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+    picture[30:60, 40:90] = 200
+    used = picture[..., 0] == 90
+    frames = tuple(Frame(frame.name, frame.camera, lambda: picture, load_mask=lambda: used) for frame in blank.frames)
+    found = random_points_in_view(frames, 2000, np.random.default_rng(0))
+    assert found.colors_u8 is not None and (found.colors_u8 == 90).all()
 
 
 def test_asking_for_what_is_not_there() -> None:

@@ -36,6 +36,7 @@ from scenewise.io.run_folder import (
     is_run_folder,
     prepare_run_folder,
     read_run_config,
+    require_place_for_run,
     write_run_config,
 )
 from scenewise.io.scan_data_sets import is_scan_data_set, read_scan_data_set
@@ -131,7 +132,7 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
         if not ranks.is_first:
             progress = NullProgress()
         else:
-            prepare_run_folder(options.out, overwrite=options.overwrite, resume=options.resume)
+            require_place_for_run(options.out, overwrite=options.overwrite, resume=options.resume)
         keep_freed_memory()
         began = time.monotonic()
         split = _split_of(options)
@@ -140,7 +141,9 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
             sources = with_segments(sources, options.segments_path)
         asked = open_choice(with_absolute_folders(_teacher_choice(options))) if teacher is None else teacher
         vocabulary = _vocabulary(options, sources, asked)
-        if not ranks.is_first:
+        if ranks.is_first:
+            prepare_run_folder(options.out, overwrite=options.overwrite)
+        else:
             ranks.wait()  # the first prepares, the others find it prepared
         preparation = preparation_of(options)
         scans = prepare_data(

@@ -79,12 +79,17 @@ def read_matrix(path: Path, rows: int, columns: int) -> Float64[np.ndarray, "row
 
 
 def read_rgbd_intrinsics(path: Path) -> Float64[np.ndarray, "3 3"]:
-    """K of a file of this family, its pixel centres moved from integers to half-integers.
+    """K of a file of this family, its pixel centres moved from integers to half-integers; 4×4 as in ScanNet's files will do.
 
     Raises:
         DataFormatError: no matrix that a pinhole camera can have.
     """
-    return checked_intrinsics(path, read_matrix(path, 3, 3))
+    if len(read_text(path).replace(",", " ").split()) != 16:
+        return checked_intrinsics(path, read_matrix(path, 3, 3))
+    padded = read_matrix(path, 4, 4)
+    if np.abs(padded[3] - [0.0, 0.0, 0.0, 1.0]).max() > 1e-9 or np.abs(padded[:3, 3]).max() > 1e-9:
+        raise DataFormatError(path, expected="a fourth row and column of 0 0 0 1", got=padded.tolist(), fix="write the 3×3 alone")
+    return checked_intrinsics(path, padded[:3, :3])
 
 
 def checked_intrinsics(path: Path, K: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "3 3"]:

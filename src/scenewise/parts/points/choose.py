@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from scenewise.engine.progress import Progress
 from scenewise.errors import ConventionError
 from scenewise.geometry.view_overlap import camera_centers, inside_image, project_points, scene_depths
 from scenewise.parts.points.from_depth import points_from_depth
+from scenewise.parts.points.masked import shown_somewhere
 from scenewise.parts.points.settings import DEFAULT_SETTINGS, SILENT, TriangulationSettings, spread_evenly
 from scenewise.parts.points.triangulation import triangulate_capture
 from scenewise.scenes.captures import Capture
@@ -97,7 +98,7 @@ def initial_points(
             raise ConventionError(
                 "source", expected="a capture with points", got=f"{capture.root} has none", fix='use source "matches" or "depth"'
             )
-        chosen = _from_capture(capture.points, maximum, trim_far, rng)
+        chosen = _from_capture(capture.points, frames, maximum, trim_far, threads, rng)
     elif source == "depth":
         if not has_depth:
             raise ConventionError(
@@ -114,9 +115,14 @@ def initial_points(
     return _topped_up(chosen, frames, maximum, rng)
 
 
-def _from_capture(points: PointCloud, maximum: int, trim_far: bool, rng: np.random.Generator) -> InitialPoints:
+def _from_capture(
+    points: PointCloud, frames: tuple[Frame, ...], maximum: int, trim_far: bool, threads: int, rng: np.random.Generator
+) -> InitialPoints:
     keep = np.isfinite(points.points_in_world).all(axis=1)
     unusable, far = int((~keep).sum()), 0
+    shown = shown_somewhere(points.points_in_world[keep], frames, threads=threads)
+    masked = int((~shown).sum())
+    keep[keep] = shown
     if trim_far and keep.any():
         near = within_reach(points.points_in_world, keep)
         far = int((keep & ~near).sum())
@@ -125,6 +131,8 @@ def _from_capture(points: PointCloud, maximum: int, trim_far: bool, rng: np.rand
     text = f"{len(points)} points of the capture"
     if unusable:
         text += f", {unusable} dropped for NaN or Inf"
+    if masked:
+        text += f", {masked} dropped because masks hide them in every view"
     if far:
         text += f", {far} dropped as far outliers"
     if len(index) > maximum:
@@ -212,8 +220,8 @@ def random_points_in_view(
     seen = np.zeros(pool, dtype=np.int64)
     for i in range(len(frames)):
         seen += inside_image(project_points(camera_from_world[i], K[i], points)[0], sizes[i])
-    # The seen-by-two first, in random order; the rest fills up where views do not overlap.
-    order = np.lexsort((rng.random(pool), seen < 2))[:count]
+    # The seen-by-two first, in random order; the rest fills up where views do not overlap, what masks hide comes last.
+    order = np.lexsort((rng.random(pool), seen < 2, _under_masks(frames, view, pixels)))[:count]
     order = order[np.argsort(view[order], kind="stable")]
     colors = np.empty((count, 3), np.uint8)
     for i in np.unique(view[order]).tolist():
@@ -223,3 +231,16 @@ def random_points_in_view(
         column, row = pixels[order[mine]].astype(np.int64).T
         colors[mine] = load()[row, column]
     return PointCloud(points[order], colors)
+
+
+def _under_masks(
+    frames: tuple[Frame, ...], view: Int64[np.ndarray, "n"], pixels: Float64[np.ndarray, "n 2"]
+) -> Bool[np.ndarray, "n"]:
+    """Which pixels of views their masks hide."""
+    hidden = np.zeros(len(view), dtype=bool)
+    for index, frame in enumerate(frames):
+        if frame.load_mask is not None:
+            mine = view == index
+            column, row = pixels[mine].astype(np.int64).T
+            hidden[mine] = ~frame.load_mask()[row, column]
+    return hidden
