@@ -17,7 +17,9 @@ from scenewise.commands.check.report import CheckReport, render_check
 from scenewise.commands.check.run import check_capture, check_command
 from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, DataFormatError
+from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.orbits import look_at
+from scenewise.io.frame_loaders import DepthLoader
 from scenewise.io.json_values import json_ready
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
@@ -118,6 +120,21 @@ def test_an_unreadable_image_is_named() -> None:
     )
     (message,) = messages(check_capture(capture), "error")
     assert message == "/somewhere/ring/images/007.jpg cannot be read: expected a whole image, got a truncated one"
+
+
+@pytest.mark.parametrize(("shape", "stretched"), [((30, 40), 0), ((15, 20), 0), ((50, 80), 3)])
+def test_depth_of_other_proportions_is_noticed(shape: tuple[int, int], stretched: int, tmp_path: Path) -> None:
+    """Maps that were cut at the bottom: laid over whole photographs, every distance lies beside its thing."""
+    lens = LensCamera("PINHOLE", (70.0, 70.0, 40.0, 30.0), 80, 60)
+    capture = ring()
+    for number in (3, 9, 15):
+        np.save(tmp_path / f"{number}.npy", np.full(shape, 4.0, np.float32))
+        loader = DepthLoader(tmp_path / f"{number}.npy", lens)
+        capture = with_frame(capture, number, lambda frame: replace(frame, load_depth=loader))  # noqa: B023 - called at once
+    found = [message for message in messages(check_capture(capture), "warning") if "proportions" in message]
+    names = "images/003.jpg, images/009.jpg, images/015.jpg"
+    said = f"3 of 3 depth maps looked at have other proportions than their photographs and are stretched over them: {names}"
+    assert found == ([said] if stretched else [])
 
 
 def test_blur_is_noticed_and_a_smooth_corner_is_not_blur() -> None:

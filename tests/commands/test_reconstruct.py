@@ -28,6 +28,7 @@ from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, DataFormatError, ResourceError
 from scenewise.io.ply.gaussians import read_gaussians_ply
 from scenewise.io.scene_folder import read_scene
+from scenewise.io.splits import SplitChoice
 from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.rendering import render
@@ -114,6 +115,18 @@ def test_a_finished_run_is_not_trained_again_and_other_options_are_refused(room:
         reconstruct(_options(room, scene, resume=True, seed=1))
     with pytest.raises(DataFormatError, match="--resume continues it"):
         reconstruct(_options(room, scene))
+
+
+def test_a_mistyped_path_leaves_nothing_behind_and_an_old_scene_whole(room: Path, own_scene: Path, tmp_path: Path) -> None:
+    before = {path.relative_to(own_scene): path.stat().st_mtime_ns for path in own_scene.rglob("*")}
+    assert Path("checkpoints/step_000120") in before
+    for changes in ({"capture": tmp_path / "roon"}, {"split": SplitChoice(file=tmp_path / "no.txt")}):
+        with pytest.raises(DataFormatError):
+            reconstruct(replace(_options(room, tmp_path / "new"), **changes))  # type: ignore[arg-type]
+        assert not (tmp_path / "new").exists()
+        with pytest.raises(DataFormatError):
+            reconstruct(replace(_options(room, own_scene, overwrite=True), **changes))  # type: ignore[arg-type]
+    assert {path.relative_to(own_scene): path.stat().st_mtime_ns for path in own_scene.rglob("*")} == before
 
 
 def test_other_photographs_are_refused_on_resume(room: Path, own_scene: Path, tmp_path: Path) -> None:

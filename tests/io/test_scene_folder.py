@@ -20,13 +20,13 @@ from scenewise.io import scene_folder
 from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_folder import (
     no_gaussians,
-    prepare_output,
     read_scene,
     read_scene_labels,
     write_scene,
     write_scene_description,
     write_scene_labels,
 )
+from scenewise.io.scene_outputs import output_folder, prepare_output
 from scenewise.io.spz import read_spz
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import Gaussians
@@ -201,6 +201,24 @@ class TestPrepareOutput:
         prepare_output(tmp_path / "scene")
         with pytest.raises(DataFormatError, match="--resume continues it, --overwrite replaces it"):
             prepare_output(tmp_path / "scene")
+
+    @pytest.mark.errors
+    def test_what_is_refused_leaves_nothing_behind(self, tmp_path):
+        def refused(folder, *made):
+            with pytest.raises(DataFormatError), output_folder(folder):
+                for name in made:
+                    (folder / name).write_text("x")
+                raise DataFormatError("capture", expected="this", got="that")
+
+        refused(tmp_path / "new", "log.jsonl")
+        assert not (tmp_path / "new").exists()
+        (tmp_path / "empty").mkdir()
+        refused(tmp_path / "empty")
+        assert _entries(tmp_path / "empty") == []
+        refused(tmp_path / "begun", "log.jsonl", "points.ply")
+        assert _entries(tmp_path / "begun") == [".scenewise.json", "log.jsonl", "points.ply"]
+        with output_folder(tmp_path / "begun", resume=True) as folder:
+            assert folder == tmp_path / "begun"
 
     @pytest.mark.errors
     def test_a_foreign_scene_json_is_not_ours(self, tmp_path):

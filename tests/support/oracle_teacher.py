@@ -12,7 +12,8 @@ from scenewise.geometry.spherical_harmonics import sh0_from_rgb
 from scenewise.io.captures import open_capture
 from scenewise.io.ply.points import write_points_ply
 from scenewise.io.rgbd.ids import read_class_ids
-from scenewise.io.scene_folder import POINTS_FILE, prepare_output, write_scene
+from scenewise.io.scene_folder import POINTS_FILE, write_scene
+from scenewise.io.scene_outputs import prepare_output
 from scenewise.parts.points.from_depth import points_from_depth
 from scenewise.scenes.class_colors import class_colors
 from scenewise.scenes.dense_fields import DenseField

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from scenewise.geometry.orbits import look_at
-from scenewise.io.scene_folder import prepare_output, write_scene
+from scenewise.io.scene_folder import write_scene
+from scenewise.io.scene_outputs import prepare_output
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.scenes import Provenance, Scene, SceneCamera

@@ -7,7 +7,8 @@ import torch
 
 from scenewise.geometry.orbits import look_at
 from scenewise.io.ply.points import write_points_ply
-from scenewise.io.scene_folder import prepare_output, write_scene, write_scene_labels
+from scenewise.io.scene_folder import write_scene, write_scene_labels
+from scenewise.io.scene_outputs import prepare_output
 from scenewise.io.vocabularies import write_vocabulary
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import Gaussians

@@ -272,8 +272,8 @@ def atomic_folder(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
     """An empty temporary folder beside ``path``; it becomes ``path`` when the block ends without an error.
 
     An existing folder is swapped for the new one and then deleted, so the caller must own it (see
-    :func:`scenewise.io.scene_folder.prepare_output`).  Where the system cannot swap two names in one step the old folder is moved
-    aside first; if the process dies just then, :func:`recover_folder` puts it back.
+    :mod:`scenewise.io.scene_outputs`).  Where the system cannot swap two names in one step the old folder is moved aside
+    first; if the process dies just then, :func:`recover_folder` puts it back.
 
     Args:
         path: the folder to create or replace.

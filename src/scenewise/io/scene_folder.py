@@ -6,7 +6,6 @@ process dies.
 """
 
 import re
-import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,10 +16,9 @@ import numpy as np
 import torch
 
 from scenewise.errors import ConventionError, DataFormatError, ScenewiseError, ShapeError
-from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors, json_text, recover_folder
+from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors, json_text
 from scenewise.io.json_fields import JsonFields, read_json_object
 from scenewise.io.labels import read_labels, write_labels
-from scenewise.io.listed_files import visible
 from scenewise.io.ply.gaussians import gaussians_ply_size, read_gaussians_ply, write_gaussians_ply
 from scenewise.io.ply.tables import read_ply_table
 from scenewise.io.spz import write_spz
@@ -49,52 +47,11 @@ _VERSION = 1
 _HERE = "./"
 _NUMBER_LIST = re.compile(r"\[\n\s*(-?\d[^\[\]{}\"]*?)\n\s*\]")
 # What a new run replaces at once.  scene.json and splats.ply stay until their successors are complete.
-_DERIVED = (
-    COMPACT_FILE,
-    POINTS_FILE,
-    "labels_splats.safetensors",
-    "labels_points.safetensors",
-    "features/teacher_splats.safetensors",
-    "features/teacher_points.safetensors",
-    CLASS_SPLATS_FILE,
-    "classes.json",
-    "graph.json",
-    REPORT_FILE,
-    JOURNAL_FILE,
-    DISTILLATION_FILE,
-)
-# What else a run keeps while it works, and deletes with the scene: teachers and students of other sizes, poses it found itself.
-_DERIVED_FOLDERS = ("teachers", "students", CAPTURE_FOLDER)
 
 
-def prepare_output(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> Path:
-    """Makes ``folder`` ready for a run and marks it as ours; returns it.
-
-    A new or empty folder is always fine.  A scene folder is taken up again with ``resume``; with ``overwrite`` its checkpoints
-    and derived files are deleted, while its scene stays loadable until the new one is written.  Files we do not know stay.
-
-    Raises:
-        DataFormatError: a file stands there, the folder holds something else than a scene, or it holds a scene and neither flag
-            was given.
-        ResourceError: the folder cannot be made or written.
-    """
-    folder = Path(folder)
-    recover_folder(folder)
-    if folder.exists() and not folder.is_dir():
-        raise DataFormatError(folder, expected="a folder", got="a file", fix="choose another name")
-    if folder.is_dir() and (is_scene_folder(folder) or visible(folder.iterdir())):
-        if not is_scene_folder(folder):
-            raise DataFormatError(
-                folder, expected="a new, an empty or a scene folder", got="a folder with other files", fix="choose another folder"
-            )
-        if not (overwrite or resume):
-            raise DataFormatError(
-                folder, expected="a new folder", got="an existing scene", fix="--resume continues it, --overwrite replaces it"
-            )
-    if overwrite and folder.is_dir():
-        _delete_derived(folder)
+def mark_scene_folder(folder: Path) -> None:
+    """Marks an existing or a new folder as ours."""
     atomic_write_json(folder / MARKER_FILE, {"format": _FORMAT, "version": _VERSION})
-    return folder
 
 
 def is_scene_folder(folder: str | Path) -> bool:
@@ -108,25 +65,11 @@ def is_scene_folder(folder: str | Path) -> bool:
     return False
 
 
-def _delete_derived(folder: Path) -> None:
-    with disk_errors(folder):
-        for name in _DERIVED:
-            (folder / name).unlink(missing_ok=True)
-        for name in _DERIVED_FOLDERS:
-            if (folder / name).is_dir() and not (folder / name).is_symlink():
-                shutil.rmtree(folder / name)
-        for checkpoint in (folder / CHECKPOINTS_FOLDER).glob("step_*"):
-            if checkpoint.is_dir() and not checkpoint.is_symlink():
-                shutil.rmtree(checkpoint)
-            else:
-                checkpoint.unlink()
-
-
 def write_scene(folder: str | Path, scene: Scene, *, compact: bool = True) -> None:
     """Writes ``splats.ply``, ``splats.spz`` and ``scene.json``.
 
     Args:
-        folder: made if need be; files of an older scene there are replaced (see :func:`prepare_output` for the policy).
+        folder: made if need be; files of an older scene there are replaced (policy: :mod:`scenewise.io.scene_outputs`).
         scene: what to write.
         compact: whether to write ``splats.spz`` too; where it cannot hold the scene it is left out with a warning.
 

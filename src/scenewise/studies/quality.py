@@ -65,7 +65,7 @@ ARMS: dict[str, QualityArm] = {
     "lego_5min": QualityArm(
         "lego_400", 200, {"preset": "nerf_synthetic"}, why="held-out PSNR within 5 minutes, preparation included"
     ),
-    "redkitchen": QualityArm("redkitchen_rgbd", None, {"downscale": 2}, seeds=1, why="calibration as shipped, which does not fit"),
+    "redkitchen": QualityArm("redkitchen_rgbd", None, {"downscale": 2}, seeds=1, why="calibration as shipped: it does not fit"),
     "redkitchen_refined": QualityArm("redkitchen_rgbd", None, {"downscale": 2}, why="from depth; depth error", refined=True),
     "brighton": QualityArm("brighton_beach", None, {"downscale": 2}, seeds=1, why="nadir flight with GPS"),
     "room": QualityArm("room", None, {"steps": 600, "max_gaussians": 20_000}, why="needs no data"),

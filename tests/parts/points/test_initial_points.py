@@ -487,7 +487,7 @@ def test_points_that_masks_hide_in_every_view_are_left_out() -> None:
     used[:, :32] = False
     frames = tuple(replace(frame, load_mask=lambda: used) for frame in capture.frames)
     rng = np.random.default_rng(2)
-    points = rng.uniform([-1.2, -0.2, -0.8], [1.2, 0.2, 0.8], (1500, 3))
+    points = rng.uniform([-2.4, -0.4, -0.8], [1.5, 0.4, 0.8], (1500, 3))
     column = np.stack([project(frame.camera.camera_from_world.numpy(), points)[:, 0] for frame in frames])
     row = np.stack([project(frame.camera.camera_from_world.numpy(), points)[:, 1] for frame in frames])
     inside = (column >= 0) & (column < WIDTH) & (row >= 0) & (row < HEIGHT)

@@ -10,7 +10,8 @@ from tests.support.small_room import FLOOR, LAMP, SOFA, WORDS, room_parts, room_
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.boxes import OrientedBox
-from scenewise.io.scene_folder import prepare_output, write_scene, write_scene_labels
+from scenewise.io.scene_folder import write_scene, write_scene_labels
+from scenewise.io.scene_outputs import prepare_output
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.labels import ElementLabels

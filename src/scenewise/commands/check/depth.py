@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from scenewise.errors import ScenewiseError
+from scenewise.io.depth_files import read_depth_values
+from scenewise.io.frame_loaders import DepthLoader
 from scenewise.parts.points.settings import spread_evenly
 from scenewise.scenes.frames import Frame
 
 _LOOKED_AT = 8
+_PROPORTIONS = 0.02  # a small map of a large photograph is rounded to whole pixels
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,13 @@ class DepthQuality:
         measured: how many were decoded.
         unreadable: why those that cannot be read cannot; each sentence begins with the file.
         empty: frames without a single measurement.
+        stretched: frames whose map has other proportions than the photograph it is laid over.
     """
 
     measured: int
     unreadable: tuple[str, ...]
     empty: tuple[str, ...]
+    stretched: tuple[str, ...] = ()
 
 
 def depth_quality(frames: tuple[Frame, ...]) -> DepthQuality | None:
@@ -30,7 +35,7 @@ def depth_quality(frames: tuple[Frame, ...]) -> DepthQuality | None:
     if not with_depth:
         return None
     looked_at = spread_evenly(with_depth, _LOOKED_AT)
-    unreadable, empty = [], []
+    unreadable, empty, stretched = [], [], []
     for frame in looked_at:
         assert frame.load_depth is not None
         try:
@@ -40,4 +45,13 @@ def depth_quality(frames: tuple[Frame, ...]) -> DepthQuality | None:
             continue
         if not (depth > 0).any():
             empty.append(frame.name)
-    return DepthQuality(len(looked_at), tuple(unreadable), tuple(empty))
+        if isinstance(frame.load_depth, DepthLoader) and _is_stretched(frame.load_depth):
+            stretched.append(frame.name)
+    return DepthQuality(len(looked_at), tuple(unreadable), tuple(empty), tuple(stretched))
+
+
+def _is_stretched(loader: DepthLoader) -> bool:
+    """Whether the map's pixels have another shape than the photograph's: it then shows another part of the scene."""
+    rows, columns = read_depth_values(loader.path).shape
+    lens = loader.lens_camera
+    return abs(columns * lens.height / (rows * lens.width) - 1.0) > _PROPORTIONS

@@ -133,6 +133,15 @@ def _depth_problems(depth: DepthQuality, found: list[Problem]) -> None:
                 "check that they were written with their 16 bits, or leave them out",
             )
         )
+    if depth.stretched:
+        found.append(
+            Problem(
+                "warning",
+                f"{len(depth.stretched)} of {depth.measured} depth maps looked at have other proportions than their photographs "
+                f"and are stretched over them: {_named(depth.stretched)}",
+                "pad them where they were cut, or give the depth camera's own intrinsics (README, RGB-D folders)",
+            )
+        )
 
 
 def _mask_problems(capture: Capture, masks: MaskFindings | None, found: list[Problem]) -> None:

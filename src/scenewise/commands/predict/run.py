@@ -19,11 +19,11 @@ from scenewise.io.scene_folder import (
     POINTS_FILE,
     SCENE_FILE,
     no_gaussians,
-    prepare_output,
     read_scene,
     write_scene_description,
     write_scene_labels,
 )
+from scenewise.io.scene_outputs import output_folder, prepare_output
 from scenewise.io.vocabularies import VOCABULARY_FILE, write_vocabulary
 from scenewise.parts.labelfree.trained_run import TrainedRun, load_run
 from scenewise.parts.sources.clouds import CloudScan
@@ -86,12 +86,13 @@ def predict(options: PredictOptions, progress: Progress | None = None) -> Predic
     with compute_threads(options.threads):
         run = load_run(options.run, compute_device(options.device))
         raw = _target(options.target)
-        folder = prepare_output(options.out, overwrite=options.overwrite)
-        began = time.monotonic()
-        labels = run.name(raw, repeats=options.repeats, seed=options.seed, max_voxels=options.max_voxels, progress=progress)
-        seconds = time.monotonic() - began
-        with progress.stage("write"):
-            _write(folder, options, run, raw, labels)
+        with output_folder(options.out, resume=options.overwrite) as folder:
+            began = time.monotonic()
+            labels = run.name(raw, repeats=options.repeats, seed=options.seed, max_voxels=options.max_voxels, progress=progress)
+            seconds = time.monotonic() - began
+            with progress.stage("write"):
+                prepare_output(folder, overwrite=True)  # now that there is something to replace it with
+                _write(folder, options, run, raw, labels)
     shares = np.bincount(labels.class_ids, minlength=len(run.vocabulary)) / max(1, len(labels.class_ids))
     return PredictSummary(
         folder=folder,

@@ -1,16 +1,19 @@
 """Photographs and films that come without poses, as input of a reconstruction."""
 
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.engine.progress import Progress, duration_text
-from scenewise.errors import ConventionError, DataFormatError
-from scenewise.io.captures import is_capture
+from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
+from scenewise.io.captures import is_capture, open_capture
 from scenewise.io.films import is_film
 from scenewise.io.scene_folder import CAPTURE_FOLDER
+from scenewise.io.splits import with_split
 from scenewise.parts.poses.capture import PosesRequest, expected_seconds, find_poses
+from scenewise.parts.poses.mapping import import_pycolmap
 from scenewise.parts.poses.pairs import expected_pairs
 from scenewise.parts.poses.photographs import FEWEST_PHOTOGRAPHS, PICTURE_FOLDERS, pictures_in
 from scenewise.parts.poses.settings import PoseSettings
@@ -24,11 +27,12 @@ def lacks_poses(path: Path) -> bool:
 
 
 def check_source(options: ReconstructOptions) -> None:
-    """Refuses what cannot be, before anything is written.
+    """Refuses what cannot be, before anything is written and before anything of a scene that is to be replaced is deleted.
 
     Raises:
-        DataFormatError: poses are missing and ``no_poses`` forbids to find them.
+        DataFormatError: poses are missing and ``no_poses`` forbids to find them; with ``overwrite``, an unreadable capture.
         ConventionError: the capture lies in the scene folder that is to be replaced.
+        MissingDependencyError: poses are missing, and what finds them is not installed.
     """
     path = options.capture
     if options.no_poses and options.preset is None and lacks_poses(path):
@@ -46,6 +50,12 @@ def check_source(options: ReconstructOptions) -> None:
             got=str(path),
             fix="name the photographs themselves, or another --out",
         )
+    if options.preset is None and lacks_poses(path):
+        import_pycolmap()
+    elif options.overwrite:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CaptureWarning)  # of which the run itself tells
+            with_split(open_capture(path, preset=options.preset, factor=options.downscale), options.split)
 
 
 def with_poses(options: ReconstructOptions, folder: Path, progress: Progress) -> ReconstructOptions:

@@ -30,7 +30,8 @@ from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError
 from scenewise.io.captures import open_capture, require_training_images, usable_frames
 from scenewise.io.ply.points import write_points_ply
-from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, JOURNAL_FILE, POINTS_FILE, prepare_output, write_scene
+from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, JOURNAL_FILE, POINTS_FILE, write_scene
+from scenewise.io.scene_outputs import output_folder
 from scenewise.io.splits import with_split
 from scenewise.methods.distilled_3dgs.figures import DistillationSummary
 from scenewise.parts.points.choose import initial_points
@@ -63,14 +64,14 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
     method = started(options)
     # Several machines may make one part each in the same folder, whoever comes first.
     is_shared = method.part is not None and not options.overwrite
-    folder = prepare_output(options.out, overwrite=options.overwrite, resume=options.resume or is_shared)
-    diary = folder / JOURNAL_FILE if method.part is None else folder / method.part / "job.jsonl"
-    end_with_parent()
-    with Journal(diary) as journal, _journaled_warnings(journal) as said, compute_threads(options.threads) as threads:
-        posed = with_poses(options, folder, progress)
-        if posed is not options:
-            options, method = posed, started(posed)
-        return _Reconstruction(options, method, progress, folder, journal, threads, said).run()
+    with output_folder(options.out, overwrite=options.overwrite, resume=options.resume or is_shared) as folder:
+        diary = folder / JOURNAL_FILE if method.part is None else folder / method.part / "job.jsonl"
+        end_with_parent()
+        with Journal(diary) as journal, _journaled_warnings(journal) as said, compute_threads(options.threads) as threads:
+            posed = with_poses(options, folder, progress)
+            if posed is not options:
+                options, method = posed, started(posed)
+            return _Reconstruction(options, method, progress, folder, journal, threads, said).run()
 
 
 @final

@@ -19,10 +19,10 @@ from scenewise.io.scene_folder import (
     CLASS_SPLATS_FILE,
     SPLATS_FILE,
     labels_path,
-    prepare_output,
     write_scene_description,
     write_scene_labels,
 )
+from scenewise.io.scene_outputs import prepare_output
 from scenewise.io.vocabularies import VOCABULARY_FILE, write_vocabulary
 from scenewise.parts.sources.targets import SpatialTarget
 from scenewise.parts.words.lifted_views import Means

@@ -73,7 +73,7 @@ class PosesFound:
         pairs: pictures compared.
         pairs_chosen: how, for people.
         working_side: longer side of the pictures in which features were found, at most.
-        seconds: all of it took, earlier sessions included.
+        seconds: the session took that finished it.
     """
 
     capture: Path
