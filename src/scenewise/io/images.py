@@ -41,7 +41,11 @@ _FORMATS = {
 _FLOAT_TOLERANCE = 1e-3  # floats that were once bytes
 MAX_PIXELS = 400_000_000
 """Pictures of more are refused before anything is allocated for them."""
-_CONVERT = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")
+UNREAD_SUFFIXES = (
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw",
+)  # fmt: skip
+"""Pictures of formats that are not read: whoever meets them says so."""
+CONVERT_FIX = "convert the pictures to JPEG or PNG"
 _PILLOW_LIMIT = threading.Lock()
 
 
@@ -124,10 +128,8 @@ def with_image(path: Path, use: Callable[["Image.Image"], Decoded]) -> Decoded:
         ) from error
     # Decoders meet broken files with OSError, SyntaxError, ValueError, struct.error, zlib.error, OverflowError, MemoryError …
     except Exception as error:
-        if path.suffix.lower() in _CONVERT:
-            raise DataFormatError(
-                path, expected=f"one of {', '.join(_FORMATS)}", got=path.suffix, fix="convert the pictures to JPEG or PNG"
-            ) from error
+        if path.suffix.lower() in UNREAD_SUFFIXES:
+            raise DataFormatError(path, expected=f"one of {', '.join(_FORMATS)}", got=path.suffix, fix=CONVERT_FIX) from error
         raise DataFormatError(
             path,
             expected=f"a readable image ({', '.join(_FORMATS)})",

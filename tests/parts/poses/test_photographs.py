@@ -50,6 +50,20 @@ def test_masks_hide_features_and_one_that_does_not_fit_leaves_its_picture_out(tm
     assert again[0] is not None and (again[0].features.descriptors_u8 == found[0].features.descriptors_u8).all()
 
 
+def test_formats_that_are_not_read_are_named_unless_the_picture_is_there_twice(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        _picture(tmp_path / f"IMG_{number}.JPG", number)
+    for name in ("IMG_2.DNG", "IMG_4.HEIC"):
+        (tmp_path / name).write_bytes(b"raw")
+    found = read_photographs(tmp_path)
+    assert [one.name for one in found.pictures] == ["IMG_1.JPG", "IMG_2.JPG", "IMG_3.JPG"]
+    assert [(one.name, one.reason) for one in found.left_out] == [("IMG_4.HEIC", ".HEIC is not read")]
+    for number in (1, 2, 3):
+        (tmp_path / f"IMG_{number}.JPG").unlink()
+    with pytest.raises(DataFormatError, match=r"got 0; IMG_2.DNG: .DNG is not read; .* Fix: convert the pictures to JPEG or PNG"):
+        read_photographs(tmp_path)
+
+
 @pytest.mark.errors
 def test_folders_without_photographs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match="expected a folder of photographs, or a film, got nothing"):

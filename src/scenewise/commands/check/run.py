@@ -177,5 +177,6 @@ def quick_problems(capture: Capture, *, threads: int = 2, progress: Progress | N
     if any(frame.load_depth is not None for frame in frames):
         calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
     georeference = None if capture.georeference is None else summary_of(capture.georeference)
-    found = problems_of(capture, poses, None, coverage, calibration, georeference)
+    depth = depth_quality(frames)
+    found = problems_of(capture, poses, None, coverage, calibration, georeference, depth=depth)
     return tuple(problem for problem in found if problem.severity != "note")

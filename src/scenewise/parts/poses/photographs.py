@@ -7,7 +7,7 @@ from pathlib import Path
 from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.io.exif import read_photograph_header
 from scenewise.io.georeference import GPS_CSV_NAME, read_gps_csv, read_gps_exif
-from scenewise.io.images import IMAGE_SUFFIXES
+from scenewise.io.images import CONVERT_FIX, IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from scenewise.io.masks import MaskFinder
 from scenewise.parts.poses.records import LeftOut
 
@@ -62,7 +62,11 @@ class Photographs:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Picture files by their names: of the folder, else of ``images`` or ``input`` below it; empty where there are none."""
+    """Picture files by their names: of the folder, else of ``images`` or ``input`` below it; empty where there are none.
+
+    Those of formats that are not read are among them, so that they can be named, unless the same picture is there in one that is
+    (raw files beside JPEG).
+    """
     return next((found for name in PICTURE_FOLDERS if (found := _files_in(folder / name))), [])
 
 
@@ -89,6 +93,9 @@ def read_photographs(folder: Path) -> Photographs:
     for path in paths:
         if path in masks.values():
             continue
+        if path.suffix.lower() in UNREAD_SUFFIXES:
+            left_out.append(LeftOut(path.name, f"{path.suffix} is not read"))
+            continue
         try:
             header = read_photograph_header(path)
         except ScenewiseError as error:
@@ -101,12 +108,13 @@ def read_photographs(folder: Path) -> Photographs:
         left_out += [LeftOut(picture.name, "one channel of 16 bits among colour pictures: a depth map") for picture in depth_like]
     else:
         found = depth_like
+    unread = any(path.suffix.lower() in UNREAD_SUFFIXES for path in paths)
     if len(found) < FEWEST_PHOTOGRAPHS:
         raise DataFormatError(
             folder,
             expected=f"at least {FEWEST_PHOTOGRAPHS} photographs ({', '.join(IMAGE_SUFFIXES)}), here or in images/",
             got=f"{len(found)}" + (f"; {_told(left_out)}" if left_out else ""),
-            fix="name the folder that holds the photographs",
+            fix=CONVERT_FIX if unread else "name the folder that holds the photographs",
         )
     return Photographs(paths[0].parent, tuple(found), tuple(left_out), table)
 
@@ -124,9 +132,13 @@ def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
 def _files_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
+    suffixes = IMAGE_SUFFIXES + UNREAD_SUFFIXES
     # Names that begin with a dot are what file systems and archives put beside pictures, not pictures.
-    entries = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
-    return sorted((path for path in entries if path.is_file()), key=lambda path: natural_order(path.name))
+    entries = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
+    files = [path for path in entries if path.is_file()]
+    read = {path.stem for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+    files = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES or path.stem not in read]
+    return sorted(files, key=lambda path: natural_order(path.name))
 
 
 def _told(left_out: list[LeftOut]) -> str:
