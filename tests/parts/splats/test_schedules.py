@@ -64,7 +64,7 @@ class TestFitted:
         recipe = fitted(FAST, capture_of(253, 800, 533, 0).frames, 97_732)
         assert recipe.strategy.max_gaussians == 195_464
         assert recipe.max_initial_points == 97_732
-        assert 4_500 <= recipe.steps <= 5_060  # twenty looks at each, or what eight minutes allow
+        assert 4_500 <= recipe.steps <= 5_060  # what eight minutes allow of thirty looks at each
 
     def test_small_captures_keep_the_preset(self):
         for frames, points in ((43, 0), (100, 0), (18, 3_745)):
