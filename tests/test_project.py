@@ -1,10 +1,12 @@
 """Promises about the project as a whole: cheap imports, active checks, no unsafe calls, a paper map that does not rot."""
 
 import ast
+import builtins
 import doctest
 import importlib
 import re
 import subprocess
+import symtable
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -53,6 +55,38 @@ for arguments in [["--help"], *([name, "--help"] for name in COMMANDS), ["train"
     assert "usage: scenewise" in text.getvalue()
 """
     assert not {"torch", "scipy", "cv2"} & _modules_after(code)
+
+
+# --- names -----------------------------------------------------------------------------------------------------------------
+
+
+def unknown_names(source: str) -> set[str]:
+    """Names that a module uses and nobody binds.  Linters cannot be asked: shapes in annotations are names to them."""
+    top = symtable.symtable(source, "module", "exec")
+    tables = [top]
+    for table in tables:
+        tables.extend(table.get_children())
+    bound = {name.get_name() for name in top.get_symbols() if name.is_assigned() or name.is_imported() or name.is_namespace()}
+    bound |= {name.get_name() for table in tables for name in table.get_symbols() if name.is_declared_global()}
+    bound |= {*dir(builtins), "__file__", "__path__"}
+    used = {
+        name.get_name()
+        for table in tables
+        for name in table.get_symbols()
+        if name.is_referenced() and (table is top or name.is_global())
+    }
+    return used - bound
+
+
+def test_every_name_is_bound():
+    found = {path: unknown_names(path.read_text(encoding="utf-8")) for path in SOURCES}
+    assert {str(path.relative_to(ROOT)): names for path, names in found.items() if names} == {}
+
+
+def test_the_search_for_unknown_names_finds_them_and_knows_shapes():
+    assert unknown_names("def f(x):\n    return missing(x)") == {"missing"}
+    assert unknown_names("class A:\n    def f(self):\n        return [gone for _ in self]") == {"gone"}
+    assert unknown_names("import a\ndef f(x: a.Float[a.Tensor, 'n 3']) -> int:\n    y = len(x)\n    return y") == set()
 
 
 # --- the shape hook ----------------------------------------------------------------------------------------------------------

@@ -28,7 +28,6 @@ from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, DataFormatError, ResourceError
 from scenewise.io.ply.gaussians import read_gaussians_ply
 from scenewise.io.scene_folder import read_scene
-from scenewise.io.splits import SplitChoice
 from scenewise.parts.splats.strategies import DefaultStrategy, McmcStrategy
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.rendering import render
@@ -120,7 +119,7 @@ def test_a_finished_run_is_not_trained_again_and_other_options_are_refused(room:
 def test_a_mistyped_path_leaves_nothing_behind_and_an_old_scene_whole(room: Path, own_scene: Path, tmp_path: Path) -> None:
     before = {path.relative_to(own_scene): path.stat().st_mtime_ns for path in own_scene.rglob("*")}
     assert Path("checkpoints/step_000120") in before
-    for changes in ({"capture": tmp_path / "roon"}, {"split": SplitChoice(file=tmp_path / "no.txt")}):
+    for changes in ({"capture": tmp_path / "roon"}, {"split_file": tmp_path / "no.txt"}):
         with pytest.raises(DataFormatError):
             reconstruct(replace(_options(room, tmp_path / "new"), **changes))  # type: ignore[arg-type]
         assert not (tmp_path / "new").exists()
@@ -223,7 +222,7 @@ def test_the_plan_is_said_and_so_is_a_cap_that_was_reached(room: Path, tmp_path:
 
     summary = reconstruct(_options(room, tmp_path / "scene", max_gaussians=900), Listening())
     plan = next(text for text in said if text.startswith("plan: "))
-    assert plan == "plan: 120 steps, at most 900 Gaussians, for 21 training photographs of 72×54"
+    assert plan == "plan: 120 steps, at most 900 Gaussians, for 21 training photographs of 72×54 with depth"
     assert summary.num_gaussians >= 0.98 * 900
     assert "the cap of 900 Gaussians was reached: --max-gaussians 1800 may show more detail" in summary.text()
     assert "cap" not in replace(summary, cap=10_000).text()

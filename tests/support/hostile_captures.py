@@ -234,7 +234,7 @@ _LISTS = [
     ),
     Hostile("pose_huge", _first("transform_matrix", _FAR), used_images, ("a camera within 1e+10", "1e+30", "remove the frame")),
     Hostile("pose_integers", _first("transform_matrix", [[10**400] * 4] * 4), used_images, ("frames[0].transform_matrix", "4×4")),
-    Hostile("pose_flat", _first("transform_matrix", [0.0] * 16), used_images, ("frames[0].transform_matrix", "shape (16,)")),
+    Hostile("pose_flat", _first("transform_matrix", [0.0] * 16), used_images, ("frames[0].transform_matrix", "last row 0 0 0 1")),
     Hostile("pose_words", _first("transform_matrix", "identity"), used_images, ("frames[0].transform_matrix",)),
     Hostile("pose_mirrored", _first("transform_matrix", _TURNED), used_images, ("determinant −1", "flipped axis")),
     Hostile("pose_scaled", _first("transform_matrix", _SCALED), used_images, ("orthonormal", "remove scale")),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from scenewise.errors import ConventionError, DataFormatError, ScenewiseError, ShapeError
-from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors, json_text
+from scenewise.io.atomic import atomic_write_json, atomic_write_text, disk_errors, json_text, recover_folder
 from scenewise.io.json_fields import JsonFields, read_json_object
 from scenewise.io.labels import read_labels, write_labels
 from scenewise.io.ply.gaussians import gaussians_ply_size, read_gaussians_ply, write_gaussians_ply

@@ -19,7 +19,7 @@ from scenewise.engine.jobs import JobFailedError
 from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.captures import open_capture
-from scenewise.parts.poses import refinement
+from scenewise.parts.poses.refinement import refine
 from scenewise.parts.poses.refinement.matches import MatchSettings
 from scenewise.parts.poses.refinement.refine import RefinementRequest, refine_poses
 from scenewise.studies.miscalibrated_rooms import KnownCalibration, Miscalibration, recovered, write_miscalibrated_room
@@ -104,7 +104,7 @@ def test_an_unfinished_refinement_goes_on(
     def never(*arguments: object, **more: object) -> None:
         raise AssertionError("matched again")
 
-    monkeypatch.setattr(refinement, "match_freely", never)
+    monkeypatch.setattr(refine, "match_freely", never)
     assert main(["poses", str(folder), "--refine", "--out", str(options.out), "--threads", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["views"] == 6 and told["written_as"] == "rgbd" and told["depth"]["offset_mm"][0] != 0
