@@ -155,7 +155,7 @@ class ViewOrder:
 
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
-        self._order: Int[Tensor, views] = torch.empty(0, dtype=torch.int64)
+        self._order: Int[Tensor, " views"] = torch.empty(0, dtype=torch.int64)
         self._position = 0
 
     def next(self, count: int) -> int:
