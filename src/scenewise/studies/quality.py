@@ -67,7 +67,7 @@ ARMS: dict[str, QualityArm] = {
     ),
     "redkitchen": QualityArm("redkitchen_rgbd", None, {"downscale": 2}, seeds=1, why="calibration as shipped: it does not fit"),
     "redkitchen_refined": QualityArm("redkitchen_rgbd", None, {"downscale": 2}, why="from depth; depth error", refined=True),
-    "brighton": QualityArm("brighton_beach", None, {"downscale": 2}, seeds=1, why="nadir flight with GPS"),
+    "brighton": QualityArm("brighton_beach", None, {"downscale": 2}, why="nadir flight with GPS"),
     "room": QualityArm("room", None, {"steps": 600, "max_gaussians": 20_000}, why="needs no data"),
     "room_mcmc": QualityArm("room", None, {"steps": 600, "max_gaussians": 20_000, "strategy": "mcmc"}, why="needs no data"),
 }
