@@ -73,7 +73,7 @@ def with_poses(options: ReconstructOptions, folder: Path, progress: Progress) ->
     out = folder / CAPTURE_FOLDER / _capture_name(source)
     request = PosesRequest(source, out, settings, threads=options.threads, resume=True)
     found = find_poses(request, strict=options.strict, progress=progress)
-    progress.message(found.text())
+    progress.message(found.figures())
     return replace(options, capture=out)
 
 

@@ -108,6 +108,10 @@ class PosesFound:
         return tuple(told)
 
     def text(self) -> str:
+        """A few lines for people, and what to do next."""
+        return f"{self.figures()}\nnext: scenewise reconstruct {self.capture} --out SCENE"
+
+    def figures(self) -> str:
         """A few lines for people."""
         inside, outside = self.reprojection, self.held_out
         lines = [
@@ -126,7 +130,6 @@ class PosesFound:
             )
         if self.left_out:
             lines.append(f"left out: {named(self.left_out)}")
-        lines.append(f"next: scenewise reconstruct {self.capture} --out SCENE")
         return "\n".join(lines)
 
 
