@@ -1,15 +1,18 @@
 """Photographs and films that come without poses, as input of a reconstruction."""
 
 import re
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 from scenewise.commands.reconstruct.options import ReconstructOptions
+from scenewise.engine.journal import Journal
 from scenewise.engine.progress import Progress, duration_text
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.captures import is_capture, open_capture
 from scenewise.io.films import is_film
+from scenewise.io.product_kinds import POSES
 from scenewise.io.scene_folder import CAPTURE_FOLDER
 from scenewise.io.splits import with_split
 from scenewise.parts.poses.capture import PosesRequest, expected_seconds, find_poses
@@ -58,7 +61,7 @@ def check_source(options: ReconstructOptions) -> None:
             with_split(open_capture(path, preset=options.preset, factor=options.downscale), options.split)
 
 
-def with_poses(options: ReconstructOptions, folder: Path, progress: Progress) -> ReconstructOptions:
+def with_poses(options: ReconstructOptions, folder: Path, journal: Journal, progress: Progress) -> ReconstructOptions:
     """The options as they are where the capture has poses; otherwise those of the capture in the scene folder, made now or found.
 
     Raises:
@@ -72,7 +75,10 @@ def with_poses(options: ReconstructOptions, folder: Path, progress: Progress) ->
     progress.message(f"{source} has no camera poses; they are found first" + _time_it_takes(pictures, settings))
     out = folder / CAPTURE_FOLDER / _capture_name(source)
     request = PosesRequest(source, out, settings, threads=options.threads, resume=True)
+    began, is_new = time.monotonic(), not (out / POSES.mark).is_file()
     found = find_poses(request, strict=options.strict, progress=progress)
+    if is_new:
+        journal.write("stage", name="find the poses", seconds=time.monotonic() - began)
     progress.message(found.figures())
     return replace(options, capture=out)
 

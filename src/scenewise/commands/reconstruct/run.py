@@ -68,7 +68,7 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None) -
         diary = folder / JOURNAL_FILE if method.part is None else folder / method.part / "job.jsonl"
         end_with_parent()
         with Journal(diary) as journal, _journaled_warnings(journal) as said, compute_threads(options.threads) as threads:
-            posed = with_poses(options, folder, progress)
+            posed = with_poses(options, folder, journal, progress)
             if posed is not options:
                 options, method = posed, started(posed)
             return _Reconstruction(options, method, progress, folder, journal, threads, said).run()
