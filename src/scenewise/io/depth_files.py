@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float32
 
 from scenewise.errors import DataFormatError
 from scenewise.io.bounded import open_bounded
-from scenewise.io.images import IMAGE_SUFFIXES, MAX_PIXELS, as_u16, with_image
+from scenewise.io.images import IMAGE_SUFFIXES, MAX_PIXELS, as_u16, read_image_header, with_image
 from scenewise.io.npy_headers import read_npy_header
 
 if TYPE_CHECKING:
@@ -50,6 +51,40 @@ def read_depth_values(path: Path) -> np.ndarray:
     return distances
 
 
+def distances_of(values: np.ndarray, units_per_code: float, missing_code: int = 65535) -> Float32[np.ndarray, "height width"]:
+    """Distances in world units, 0 = no measurement, of what :func:`read_depth_values` gives: floats as they are, codes scaled.
+
+    Args:
+        values: float32 distances, or codes.
+        units_per_code: world units per stored step.
+        missing_code: that, like 0, stands for "no measurement".
+    """
+    if values.dtype.kind == "f":
+        return values
+    scaled: np.ndarray = np.where(values == missing_code, 0, values).astype(np.float32) * np.float32(units_per_code)
+    return scaled
+
+
+def depth_size(path: Path) -> tuple[int, int]:
+    """Width and height of a depth map, by its header.
+
+    Raises:
+        DataFormatError: missing, damaged, or an array that is no picture.
+    """
+    if path.suffix.lower() != ".npy":
+        header = read_image_header(path)
+        return header.width, header.height
+    with open_bounded(path) as (file, _):
+        rows, columns = _npy_rows_and_columns(path, read_npy_header(path, file)[0])
+    return columns, rows
+
+
+def _npy_rows_and_columns(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
+    if len(shape) == 2 or (len(shape) == 3 and shape[2] == 1):
+        return shape[0], shape[1]
+    raise DataFormatError(path, "depth", expected=_DEPTH_KINDS, got=f"an array of shape {shape}", fix=_DEPTH_FIX)
+
+
 def _depth_pixels(image: "Image.Image", path: Path) -> np.ndarray:
     if image.mode not in {"I;16", "I;16B", "I;16L", "I", "F"}:
         kind = {"L": "one 8-bit channel", "P": "a palette"}.get(image.mode, f"colours ({image.mode})")
@@ -61,8 +96,8 @@ def _npy_values(path: Path) -> np.ndarray:
     """The two-dimensional array of a ``.npy`` file.  Its header is read as data; objects are refused."""
     with open_bounded(path) as (file, size):
         shape, is_fortran, kind = read_npy_header(path, file)
-        flat = shape[:2] if len(shape) == 3 and shape[2] == 1 else shape
-        if kind.hasobject or kind.name not in {"float16", "float32", "float64", "uint16"} or len(flat) != 2:
+        flat = _npy_rows_and_columns(path, shape)
+        if kind.hasobject or kind.name not in {"float16", "float32", "float64", "uint16"}:
             raise DataFormatError(path, "depth", expected=_DEPTH_KINDS, got=f"{kind.name} of shape {shape}", fix=_DEPTH_FIX)
         count = flat[0] * flat[1]
         if count > MAX_PIXELS or count * kind.itemsize != size - file.tell():

@@ -13,7 +13,7 @@ from scenewise.scenes.frames import CoverageU8, DepthMap, ImageU8, PixelMask
 
 if TYPE_CHECKING:
     from PIL import Image
-from scenewise.io.depth_files import read_depth_values
+from scenewise.io.depth_files import distances_of, read_depth_values
 from scenewise.io.images import Background, alpha_of, rgb_over, with_image
 from scenewise.io.lens_files import has_proportions_of
 from scenewise.io.undistorted_pixels import SAMPLING_MAPS, resample_bilinear, sample_nearest
@@ -70,10 +70,7 @@ class DepthLoader:
         Raises:
             DataFormatError: missing, truncated, or of another kind.
         """
-        values = read_depth_values(self.path)
-        if values.dtype.kind == "f":  # distances, not codes
-            return sample_nearest(values, self.lens_camera)
-        depth = np.where(values == self.missing_code, 0, values).astype(np.float32) * np.float32(self.units_per_code)
+        depth = distances_of(read_depth_values(self.path), self.units_per_code, self.missing_code)
         return sample_nearest(depth, self.lens_camera)
 
 

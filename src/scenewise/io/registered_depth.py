@@ -10,6 +10,7 @@ from scenewise.errors import ConventionError
 from scenewise.geometry.depth_registration import registered_depth
 from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.undistortion import undistorted_camera
+from scenewise.io.depth_files import distances_of
 from scenewise.io.images import read_codes_u16
 from scenewise.scenes.frames import DepthMap
 
@@ -82,8 +83,7 @@ class RegisteredDepthLoader:
         Raises:
             DataFormatError: missing, truncated, or not 16-bit.
         """
-        codes = read_codes_u16(self.path)
-        return np.where(codes == self.missing_code, 0, codes).astype(np.float32) * np.float32(self.units_per_code)
+        return distances_of(read_codes_u16(self.path), self.units_per_code, self.missing_code)
 
     def __call__(self) -> DepthMap:
         """Depth along +Z of the colour camera in world units, 0 = no measurement.

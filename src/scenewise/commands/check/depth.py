@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from scenewise.errors import ScenewiseError
-from scenewise.io.depth_files import read_depth_values
+from scenewise.io.depth_files import depth_size
 from scenewise.io.frame_loaders import DepthLoader
 from scenewise.parts.points.settings import spread_evenly
 from scenewise.scenes.frames import Frame
@@ -52,6 +52,6 @@ def depth_quality(frames: tuple[Frame, ...]) -> DepthQuality | None:
 
 def _is_stretched(loader: DepthLoader) -> bool:
     """Whether the map's pixels have another shape than the photograph's: it then shows another part of the scene."""
-    rows, columns = read_depth_values(loader.path).shape
+    width, height = depth_size(loader.path)
     lens = loader.lens_camera
-    return abs(columns * lens.height / (rows * lens.width) - 1.0) > _PROPORTIONS
+    return abs(width * lens.height / (height * lens.width) - 1.0) > _PROPORTIONS

@@ -57,7 +57,7 @@ def check_source(options: ReconstructOptions) -> None:
         import_pycolmap()
     elif options.overwrite:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CaptureWarning)  # of which the run itself tells
+            warnings.simplefilter("ignore", CaptureWarning)  # of which the run tells: it reads again, once the old scene has gone
             with_split(open_capture(path, preset=options.preset, factor=options.downscale), options.split)
 
 

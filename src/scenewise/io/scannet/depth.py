@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt16
 
 from scenewise.geometry.depth_registration import registered_depth
+from scenewise.io.depth_files import distances_of
 from scenewise.io.images import read_codes_u16
 from scenewise.io.sens import SensFrame, SensHeader, read_sens_depth_codes
 from scenewise.scenes.frames import DepthMap
@@ -48,13 +49,13 @@ class ScannetDepthLoader:
         )
         width, height = self.size
         if self.color_from_depth is not None:
-            measured = np.where(codes == _MISSING_CODE, 0, codes).astype(np.float32) * np.float32(1.0 / self.codes_per_metre)
+            measured = distances_of(codes, 1.0 / self.codes_per_metre, _MISSING_CODE)
             return registered_depth(measured, self.K_depth, self.color_from_depth, self.K_color, width, height)
         across = self._places(0, width, codes.shape[1])
         down = self._places(1, height, codes.shape[0])
         seen = codes[down.clip(0)[:, None], across.clip(0)[None, :]]
-        seen = np.where((down < 0)[:, None] | (across < 0)[None, :] | (seen == _MISSING_CODE), 0, seen)
-        return seen.astype(np.float32) * np.float32(1.0 / self.codes_per_metre)
+        seen = np.where((down < 0)[:, None] | (across < 0)[None, :], 0, seen)
+        return distances_of(seen, 1.0 / self.codes_per_metre, _MISSING_CODE)
 
     def _places(self, axis: int, count: int, available: int) -> Int64[np.ndarray, "pixels"]:
         """Depth column (or row) of each colour column (or row); −1 outside."""

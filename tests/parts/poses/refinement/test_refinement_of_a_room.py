@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,10 @@ def test_what_is_wrong_is_noticed_and_found_again(room: tuple[Path, KnownCalibra
     found = recovered(out, told.lenses[0].focal_px[0], known)
     assert found.focal_share < 0.005 and found.offset_mm < 8 and found.turn_deg < 0.1
     assert found.shift_mm < 6 and found.tilt_deg < 0.1
+
+    assert told.warnings == () and not told.depth_left_out
+    (said,) = replace(told, depth_left_out=True).warnings
+    assert said.startswith("its depth maps are left out: they belong to photographs of more than one camera")
 
     capture = open_capture(out)
     assert [frame.name for frame in capture.frames] == [frame.name for frame in open_capture(folder).frames]

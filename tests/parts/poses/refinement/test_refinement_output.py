@@ -156,6 +156,8 @@ def test_depth_listed_in_transforms_json_stays(tmp_path: Path, ending: str) -> N
         middle = depth[HEIGHT // 2, WIDTH // 2]
         assert middle == pytest.approx(0.0005 * (4000 + index) if ending == ".png" else 0.002 * (1000 + index), abs=1e-6)
         np.testing.assert_allclose(frame.camera.world_from_camera.numpy(), poses(4)[index], atol=1e-12)
+        written, source = tmp_path / f"out/frame-{index:06d}.depth.png", root / f"depth_{index}{ending}"
+        assert (written.stat().st_ino == source.stat().st_ino) == (ending == ".png")  # linked where it can be
 
 
 def test_depth_of_several_cameras_is_said_to_be_left_out(tmp_path: Path) -> None:

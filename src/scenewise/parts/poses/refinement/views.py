@@ -10,9 +10,8 @@ from jaxtyping import Bool, Float64, Int64
 from scenewise.errors import DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera, distort
 from scenewise.geometry.view_overlap import ViewPairs, camera_centers, candidate_pairs, scene_depths, view_overlap
-from scenewise.io.depth_files import read_depth_values
+from scenewise.io.depth_files import depth_size, distances_of, read_depth_values
 from scenewise.io.frame_loaders import DepthLoader, ImageLoader
-from scenewise.io.images import read_image_header
 from scenewise.io.registered_depth import RegisteredDepthLoader
 from scenewise.io.scannet.depth import ScannetDepthLoader
 from scenewise.scenes.captures import Capture
@@ -48,10 +47,7 @@ class DepthSource:
         Raises:
             DataFormatError: missing or damaged.
         """
-        values = read_depth_values(self.path)
-        if values.dtype.kind == "f":
-            return values
-        return np.where(values == 65535, 0, values).astype(np.float32) * np.float32(self.units_per_code)
+        return distances_of(read_depth_values(self.path), self.units_per_code)
 
 
 @dataclass(frozen=True)
@@ -122,23 +118,15 @@ def _depth_source(frame: Frame) -> DepthSource | None:
         camera = loader.depth_camera
         transform = camera.color_from_depth
         known = transform if np.abs(transform - np.eye(4)).max() > _NO_TRANSFORM else None
-        return DepthSource(loader.path, camera.K, _size(loader.path), loader.units_per_code, known)
+        return DepthSource(loader.path, camera.K, depth_size(loader.path), loader.units_per_code, known)
     if isinstance(loader, DepthLoader):
-        width, height = _size(loader.path)
+        width, height = depth_size(loader.path)
         K = loader.lens_camera.resized(width, height).K
         return DepthSource(loader.path, K, (width, height), loader.units_per_code, None)
     if isinstance(loader, ScannetDepthLoader) and loader.in_stream is None:
-        size = _size(loader.source)
+        size = depth_size(loader.source)
         return DepthSource(loader.source, loader.K_depth, size, 1.0 / loader.codes_per_metre, loader.color_from_depth)
     return None
-
-
-def _size(path: Path) -> tuple[int, int]:
-    if path.suffix.lower() == ".npy":
-        rows, columns = read_depth_values(path).shape
-        return columns, rows
-    header = read_image_header(path)
-    return header.width, header.height
 
 
 def pairs_to_match(
