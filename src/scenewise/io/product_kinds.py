@@ -16,6 +16,8 @@ answer          ``name-<digits>.safetensors``    name, shape and pixels of the i
 scan            ``name-<digits>.safetensors``    data, settings, teacher, words; the whole of it stands in the file
 features        ``name-<digits>.safetensors``    size and head of the picture's file, limits of the search
 poses           ``poses.json``                   names and heads of the pictures or of the film, settings; stated
+coarse model    ``coarse/coarse.json``           canonical JSON of data, settings and initial points; stated
+block           ``block_003-<digits>.safetensors`` run, number and slot
 outcome         ``arm_0_<digits>.json``          canonical JSON of arm, seed and configuration
 ==============  ===============================  =======================================================================
 
@@ -184,10 +186,19 @@ POSES = FolderKind(
     workplace=("work",),
     owns=("images/*", "masks/*", "sparse/0/*", "gps.csv", "log.jsonl"),
 )
+COARSE = FolderKind(
+    "coarse model",
+    "coarse.json",
+    in_place=True,
+    needs=("model.safetensors",),
+    workplace=("checkpoints",),
+    if_other="replace",
+)
+BLOCK = FileKind("block", ".safetensors", entry="block")
 OUTCOME = FileKind("outcome", ".json", joint="_", entry="metrics")
 
 KINDS: tuple[Kind, ...] = (
-    TEACHER, STUDENT, PICTURES, LABELS, STUDY_TRAINING, PICTURE, ANSWER, SCAN, PICTURE_FEATURES, POSES, OUTCOME,
+    TEACHER, STUDENT, PICTURES, LABELS, STUDY_TRAINING, PICTURE, ANSWER, SCAN, PICTURE_FEATURES, POSES, BLOCK, COARSE, OUTCOME,
     folder_kind("product"),
 )  # fmt: skip
 """All kinds by which :func:`scenewise.io.products.products_in` knows what it finds."""

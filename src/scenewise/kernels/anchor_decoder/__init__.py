@@ -55,8 +55,8 @@ def decode(anchors: AnchorInput, backend: Backend = "auto") -> DecodedChildren:
     """The children of anchors as one camera sees them; differentiable in offsets, features, log scales and heads.
 
     With x = (f, (a − c)/‖a − c‖) of anchor a and camera c, and a head h(x) = W₂·relu(W₁x + b₁) + b₂ each: opacity tanh(h(x)), of
-    which those above 0 are kept; colour sigmoid(h(x)); scales e^{s[3:6]}·sigmoid(h(x)[:3]) and rotation h(x)[3:] / ‖h(x)[3:]‖ with
-    the anchor's log scales s; centre a + offset·e^{s[0:3]}.
+    which those above 0 are kept; colour sigmoid(h(x)); scales e^{s[3:6]}·sigmoid(h(x)[:3]) and rotation h(x)[3:] / ‖h(x)[3:]‖
+    with the anchor's log scales s; centre a + offset·e^{s[0:3]}.
 
     Raises:
         ShapeError: heads do not fit the features and each other.

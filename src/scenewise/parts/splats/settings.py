@@ -50,8 +50,10 @@ class RunIdentity:
         seed: of every random stream.
         config: resolved configuration, stored in checkpoints and compared on resume.
         data_hash: checksum of the data, likewise.
+        details: what was found out when it began and whoever goes on has to know; JSON values, stored in checkpoints.
     """
 
     seed: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     data_hash: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)

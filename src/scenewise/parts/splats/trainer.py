@@ -69,7 +69,7 @@ class SplatTrainer:
         self.scene_extent = scene_extent
         self.random = RandomStreams(identity.seed)
         self.config = dict(identity.config)
-        self.data_hash = identity.data_hash
+        self.data_hash, self._details = identity.data_hash, dict(identity.details)
         self.steps_done = 0
         self.seconds = 0.0
         self.failures: list[str] = []
@@ -79,7 +79,7 @@ class SplatTrainer:
         self.pose_refinement: PoseRefinement | None = None
         if settings.pose_refinement is not None:
             self.pose_refinement = PoseRefinement(views.cameras, settings.pose_refinement, scene_extent, device)
-        self._background = torch.tensor(background or (0.0, 0.0, 0.0), device=device)
+        self.background = torch.tensor(background or (0.0, 0.0, 0.0), device=device)
         self._order = ViewOrder(self.random["views"])
         self._skip_once: set[int] = set()
         self._last_view = 0
@@ -177,7 +177,7 @@ class SplatTrainer:
                 ("psnr_refined", self.pose_refinement.refined_camera(view.camera, index)),
             ):
                 color = render(
-                    self.field.gaussians(camera), camera, background=self._background, backend=self.settings.backend
+                    self.field.gaussians(camera), camera, background=self.background, backend=self.settings.backend
                 ).color
                 square = (color.clamp(0.0, 1.0) - view.image).square()
                 square = square if view.mask is None else square[view.mask]
@@ -196,6 +196,15 @@ class SplatTrainer:
         Raises:
             NonFiniteError: a loss or a gradient is NaN or infinite.
         """
+        self.backward()
+        self.update()
+
+    def backward(self) -> None:
+        """The first half of a step: gradients of the next view, or views, left with the parameters.
+
+        Raises:
+            NonFiniteError: a loss or a gradient is NaN or infinite.
+        """
         context = self._context()
         progress = self.schedule.progress(self.steps_done)
         self.field.set_sh_degree(self.settings.sh.degree(self.steps_done, self.schedule))
@@ -206,6 +215,11 @@ class SplatTrainer:
             self._last_view = self._next_view()
             loss += self._backward(context, self.views.load(self._last_view, downscale), terms)
         self._require_finite_gradients()
+        self._last_loss, self._last_terms = loss, terms
+
+    def update(self) -> None:
+        """The second half of a step: parameters follow their gradients, and strategies edit rows."""
+        context, progress = self._context(), self.schedule.progress(self.steps_done)
         for strategy in self.strategies:
             strategy.after_backward(context)
         self.field.store.step()
@@ -218,7 +232,6 @@ class SplatTrainer:
         for strategy in self.strategies:
             strategy.after_step(context)
         self.steps_done += 1
-        self._last_loss, self._last_terms = loss, terms
 
     def _next_view(self) -> int:
         settings = self.settings
@@ -231,6 +244,7 @@ class SplatTrainer:
 
     def _backward(self, context: StepContext, view: ViewData, terms: dict[str, float]) -> float:
         decoded = self.field.decoded(view.camera)
+        context = replace(context, decoded=decoded)
         gaussians = decoded.gaussians
         for strategy in self.strategies:
             gaussians = strategy.before_step(context, gaussians)
@@ -266,9 +280,9 @@ class SplatTrainer:
         wanted.
         """
         if view.coverage is None or not self.settings.random_background:
-            return view, self._background
-        background = torch.rand(3, generator=self.random["background"]).to(self._background.device)
-        shown = view.image + (1.0 - view.coverage)[..., None] * (background - self._background)
+            return view, self.background
+        background = torch.rand(3, generator=self.random["background"]).to(self.background.device)
+        shown = view.image + (1.0 - view.coverage)[..., None] * (background - self.background)
         return replace(view, image=shown), background
 
     def _judge(self, context: StepContext, view: ViewData, output: RenderOutput, terms: dict[str, float]) -> Tensor:
@@ -354,6 +368,7 @@ class SplatTrainer:
             "skip_once": sorted(self._skip_once),
             "failures": list(self.failures),
             "num_gaussians": len(store),
+            **self._details,
         }
         if self.schedule.turn is not None:
             details["turn"] = list(self.schedule.turn)

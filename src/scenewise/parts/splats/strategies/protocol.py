@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from scenewise.engine.randomness import RandomStreams
-from scenewise.parts.splats.fields import GaussianField
+from scenewise.parts.splats.fields import DecodedGaussians, GaussianField
 from scenewise.parts.splats.schedules import Schedule
 from scenewise.rendering import RenderOutput
 from scenewise.scenes.cameras import Cameras
@@ -24,6 +24,7 @@ class StepContext:
         field: what is being trained; its rows change only through ``field.store``.
         scene_extent: size of the scene in world units.
         random: named random streams; a strategy draws from those with its own name.
+        decoded: what the field made of the view at hand, as it says itself; None between views.
     """
 
     step: int
@@ -31,6 +32,7 @@ class StepContext:
     field: GaussianField
     scene_extent: float
     random: RandomStreams
+    decoded: DecodedGaussians | None = None
 
     @property
     def steps_done(self) -> int:

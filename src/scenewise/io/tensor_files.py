@@ -1,0 +1,51 @@
+"""Named tensors and a description of them in one file, written atomically."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scenewise.errors import DataFormatError
+from scenewise.io.atomic import atomic_path
+from scenewise.io.bounded import open_bounded
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, about: Mapping[str, Any]) -> None:
+    """A safetensors file whose metadata holds the description as JSON under the key ``kind``.
+
+    Raises:
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, metadata={kind: json.dumps(dict(about), allow_nan=False)})
+
+
+def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What :func:`write_tensors` wrote.
+
+    Raises:
+        DataFormatError: no such file, or one of another kind or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    with open_bounded(path):  # one message for missing files, whatever the library says
+        pass
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(kind)
+            tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        about = json.loads(text or "")
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise DataFormatError(
+            path, expected=f"a {kind} file", got=str(error)[:120], fix="delete it; it is made again with --resume"
+        ) from error
+    if not isinstance(about, dict):
+        raise DataFormatError(path, f"metadata {kind}", expected="an object", got=type(about).__name__)
+    return tensors, about

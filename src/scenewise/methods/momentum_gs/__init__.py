@@ -1,0 +1,1 @@
+"""Momentum-GS: Fan et al. 2024, arXiv 2412.04887."""

@@ -1,0 +1,145 @@
+"""What a block begins with: its own anchors, and what stands behind them, thinned."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from scipy.spatial import cKDTree
+
+from scenewise.kernels.anchor_decoder import visible_rows
+from scenewise.methods.momentum_gs.coarse import CoarseModel
+from scenewise.methods.momentum_gs.config import BackgroundSettings
+from scenewise.methods.momentum_gs.partition import Partition
+from scenewise.parts.splats.anchors.starting import anchors_from_points
+from scenewise.scenes.anchors import Anchors, joined
+from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.point_clouds import PointCloud
+
+_WIDER = 1.3  # factor on the angle until the background is small enough
+
+
+@dataclass(frozen=True)
+class BlockStart:
+    """What a block begins with.
+
+    Attributes:
+        anchors: its own, then those behind.
+        own: how many are its own.
+    """
+
+    anchors: Anchors
+    own: int
+
+
+def start_of_block(
+    block: int,
+    partition: Partition,
+    model: CoarseModel,
+    cameras: Sequence[Cameras],
+    settings: BackgroundSettings,
+    points: PointCloud | None = None,
+    most: int | None = None,
+) -> BlockStart:
+    """The anchors that a block begins with.
+
+    Args:
+        block: its number.
+        partition: all blocks.
+        model: of the whole scene.
+        cameras: of the block.
+        settings: of what stands behind.
+        points: of the scene: those in the block that lie in no anchor's cell become anchors too.
+        most: anchors of its own that it may begin with, or None; of more points some are left out, evenly.
+    """
+    owner = partition.block_of(model.anchors.positions.numpy())
+    own = model.anchors.select(torch.from_numpy(owner == block))
+    if points is not None:
+        own = joined([own, _new_anchors(block, partition, model, own, points, most)])
+    seen = torch.zeros(len(model.anchors), dtype=torch.bool)
+    for camera in cameras:
+        seen[visible_rows(model.anchors.positions, model.anchors.log_scales, camera)] = True
+    behind = torch.from_numpy(owner != block) & seen
+    rows = behind.nonzero()[:, 0]
+    thin = thinned_background(model.anchors.select(rows), model.importance[rows], own.positions, model.cell, settings)
+    return BlockStart(joined([own, thin]), len(own))
+
+
+def _new_anchors(
+    block: int, partition: Partition, model: CoarseModel, own: Anchors, points: PointCloud, most: int | None
+) -> Anchors:
+    """Anchors for the block's points that lie in cells without one; their features are those of the nearest anchor."""
+    inside = points.points_in_world[partition.block_of(points.points_in_world) == block]
+    room = math.inf if most is None else most - len(own)
+    cells = np.round(inside / model.cell).astype(np.int64)
+    taken = {tuple(cell) for cell in np.round(own.positions.numpy().astype(np.float64) / model.cell).astype(np.int64).tolist()}
+    free = np.array([tuple(cell) not in taken for cell in cells.tolist()], dtype=bool)
+    inside = inside[free]
+    if len(inside) > room:
+        inside = inside[np.linspace(0, len(inside) - 1, max(0, int(room))).astype(np.int64)] if room > 0 else inside[:0]
+    if not len(inside) or not len(own):
+        return own.select(torch.zeros(0, dtype=torch.int64))
+    fresh = anchors_from_points(PointCloud(inside), model.scene_extent, model.cell, slots=own.slots, channels=own.channels)
+    _, nearest = cKDTree(own.positions.numpy()).query(fresh.positions.numpy())
+    near = own.select(torch.from_numpy(np.asarray(nearest, dtype=np.int64)))
+    return Anchors(fresh.positions, near.offsets.clone(), near.features.clone(), fresh.log_scales)
+
+
+def thinned_background(
+    anchors: Anchors,
+    importance: Float[torch.Tensor, "n"],
+    own: Float[torch.Tensor, "m 3"],
+    cell: float,
+    settings: BackgroundSettings,
+) -> Anchors:
+    """Of anchors outside of a block one for each cell, the more important ones; cells grow with the distance from the block.
+
+    The one that stays becomes larger by the root of the number it stands for: surfaces have two dimensions.
+
+    Args:
+        anchors: outside.
+        importance: of each.
+        own: positions of the block's anchors.
+        cell: edge of the finest cells.
+        settings: how many may stay.
+    """
+    most = int(settings.most * len(own))
+    if not len(anchors) or most == 0 or not len(own):
+        return anchors.select(torch.zeros(0, dtype=torch.int64))
+    positions = anchors.positions.numpy().astype(np.float64)
+    distance, _ = cKDTree(own.numpy()).query(positions)
+    angle, strength = settings.angle, importance.numpy().astype(np.float64)
+    while True:
+        kept, counts = _one_each(positions, strength, _level(distance, angle, cell), cell)
+        if len(kept) <= most or angle > 1e3:
+            break
+        angle *= _WIDER
+    chosen = anchors.select(torch.from_numpy(kept))
+    larger = torch.from_numpy(0.5 * np.log(counts)).float()[:, None]
+    return Anchors(chosen.positions, chosen.offsets, chosen.features, chosen.log_scales + larger)
+
+
+def _level(distance: Float[np.ndarray, "n"], angle: float, cell: float) -> Int64[np.ndarray, "n"]:
+    """Cells have 2^level times the finest edge."""
+    return np.maximum(0, np.floor(np.log2(np.maximum(distance * angle / cell, 1.0)))).astype(np.int64)
+
+
+def _one_each(
+    positions: Float[np.ndarray, "n 3"], strength: Float[np.ndarray, "n"], level: Int64[np.ndarray, "n"], cell: float
+) -> tuple[Int64[np.ndarray, "kept"], Int64[np.ndarray, "kept"]]:
+    """The strongest row of every cell, rising, and how many rows the cell has."""
+    edge = cell * np.exp2(level.astype(np.float64))
+    keys = np.concatenate([level[:, None], np.round(positions / edge[:, None]).astype(np.int64)], axis=1)
+    _, cell_of, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    order = np.lexsort((-strength, cell_of))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = cell_of[order][1:] != cell_of[order][:-1]
+    kept = np.sort(order[first])
+    return kept, counts[cell_of[kept]]
+
+
+def is_in_block(partition: Partition, block: int, positions: torch.Tensor) -> Bool[torch.Tensor, " n"]:
+    """Whether a block owns each position of the world."""
+    return torch.from_numpy(partition.block_of(positions.detach().cpu().numpy()) == block).to(positions.device)

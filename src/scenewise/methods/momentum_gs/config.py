@@ -1,0 +1,99 @@
+"""Settings of Momentum-GS.
+
+"Paper" is Fan et al. 2024, arXiv 2412.04887; "released" its code where the paper is silent or the two differ.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from scenewise.methods.momentum_gs.slots import SlotOrder
+from scenewise.methods.momentum_gs.teaching import TeacherSettings
+from scenewise.methods.momentum_gs.weighting import WeightingSettings
+from scenewise.parts.splats.anchors.growing import GrowthSettings
+from scenewise.parts.splats.anchors.recipes import FAST_ANCHORS, AnchorRecipe
+
+
+@dataclass(frozen=True)
+class AssignmentSettings:
+    """Which cameras train a block.
+
+    Attributes:
+        threshold: a camera outside of a block belongs to it where 1 − SSIM of its view with and without the block's anchors is
+            larger (released: 0.03, or 0.05 for Rubble and MatrixCity).
+        downscale: views are compared at 1/N of the size that is trained with; 1 as released.
+        fewest_cameras: a block with fewer is given to a neighbour.
+        fewest_anchors: likewise, anchors of the coarse model.
+    """
+
+    threshold: float = 0.03
+    downscale: int = 2
+    fewest_cameras: int = 8
+    fewest_anchors: int = 50
+
+
+@dataclass(frozen=True)
+class BackgroundSettings:
+    """What a block knows of the rest of the scene.  Released: everything, from the same points as every other block.
+
+    Attributes:
+        most: anchors of other blocks, as a multiple of the block's own.
+        angle: anchors that lie within a cell of this part of their distance from the block become one; it grows until they are
+            few enough.
+    """
+
+    most: float = 0.5
+    angle: float = 0.02
+
+
+@dataclass(frozen=True)
+class MomentumConfig:
+    """Settings of one run.
+
+    Attributes:
+        coarse: the model of the whole scene that blocks are cut from.
+        coarse_downscale: its views are at 1/N of the size that blocks are trained with.
+        block: how each block is trained; its steps are those of one block, a slot of them with a frozen decoder.
+        blocks: along the axes of the partition; None: as many as memory asks for.
+        box: of the data set, lower and upper corner in its world; None: found from cameras and points.
+        workers: blocks that are trained at the same time.
+        slot_steps: see :class:`~scenewise.methods.momentum_gs.slots.SlotPlan`.
+        order: likewise.
+        frozen_round: end with a slot for each block in which the decoder does not change, so that all anchors are finished with
+            the decoder they will be decoded by.  Meant but never reached in the released code.
+        teacher: the momentum teacher, or None.
+        weighting: of the blocks' gradients of the decoder, or None.
+        shares_decoder: one decoder for all blocks; False gives each its own.
+        assignment: of cameras to blocks.
+        background: what a block knows of the others.
+    """
+
+    coarse: AnchorRecipe = field(default_factory=AnchorRecipe)
+    coarse_downscale: int = 1
+    block: AnchorRecipe = field(
+        default_factory=lambda: AnchorRecipe(
+            steps=60_000,
+            growth=GrowthSettings(gather_from=300, refine_from=300, refine_until=30_000, refine_every=25, levels=(128, 32, 8)),
+        )
+    )
+    blocks: tuple[int, int, int] | None = None
+    box: tuple[float, float, float, float, float, float] | None = None
+    workers: int = 1
+    slot_steps: int = 500
+    order: SlotOrder = "round_robin"
+    frozen_round: bool = True
+    teacher: TeacherSettings | None = field(default_factory=TeacherSettings)
+    weighting: WeightingSettings | None = field(default_factory=WeightingSettings)
+    shares_decoder: bool = True
+    assignment: AssignmentSettings = field(default_factory=AssignmentSettings)
+    background: BackgroundSettings = field(default_factory=BackgroundSettings)
+
+
+PAPER = MomentumConfig()
+"""The paper's run: 60,000 steps of each block."""
+
+FAST_MOMENTUM = MomentumConfig(
+    coarse=replace(FAST_ANCHORS, steps=1_000),
+    coarse_downscale=2,
+    block=replace(FAST_ANCHORS, steps=2_000),
+    slot_steps=100,
+)
+"""Minutes on a CPU."""

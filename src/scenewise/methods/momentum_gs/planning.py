@@ -1,0 +1,107 @@
+"""How many blocks there are to be, and the box that they are cut from, when nobody says."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from scenewise.methods.momentum_gs.partition import Points
+from scenewise.parts.splats.anchors.decoder import DecoderSettings
+from scenewise.scenes.cameras import Cameras
+
+_OUTLIERS = 0.02
+"""Part of the points on either side that a box need not hold."""
+_COPIES, _FLOAT = 8, 4  # as in parts/splats/memory.py: value, gradient, moments, what is kept to fall back on
+_CHILD_BYTES = 650
+"""A decoded Gaussian with its gradients, and the same in the rasteriser."""
+SEEN_CHILDREN = 0.3
+"""Part of the children that a view decodes in the mean; measured on a town and on a beach."""
+
+
+def anchor_bytes(decoder: DecoderSettings) -> int:
+    """Memory that an anchor takes in training."""
+    floats = 3 + 3 * decoder.slots + decoder.channels + 6 + 2 * decoder.slots + 2
+    return _COPIES * _FLOAT * floats + math.ceil(SEEN_CHILDREN * decoder.slots * _CHILD_BYTES)
+
+
+def blocks_within(anchors: int, most_of_block: int, background: float) -> int:
+    """How many blocks so many anchors take.
+
+    Args:
+        anchors: of the whole scene when all is trained.
+        most_of_block: anchors that one process has room for.
+        background: anchors of other blocks that a block holds, as a multiple of its own.
+    """
+    return max(1, math.ceil(anchors * (1.0 + background) / most_of_block))
+
+
+def grid_of(blocks: int, sides: Sequence[float]) -> tuple[int, int, int]:
+    """So many blocks along each side of the ground that cells come close to squares; at least ``blocks`` in all, one layer high.
+
+    >>> grid_of(4, (1.0, 1.0)), grid_of(4, (10.0, 1.0)), grid_of(5, (2.0, 1.0))
+    ((2, 2, 1), (4, 1, 1), (3, 2, 1))
+    """
+    best: tuple[float, tuple[int, int, int]] | None = None
+    for across in range(1, blocks + 1):
+        along = math.ceil(blocks / across)
+        shape = abs(math.log((sides[0] / along) / (sides[1] / across)))
+        cost = shape + 0.5 * (along * across - blocks)
+        if best is None or cost < best[0] - 1e-12:
+            best = (cost, (along, across, 1))
+    assert best is not None, "one block is a grid"
+    return best[1]
+
+
+def frame_of_box(box: Sequence[float]) -> Float64[np.ndarray, "4 4"]:
+    """partition_from_world of a box given by its lower and upper corner."""
+    low, high = np.array(box[:3], dtype=np.float64), np.array(box[3:], dtype=np.float64)
+    frame = np.eye(4)
+    frame[:3, :3] = np.diag(2.0 / (high - low))
+    frame[:3, 3] = -(high + low) / (high - low)
+    return frame
+
+
+def found_frame(
+    cameras: Sequence[Cameras], points: Points, up_in_world: Float64[np.ndarray, "3"] | None
+) -> tuple[Float64[np.ndarray, "4 4"], tuple[float, float]]:
+    """partition_from_world of a box around what the cameras look at, and the lengths of its sides on the ground.
+
+    x runs along the longer side of the ground, z upwards.  What lies far out (two of a hundred points on either side) does not
+    count, so that the box holds what is worth a block of its own.
+
+    Args:
+        cameras: training cameras.
+        points: of the scene, world units.
+        up_in_world: where known; else across the plane that cameras and points lie in most nearly.
+    """
+    centers = torch.stack([camera.centers_in_world for camera in cameras]).numpy().astype(np.float64)
+    places = np.concatenate([centers, points.astype(np.float64)])
+    near = _within(points.astype(np.float64))
+    around = points.astype(np.float64)[near]
+    up = _up(places, up_in_world)
+    flat = around - np.outer(around @ up, up)
+    # The longest direction on the ground; numpy's sign is arbitrary, so the largest component is made positive.
+    along = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][0]
+    along = along - (along @ up) * up
+    along /= np.linalg.norm(along) * np.sign(along[np.abs(along).argmax()])
+    axes = np.stack([along, np.cross(up, along), up])
+    low, high = np.quantile(around @ axes.T, [_OUTLIERS, 1.0 - _OUTLIERS], axis=0)
+    high = np.maximum(high, low + 1e-3 * (high - low).max())
+    frame = np.eye(4)
+    frame[:3, :3] = np.diag(2.0 / (high - low)) @ axes
+    frame[:3, 3] = -(high + low) / (high - low)
+    return frame, (float(high[0] - low[0]), float(high[1] - low[1]))
+
+
+def _up(places: Float64[np.ndarray, "n 3"], up_in_world: Float64[np.ndarray, "3"] | None) -> Float64[np.ndarray, "3"]:
+    if up_in_world is not None:
+        return up_in_world / np.linalg.norm(up_in_world)
+    normal = np.linalg.svd(places - places.mean(axis=0), full_matrices=False)[2][2]
+    return normal * np.sign(normal[np.abs(normal).argmax()])
+
+
+def _within(points: Float64[np.ndarray, "n 3"]) -> np.ndarray:
+    low, high = np.quantile(points, [0.005, 0.995], axis=0)
+    return ((points >= low) & (points <= high)).all(axis=1)
