@@ -1,1 +1,1 @@
-"""Procedural worlds with exact truth: furnished rooms as ordinary captures, reproducible from a seed."""
+"""Procedural worlds with exact truth: furnished rooms and small towns as ordinary captures, reproducible from a seed."""
