@@ -154,6 +154,18 @@ SPLAT_METHODS: Mapping[str, SplatMethod] = MappingProxyType(
             group="distillation",
             refuses=("strategy", "absgrad", "pose_refinement", "exposure_compensation"),
         ),
+        "momentum_gs": SplatMethod(
+            Deferred("scenewise.methods.momentum_gs.config", "MomentumConfig"),
+            Deferred("scenewise.methods.momentum_gs.stages", "start"),
+            _FOLDER / "momentum_gs" / "README.md",
+            leaves_out=(
+                *("coarse.steps", "coarse.exposure", "coarse.exposure.", "coarse.growth.max_anchors"),
+                *("block.steps", "block.exposure", "block.exposure.", "block.growth.max_anchors"),
+                *("blocks", "box", "workers", "slot_steps", "order", "shares_decoder", "teacher.momentum", "settling.steps"),
+            ),
+            group="city",
+            refuses=("strategy", "absgrad", "pose_refinement", "minutes", "sh_degree"),
+        ),
     }
 )
 """What ``scenewise reconstruct`` trains, by the name of the method's folder."""

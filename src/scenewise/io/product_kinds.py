@@ -18,6 +18,7 @@ features        ``name-<digits>.safetensors``    size and head of the picture's 
 poses           ``poses.json``                   names and heads of the pictures or of the film, settings; stated
 coarse model    ``coarse/coarse.json``           canonical JSON of data, settings and initial points; stated
 block           ``block_003-<digits>.safetensors`` run, number and slot
+settled block   ``settled_003-<digits>.ply``     run, number, steps and settings
 outcome         ``arm_0_<digits>.json``          canonical JSON of arm, seed and configuration
 ==============  ===============================  =======================================================================
 
@@ -195,11 +196,12 @@ COARSE = FolderKind(
     if_other="replace",
 )
 BLOCK = FileKind("block", ".safetensors", entry="block")
+SETTLED = FileKind("settled block", ".ply")
 OUTCOME = FileKind("outcome", ".json", joint="_", entry="metrics")
 
 KINDS: tuple[Kind, ...] = (
-    TEACHER, STUDENT, PICTURES, LABELS, STUDY_TRAINING, PICTURE, ANSWER, SCAN, PICTURE_FEATURES, POSES, BLOCK, COARSE, OUTCOME,
-    folder_kind("product"),
+    TEACHER, STUDENT, PICTURES, LABELS, STUDY_TRAINING, PICTURE, ANSWER, SCAN, PICTURE_FEATURES, POSES, BLOCK, COARSE, SETTLED,
+    OUTCOME, folder_kind("product"),
 )  # fmt: skip
 """All kinds by which :func:`scenewise.io.products.products_in` knows what it finds."""
 

@@ -20,6 +20,7 @@ from scenewise.engine.option_values import (
     require_seed,
 )
 from scenewise.methods.distilled_3dgs.options import DistillationOptions
+from scenewise.methods.momentum_gs.options import BlockOptions
 
 if TYPE_CHECKING:
     from scenewise.io.splits import SplitChoice
@@ -43,7 +44,8 @@ class ReconstructOptions:
         capture: folder with photographs and poses: COLMAP, transforms.json or RGB-D; or photographs or a film without poses,
             which are then found first.
         out: scene folder to write.
-        method: how to reconstruct: "gaussian_splatting", or "distilled_3dgs" for few Gaussians that look like many.
+        method: how to reconstruct: "gaussian_splatting"; "distilled_3dgs" for few Gaussians that look like many; "momentum_gs" in
+            blocks, for scenes larger than one process.
         strategy: how Gaussians are added and removed: "default" densifies by gradient, "mcmc" keeps an exact budget.
         preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending).
         downscale: use the images at 1/N of their size.
@@ -71,6 +73,7 @@ class ReconstructOptions:
         overwrite: replace an existing scene folder.
         strict: refuse captures with missing images or other warnings.
         distillation: of method distilled_3dgs.
+        city: of method momentum_gs.
         settings: of the method, for experts, where no other option changes them.
     """
 
@@ -102,6 +105,7 @@ class ReconstructOptions:
     overwrite: bool = False
     strict: bool = False
     distillation: DistillationOptions = field(default_factory=DistillationOptions)
+    city: BlockOptions = field(default_factory=BlockOptions)
     settings: Annotated[MethodSettings, _OF_METHODS] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

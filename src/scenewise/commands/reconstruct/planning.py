@@ -56,6 +56,8 @@ def planned(
     budget = options.budget_bytes
     limit = _CACHE_BYTES if budget is None else int(_CACHE_SHARE * budget)
     cache_bytes = min(limit, decoded_bytes(frames, config.resolution.factors))
+    if method.plans_memory:
+        return config, cache_bytes
     has_points = capture.points is not None and len(capture.points) > 0
     matches = not has_points and all(frame.load_depth is None for frame in frames)
     estimate = training_memory(frames, sh_degree=options.sh_degree, cache_bytes=cache_bytes, matches=matches)

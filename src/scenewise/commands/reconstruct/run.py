@@ -34,9 +34,19 @@ from scenewise.io.scene_folder import CHECKPOINTS_FOLDER, JOURNAL_FILE, POINTS_F
 from scenewise.io.scene_outputs import output_folder
 from scenewise.io.splits import with_split
 from scenewise.methods.distilled_3dgs.figures import DistillationSummary
+from scenewise.methods.momentum_gs.figures import CitySummary
 from scenewise.parts.points.choose import initial_points
 from scenewise.parts.splats.recipes import SplatRecipe
-from scenewise.parts.splats.reconstruction import FinishedSplats, MadePart, SplatMethod, SplatRun, SplatStart, timed
+from scenewise.parts.splats.reconstruction import (
+    FinishedSplats,
+    InSlots,
+    MadePart,
+    SceneTrainer,
+    SplatMethod,
+    SplatRun,
+    SplatStart,
+    timed,
+)
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.parts.splats.training import train_splats
 from scenewise.scenes.cameras import Cameras
@@ -127,6 +137,7 @@ class _Reconstruction:
             None if evaluated is None else evaluated.card,
             moved,
             finished.more if isinstance(finished.more, DistillationSummary) else None,
+            finished.more if isinstance(finished.more, CitySummary) else None,
             tuple(dict.fromkeys(self.said)),
         )
 
@@ -202,6 +213,8 @@ class _Reconstruction:
             checkpoint_every=options.checkpoint_every,
             journal=self.journal,
             progress=self.progress,
+            steps=options.steps,
+            budget=options.budget_bytes,
         )
 
     def _initial_points(self, capture: Capture, recipe: SplatRecipe) -> tuple[PointCloud, str]:
@@ -230,27 +243,29 @@ class _Reconstruction:
 
     def _trainer(
         self, splats: SplatMethod, run: SplatRun, points: PointCloud | None, provenance: str, found: Checkpoint | None
-    ) -> SplatTrainer:
+    ) -> SceneTrainer:
         """The trainer with its photographs decoded."""
         if found is not None:
             self.journal.write("resume", step=found.step)
             self.progress.message(f"{self.method.spoken}going on from step {found.step:,}")
         record: dict[str, Any] = recorded(self.options, run.recipe) | dict(splats.record()) | {"initial_points": provenance}
         trainer = splats.trainer(points, record, found)
-        with self._stage("decode the photographs"):
-            trainer.views.preload(self.threads)
+        if isinstance(trainer, SplatTrainer):
+            with self._stage("decode the photographs"):
+                trainer.views.preload(self.threads)
         return trainer
 
-    def _train(self, trainer: SplatTrainer, setup_seconds: float, views_after: int) -> None:
+    def _train(self, trainer: SceneTrainer, setup_seconds: float, views_after: int) -> None:
+        every = self.options.checkpoint_every
         run = partial(
             train_splats,
             trainer,
             checkpointer=self.checkpointer,
             journal=self.journal,
             progress=self.progress,
-            checkpoint_every=self.options.checkpoint_every,
+            checkpoint_every=min(every, trainer.slot_steps) if isinstance(trainer, InSlots) else every,
         )
-        if self.options.minutes is not None:
+        if self.options.minutes is not None and isinstance(trainer, SplatTrainer):
             self._train_first_half(trainer, run, 60.0 * self.options.minutes - setup_seconds, views_after)
         run()
 
@@ -282,8 +297,8 @@ class _Reconstruction:
         self.journal.write("plan", step=half, planned=half + planned, steps=trainer.total_steps, step_seconds=each)
         self.progress.message(f"{minutes:g} minutes: {trainer.total_steps:,} steps in all")
 
-    def _refinement(self, trainer: SplatTrainer) -> dict[str, float] | None:
-        if trainer.pose_refinement is None:
+    def _refinement(self, trainer: SceneTrainer) -> dict[str, float] | None:
+        if not isinstance(trainer, SplatTrainer) or trainer.pose_refinement is None:
             return None
         moved = asdict(trainer.pose_refinement.correction()) | trainer.pose_gain()
         self.journal.write("pose_refinement", **moved)
@@ -291,7 +306,7 @@ class _Reconstruction:
 
     # ------------------------------------------------------------------------------------------------------------------- writing
 
-    def _write(self, capture: Capture, trainer: SplatTrainer, finished: FinishedSplats, data_hash: str) -> Scene:
+    def _write(self, capture: Capture, trainer: SceneTrainer, finished: FinishedSplats, data_hash: str) -> Scene:
         with self._stage("write the scene"):
             scene = Scene(
                 load_gaussians=lambda: finished.gaussians,
@@ -304,7 +319,7 @@ class _Reconstruction:
                     preset=capture.preset,
                     data_hash=data_hash,
                     method=self.options.method,
-                    config=trainer.config | {"total_steps": trainer.settings.steps},
+                    config=dict(trainer.config) | {"total_steps": trainer.total_steps},
                     versions=versions(),
                     git_commit=git_commit(),
                     created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -321,7 +336,7 @@ class _Reconstruction:
             write_scene(self.folder, scene)
         return scene
 
-    def _evaluate(self, scene: Scene, capture: Capture, trainer: SplatTrainer, finished: FinishedSplats) -> Evaluated | None:
+    def _evaluate(self, scene: Scene, capture: Capture, trainer: SceneTrainer, finished: FinishedSplats) -> Evaluated | None:
         """Figures of the held-out views, where there are any."""
         if not capture.test_frames:
             return None
@@ -339,7 +354,7 @@ class _Reconstruction:
         self.journal.write("evaluation", step=trainer.steps_done, psnr=card.psnr, ssim=card.ssim)
         return evaluated
 
-    def _end(self, capture: Capture, trainer: SplatTrainer, scene: Scene, evaluated: Evaluated | None) -> int:
+    def _end(self, capture: Capture, trainer: SceneTrainer, scene: Scene, evaluated: Evaluated | None) -> int:
         peak = peak_resident_bytes()
         self.journal.write("end", seconds=trainer.seconds, peak_memory_bytes=peak)
         with timed(self.journal, "report"):
@@ -374,10 +389,10 @@ def _journaled_warnings(journal: Journal) -> Iterator[list[str]]:
         yield said
 
 
-def _scene_cameras(capture: Capture, trainer: SplatTrainer) -> tuple[SceneCamera, ...]:
+def _scene_cameras(capture: Capture, trainer: SceneTrainer) -> tuple[SceneCamera, ...]:
     """The cameras of all photographs, those of the training views as refined."""
     refined: dict[str, Cameras] = {}
-    if trainer.pose_refinement is not None:
+    if isinstance(trainer, SplatTrainer) and trainer.pose_refinement is not None:
         for index, (name, camera) in enumerate(zip(trainer.views.names, trainer.views.cameras)):
             refined[name] = trainer.pose_refinement.refined_camera(camera, index)
     return tuple(

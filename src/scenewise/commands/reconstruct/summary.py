@@ -7,6 +7,7 @@ from pathlib import Path
 from scenewise.engine.memory import text_from_bytes
 from scenewise.engine.progress import duration_text
 from scenewise.methods.distilled_3dgs.figures import DistillationSummary
+from scenewise.methods.momentum_gs.figures import CitySummary
 from scenewise.scenes.scenes import EvaluationCard
 
 CAP_REACHED = 0.98
@@ -29,6 +30,7 @@ class ReconstructSummary:
         evaluation: figures on held-out views, or None where none are held out.
         pose_refinement: how far poses moved and what it brought, or None.
         distillation: teachers, sizes and what all of it cost, or None.
+        city: blocks, seams and what all of it cost, or None.
         warnings: what was warned about on the way, each once.
     """
 
@@ -43,6 +45,7 @@ class ReconstructSummary:
     evaluation: EvaluationCard | None
     pose_refinement: Mapping[str, float] | None = None
     distillation: DistillationSummary | None = None
+    city: CitySummary | None = None
     warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
@@ -66,6 +69,8 @@ class ReconstructSummary:
             )
         if self.distillation is not None:
             lines += table_lines(self.distillation)
+        if self.city is not None:
+            lines += block_lines(self.city)
         return "\n".join(lines)
 
 
@@ -89,3 +94,24 @@ def table_lines(summary: DistillationSummary) -> list[str]:
         f"{summary.views_rendered:,} pictures rendered, teachers included"
     )
     return rows
+
+
+def block_lines(summary: CitySummary) -> list[str]:
+    """Blocks and seams as a table for people."""
+    rows = [
+        f"{'block':<7}{'cameras':>9}{'anchors':>10}{'behind':>9}{'Gaussians':>11}{'in training':>13}{'merged':>10}{'settled':>10}"
+    ]
+    for each in summary.blocks:
+        merged = "" if each.merged_psnr is None else f"{each.merged_psnr:.2f} dB"
+        rows.append(
+            f"{each.block:<7}{each.cameras:>9}{each.anchors:>10,}{each.behind:>9,}{each.gaussians:>11,}"
+            f"{each.psnr:>10.2f} dB{merged:>10}{each.settled_psnr:>7.2f} dB"
+        )
+    if summary.decoded_psnr is not None and summary.splats_psnr is not None:
+        rows.append(
+            f"held-out views: {summary.decoded_psnr:.2f} dB with anchors decoded for each view, "
+            f"{summary.splats_psnr:.2f} dB with the Gaussians in the scene folder"
+        )
+    if summary.seam_ratio is not None:
+        rows.append(f"errors near the cuts are {summary.seam_ratio:.2f} times those elsewhere")
+    return [*rows, *summary.said]

@@ -35,6 +35,7 @@ from scenewise.parts.splats.reconstruction import (
     FindPoints,
     FinishedSplats,
     MadePart,
+    SceneTrainer,
     SplatRequest,
     SplatRun,
     SplatStart,
@@ -103,9 +104,9 @@ class DistillationStages:
         """Of the student."""
         return self._made_student.trainer(points if found is None else None, record, found)
 
-    def finish(self, trainer: SplatTrainer) -> FinishedSplats:
+    def finish(self, trainer: SceneTrainer) -> FinishedSplats:
         """Students of other sizes, the student at the size asked for, and the figures of all."""
-        assert self._points is not None, "the plan has them"
+        assert self._points is not None and isinstance(trainer, SplatTrainer), "the plan has them; it comes from above"
         curve = [self._made_student.of_the_curve(ratio, self._points) for ratio in self._options.curve]
         gaussians = self._fitted(detached(trainer.field.gaussians()))
         summary = self._figures(gaussians, trainer.seconds, curve)

@@ -5,7 +5,15 @@ from typing import Any, final
 
 from scenewise.engine.checkpoints import Checkpoint
 from scenewise.parts.splats.building import build_trainer
-from scenewise.parts.splats.reconstruction import FindPoints, FinishedSplats, SplatRequest, SplatRun, SplatStart, detached
+from scenewise.parts.splats.reconstruction import (
+    FindPoints,
+    FinishedSplats,
+    SceneTrainer,
+    SplatRequest,
+    SplatRun,
+    SplatStart,
+    detached,
+)
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.scenes.point_clouds import PointCloud
 
@@ -47,8 +55,9 @@ class PlainSplatting:
             resume_from=found,
         )
 
-    def finish(self, trainer: SplatTrainer) -> FinishedSplats:
+    def finish(self, trainer: SceneTrainer) -> FinishedSplats:
         """What was trained."""
+        assert isinstance(trainer, SplatTrainer), "it comes from above"
         return FinishedSplats(detached(trainer.field.gaussians()), trainer.seconds)
 
 

@@ -1,5 +1,6 @@
 """The coarse model of the whole scene: what blocks are cut from, and where cameras are assigned by."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def coarse_model(run: SplatRun, points: PointCloud, recipe: AnchorRecipe, downsc
         downscale: its views are at 1/N of the run's.
     """
     record = {"recipe": asdict(recipe), "downscale": downscale, "seed": run.seed, "size": run.downscale}
-    fingerprint = fingerprint_of({"data": run.data_hash, "points": points.points_in_world.tolist(), **record})
+    fingerprint = fingerprint_of({"data": run.data_hash, "points": _digest(points), **record})
 
     def make(place: Path) -> Mapping[str, Any]:
         checkpointer = Checkpointer(place / "checkpoints")
@@ -131,6 +132,10 @@ def read_coarse(path: Path) -> CoarseModel:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataFormatError(path, expected="a coarse model", got=f"no {error}", fix="delete its folder") from error
+
+
+def _digest(points: PointCloud) -> str:
+    return hashlib.sha256(points.points_in_world.tobytes()).hexdigest()
 
 
 @torch.no_grad()

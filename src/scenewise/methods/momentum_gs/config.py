@@ -5,11 +5,15 @@
 
 from dataclasses import dataclass, field, replace
 
+from scenewise.methods.momentum_gs.options import BlockOptions
+from scenewise.methods.momentum_gs.settling import SettlingSettings
 from scenewise.methods.momentum_gs.slots import SlotOrder
 from scenewise.methods.momentum_gs.teaching import TeacherSettings
 from scenewise.methods.momentum_gs.weighting import WeightingSettings
 from scenewise.parts.splats.anchors.growing import GrowthSettings
 from scenewise.parts.splats.anchors.recipes import FAST_ANCHORS, AnchorRecipe
+from scenewise.parts.splats.exposure import ExposureSettings
+from scenewise.parts.splats.recipes import PAPER_FROM_STEPS
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class MomentumConfig:
         shares_decoder: one decoder for all blocks; False gives each its own.
         assignment: of cameras to blocks.
         background: what a block knows of the others.
+        settling: how anchors become explicit Gaussians.
     """
 
     coarse: AnchorRecipe = field(default_factory=AnchorRecipe)
@@ -85,6 +90,7 @@ class MomentumConfig:
     shares_decoder: bool = True
     assignment: AssignmentSettings = field(default_factory=AssignmentSettings)
     background: BackgroundSettings = field(default_factory=BackgroundSettings)
+    settling: SettlingSettings = field(default_factory=SettlingSettings)
 
 
 PAPER = MomentumConfig()
@@ -97,3 +103,31 @@ FAST_MOMENTUM = MomentumConfig(
     slot_steps=100,
 )
 """Minutes on a CPU."""
+
+
+def momentum_config(options: BlockOptions, steps: int | None, exposure: ExposureSettings | None) -> MomentumConfig:
+    """The settings that a command line asks for.
+
+    Args:
+        options: of the method.
+        steps: of each block; None for the preset's.  Many take the paper's settings.
+        exposure: as asked for.
+    """
+    config = PAPER if steps is not None and steps >= PAPER_FROM_STEPS else FAST_MOMENTUM
+    block = replace(config.block, steps=config.block.steps if steps is None else steps, exposure=exposure)
+    coarse = config.coarse if options.coarse_steps is None else replace(config.coarse, steps=options.coarse_steps)
+    teacher = config.teacher
+    if options.momentum is not None:
+        teacher = None if options.momentum == 0.0 else replace(teacher or TeacherSettings(), momentum=options.momentum)
+    return replace(
+        config,
+        coarse=coarse,
+        block=block,
+        blocks=options.grid,
+        workers=options.workers,
+        slot_steps=config.slot_steps if options.slot_steps is None else options.slot_steps,
+        order=options.slot_order or config.order,
+        teacher=teacher,
+        shares_decoder=not options.own_decoders,
+        settling=config.settling if options.settle_steps is None else replace(config.settling, steps=options.settle_steps),
+    )

@@ -184,19 +184,3 @@ def partition_json(partition: Partition) -> dict[str, Any]:
         "cells": partition.cells.tolist(),
         "block_of_cell": partition.block_of_cell.tolist(),
     }
-
-
-def partition_from_json(values: dict[str, Any]) -> Partition:
-    """The inverse of :func:`partition_json`.
-
-    Raises:
-        ConventionError: the values are no partition.
-    """
-    try:
-        return Partition(
-            np.array(values["partition_from_world"], dtype=np.float64).reshape(4, 4),
-            np.array(values["cells"], dtype=np.float64).reshape(-1, 2, 3),
-            np.array(values["block_of_cell"], dtype=np.int64),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise ConventionError("partition", expected="cells and their blocks", got=str(error)[:80]) from error

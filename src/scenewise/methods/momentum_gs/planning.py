@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 
+from scenewise.errors import ResourceError
 from scenewise.methods.momentum_gs.partition import Points
 from scenewise.parts.splats.anchors.decoder import DecoderSettings
 from scenewise.scenes.cameras import Cameras
@@ -105,3 +107,58 @@ def _up(places: Float64[np.ndarray, "n 3"], up_in_world: Float64[np.ndarray, "3"
 def _within(points: Float64[np.ndarray, "n 3"]) -> np.ndarray:
     low, high = np.quantile(points, [0.005, 0.995], axis=0)
     return ((points >= low) & (points <= high)).all(axis=1)
+
+
+GAUSSIANS_PER_ANCHOR = 5
+"""Children that are left of an anchor's ten once they are baked: fox 5.0, town 4.6."""
+_MOST_OF_BLOCK = 40_000
+"""Anchors of a block where nobody names a budget: what a process of about a gigabyte trains."""
+_FEWEST_OF_BLOCK = 500
+_UNEVEN = 1.3
+"""A block may have so many times its share of the anchors."""
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """How large everything is to be.
+
+    Attributes:
+        anchors: of the whole scene when all is trained.
+        blocks: how many.
+        most_of_block: anchors that a block may have in training, those behind it included.
+    """
+
+    anchors: int
+    blocks: int
+    most_of_block: int
+
+
+def block_sizes(
+    gaussians: int, decoder: DecoderSettings, background: float, *, blocks: int | None, room: int | None, workers: int = 1
+) -> BlockSizes:
+    """How many blocks there are to be, and how large.
+
+    Args:
+        gaussians: that the scene may have.
+        decoder: sizes of the decoder.
+        background: anchors of other blocks that a block holds, as a multiple of its own.
+        blocks: how many were asked for, or None.
+        room: memory for anchors in bytes, or None for no limit.
+        workers: blocks that this process has in hand at the same time.
+
+    Raises:
+        ResourceError: the room does not suffice for so many blocks, or for any.
+    """
+    anchors = max(1, math.ceil(gaussians / GAUSSIANS_PER_ANCHOR))
+    each = anchor_bytes(decoder) * workers
+    limit = _MOST_OF_BLOCK if room is None else int(room / each)
+    if limit < _FEWEST_OF_BLOCK:
+        raise ResourceError(
+            "memory for a block",
+            expected=f"{_FEWEST_OF_BLOCK * each / 1e6:,.0f} MB beside program and photographs",
+            got=f"{max(0, room or 0) / 1e6:,.0f} MB",
+            fix="raise --budget, lower --workers, or use --downscale",
+        )
+    count = blocks_within(math.ceil(_UNEVEN * anchors), limit, background) if blocks is None else blocks
+    wanted = math.ceil(_UNEVEN * (1.0 + background) * anchors / count)
+    return BlockSizes(anchors, count, max(_FEWEST_OF_BLOCK, wanted if room is None else min(wanted, limit)))

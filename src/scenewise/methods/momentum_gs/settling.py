@@ -43,16 +43,18 @@ class SettlingSettings:
 
 @dataclass(frozen=True)
 class SettledBlock:
-    """A block's own Gaussians.
+    """A block's Gaussians.
 
     Attributes:
-        baked: as they were baked.
-        settled: after their training.
+        own: what it gives to the scene, after settling.
+        baked_all: its own and those behind, as baked.
+        settled_all: likewise, after settling.
         seconds: that this took.
     """
 
-    baked: Gaussians
-    settled: Gaussians
+    own: Gaussians
+    baked_all: Gaussians
+    settled_all: Gaussians
     seconds: float
 
 
@@ -82,7 +84,7 @@ def settled_block(
     made = baked(anchors, heads, views.cameras, settings.bake)
     is_own = own.cpu()[made.row_of]
     if not settings.steps or not len(made.gaussians):
-        return SettledBlock(made.gaussians.select(is_own), made.gaussians.select(is_own), 0.0)
+        return SettledBlock(made.gaussians.select(is_own), made.gaussians, made.gaussians, 0.0)
     trainer = SplatTrainer(
         ExplicitGaussians(made.gaussians.to(anchors.positions.device), settings.rates, scene_extent),
         views,
@@ -94,5 +96,5 @@ def settled_block(
         identity=RunIdentity(seed),
     )
     trainer.run()
-    return SettledBlock(made.gaussians.select(is_own), detached(trainer.field.gaussians()).select(is_own), trainer.seconds)
-
+    settled = detached(trainer.field.gaussians())
+    return SettledBlock(settled.select(is_own), made.gaussians, settled, trainer.seconds)

@@ -102,6 +102,11 @@ class BlockTrainer:
         return self.plan.total_steps
 
     @property
+    def slot_steps(self) -> int:
+        """Steps of a slot."""
+        return self.plan.slot_steps
+
+    @property
     def own_workers(self) -> range:
         """Workers that this process stands for."""
         each = self.plan.workers // self.ranks.size

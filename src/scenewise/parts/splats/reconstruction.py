@@ -10,10 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from scenewise.engine.checkpoints import Checkpoint
+from scenewise.engine.distribution import ALONE, Ranks
 from scenewise.engine.journal import Journal
 from scenewise.engine.progress import Progress
+from scenewise.engine.training import Trainable
 from scenewise.parts.splats.recipes import SplatRecipe
-from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.point_clouds import PointCloud
@@ -42,6 +43,9 @@ class SplatRun:
         checkpoint_every: steps between two checkpoints.
         journal: the run's diary.
         progress: shown to the person who waits.
+        steps: optimisation steps that were asked for, or None.
+        budget: memory that may be used, in bytes, or None for no limit.
+        ranks: processes that train together.
     """
 
     name: str
@@ -59,6 +63,9 @@ class SplatRun:
     checkpoint_every: int
     journal: Journal
     progress: Progress
+    steps: int | None = None
+    budget: int | None = None
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,24 @@ class FinishedSplats:
 
 
 @runtime_checkable
+class SceneTrainer(Trainable, Protocol):
+    """What is trained in the flow; what only :class:`~scenewise.parts.splats.trainer.SplatTrainer` can do is asked of that."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The run's resolved configuration."""
+
+
+@runtime_checkable
+class InSlots(Protocol):
+    """A trainer that is best saved between two slots, where there is least to save."""
+
+    @property
+    def slot_steps(self) -> int:
+        """Steps of a slot."""
+
+
+@runtime_checkable
 class SplatMethod(Protocol):
     """One run of a method; called in this order."""
 
@@ -106,10 +131,10 @@ class SplatMethod(Protocol):
     def record(self) -> Mapping[str, Any]:
         """What a resumed run must have in common with this one, beside the options of every method."""
 
-    def trainer(self, points: PointCloud | None, record: Mapping[str, Any], found: Checkpoint | None) -> SplatTrainer:
+    def trainer(self, points: PointCloud | None, record: Mapping[str, Any], found: Checkpoint | None) -> SceneTrainer:
         """The trainer, at the start or where the checkpoint was taken."""
 
-    def finish(self, trainer: SplatTrainer) -> FinishedSplats:
+    def finish(self, trainer: SceneTrainer) -> FinishedSplats:
         """Whatever comes after the training."""
 
 
@@ -141,6 +166,8 @@ class SplatStart:
         part: folder below the scene's of the only part that is to be made, or None for the whole.
         spoken: what comes before the news that training goes on.
         fits_capture: where nobody says, the recipe gets the cap and the length that the capture asks for.
+        plans_memory: the method itself sees to it that a budget suffices.
+        trains_in_processes: several processes that ``torchrun`` started may make one scene together.
     """
 
     begin: Callable[[SplatRun], SplatMethod]
@@ -149,6 +176,8 @@ class SplatStart:
     part: Path | None = None
     spoken: str = ""
     fits_capture: bool = True
+    plans_memory: bool = False
+    trains_in_processes: bool = False
 
 
 def detached(gaussians: Gaussians) -> Gaussians:

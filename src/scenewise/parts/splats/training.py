@@ -5,15 +5,14 @@ import time
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import Journal
 from scenewise.engine.progress import Progress
-from scenewise.engine.training import Rhythm, Session, journaled, train
-from scenewise.parts.splats.trainer import SplatTrainer
+from scenewise.engine.training import Rhythm, Session, Trainable, journaled, train
 
 SHOW_EVERY, LOG_EVERY = 10, 50
 """Steps between two updates of the progress bar, and between two entries of the diary."""
 
 
 def train_splats(
-    trainer: SplatTrainer,
+    trainer: Trainable,
     *,
     checkpointer: Checkpointer,
     journal: Journal,

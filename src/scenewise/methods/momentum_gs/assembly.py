@@ -1,0 +1,205 @@
+"""Trained blocks become one scene: they settle one by one, are written one after the other, and the whole is measured."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import final
+
+import torch
+
+from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
+from scenewise.io.images import png_bytes
+from scenewise.io.json_values import fingerprint_of, json_ready
+from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
+from scenewise.io.product_kinds import SETTLED
+from scenewise.io.products import made
+from scenewise.methods.momentum_gs.blocks import is_in_block
+from scenewise.methods.momentum_gs.compose import BLOCKS_FOLDER, City
+from scenewise.methods.momentum_gs.config import MomentumConfig
+from scenewise.methods.momentum_gs.cuts import Cut
+from scenewise.methods.momentum_gs.figures import BlockFigures, CitySummary, every_nth, quality
+from scenewise.methods.momentum_gs.merging import CITY_FOLDER, BlockPart, block_part, merged_view, write_city
+from scenewise.methods.momentum_gs.seams import SeamErrors, SeenBy, seam_errors, seam_jumps, seam_picture
+from scenewise.methods.momentum_gs.settling import settled_block
+from scenewise.methods.momentum_gs.trainer import BlockTrainer
+from scenewise.parts.splats.anchors.field import AnchorField
+from scenewise.parts.splats.reconstruction import FinishedSplats, SplatRun, timed
+from scenewise.parts.splats.trainer import SplatTrainer
+from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.gaussians import Gaussians
+
+CITY_FILE = "city.json"
+_LOOKED_AT = 10  # every so many views of a block are measured
+_JUMP_VIEWS = 4  # of each block that show two blocks' pictures
+_WORST = 2  # seams pictured
+
+
+@final
+class Assembly:
+    """Of one run.
+
+    Args:
+        run: what is known before anything is trained.
+        config: the settings.
+        city: the scene in blocks.
+        trainer: finished.
+    """
+
+    def __init__(self, run: SplatRun, config: MomentumConfig, city: City, trainer: BlockTrainer) -> None:
+        self._run, self._config, self._city, self._trainer = run, config, city, trainer
+        self._background = torch.tensor(city.capture.background or (0.0, 0.0, 0.0), device=run.device)
+
+    def finished(self, cut: Cut) -> FinishedSplats:
+        """The Gaussians of the scene, anchors and figures beside them."""
+        run = self._run
+        parts: list[BlockPart] = []
+        figures: list[BlockFigures] = []
+        gaussians: list[Gaussians] = []
+        with timed(run.journal, "settle"), run.progress.stage("settle blocks", cut.partition.num_blocks) as stage:
+            for block in range(cut.partition.num_blocks):
+                trained = self._trainer.finished(block)
+                part = block_part(trained, cut.partition, block)
+                settled, own = self._settled(block, trained, part)
+                parts.append(part)
+                figures.append(own)
+                gaussians.append(settled)
+                stage.advance(gaussians=sum(map(len, gaussians)))
+        write_city(run.folder, lambda: iter(parts), [len(part.anchors) for part in parts])
+        merged = joined_gaussians(gaussians)
+        with timed(run.journal, "measure the merged scene"):
+            summary = self._summary(cut, parts, figures, merged)
+        seconds = sum(summary.seconds.values())
+        atomic_write_json(run.folder / CITY_FOLDER / CITY_FILE, json_ready(asdict(summary)))
+        return FinishedSplats(merged, seconds, summary)
+
+    # -------------------------------------------------------------------------------------------------------------- settling
+
+    def _settled(self, block: int, trained: SplatTrainer, part: BlockPart) -> tuple[Gaussians, BlockFigures]:
+        """A block's own Gaussians, from before where they are there, and its figures."""
+        run, config, field = self._run, self._config, trained.field
+        assert isinstance(field, AnchorField), "anchors were trained"
+        frames = every_nth(self._city.frames(block), _LOOKED_AT)
+        fingerprint = fingerprint_of(
+            {
+                "run": self._trainer.config,
+                "data": self._trainer.data_hash,
+                "block": block,
+                "settling": asdict(config.settling),
+                "step": self._trainer.steps_done,
+            }
+        )
+        path = SETTLED.path(run.folder / BLOCKS_FOLDER, f"settled_{block:03d}", fingerprint)
+        measured: dict[str, float] = {}
+
+        def make(place: Path) -> None:
+            own = is_in_block(self._city.partition, block, field.anchors().positions)
+            settled = settled_block(
+                field.anchors(),
+                field.decoder.heads(),
+                own,
+                trained.views,
+                trained.scene_extent,
+                config.settling,
+                background=self._city.capture.background,
+                seed=run.seed,
+            )
+            measured.update({"seconds": settled.seconds})
+            for name, all_of_it in (("baked_psnr", settled.baked_all), ("settled_psnr", settled.settled_all)):
+                found = quality(_always(all_of_it.to(run.device)), frames, self._background)
+                measured[name] = 0.0 if found is None else found[0]
+            write_gaussians_ply(place, settled.own)
+            atomic_write_json(path.with_suffix(".json"), measured)
+
+        gaussians = made(path, SETTLED, fingerprint, make, read_gaussians_ply).value
+        if not measured:
+            measured = _read_measured(path.with_suffix(".json"))
+        decoded = quality(field.gaussians, frames, self._background)
+        return gaussians, BlockFigures(
+            block,
+            cameras=len(trained.views),
+            anchors=len(part.anchors),
+            behind=len(field.store) - len(part.anchors),
+            gaussians=len(gaussians),
+            psnr=0.0 if decoded is None else decoded[0],
+            baked_psnr=measured["baked_psnr"],
+            settled_psnr=measured["settled_psnr"],
+            seconds=measured["seconds"],
+        )
+
+    # ------------------------------------------------------------------------------------------------------------- measuring
+
+    def _summary(self, cut: Cut, parts: list[BlockPart], figures: list[BlockFigures], merged: Gaussians) -> CitySummary:
+        capture, run = self._city.capture, self._run
+        decoded, splats = merged_view(parts), _always(merged.to(run.device))
+        with run.progress.stage("measure the merged scene"):
+            whole = [quality(decoded, every_nth(self._city.frames(each.block), _LOOKED_AT), self._background) for each in figures]
+            held_out = quality(decoded, capture.test_frames, self._background)
+            shown = quality(splats, capture.test_frames, self._background)
+            views = capture.test_frames or tuple(every_nth(capture.train_frames, _LOOKED_AT))
+            seams = seam_errors(splats, views, cut.partition, self._background)
+            decoded_seams = seam_errors(decoded, views, cut.partition, self._background)
+            jumps = seam_jumps(decoded, self._blocks_alone(), cut.partition, self._background)
+            worst = self._pictures(seams, splats, cut)
+        return CitySummary(
+            blocks=tuple(replace(each, merged_psnr=None if found is None else found[0]) for each, found in zip(figures, whole)),
+            grid=cut.grid,
+            said=cut.said,
+            coarse_anchors=len(self._city.model.anchors),
+            decoded_psnr=None if held_out is None else held_out[0],
+            decoded_ssim=None if held_out is None else held_out[1],
+            splats_psnr=None if shown is None else shown[0],
+            seam_ratio=seams.ratio,
+            decoded_seam_ratio=decoded_seams.ratio,
+            seam_jumps={f"{a}-{b}": value for (a, b), value in jumps.items()},
+            worst_seams=worst,
+            seconds={
+                "coarse model": self._city.model.seconds,
+                "blocks": self._trainer.seconds,
+                "settling": sum(each.seconds for each in figures),
+            },
+            bytes_reduced=self._trainer.bytes_reduced,
+        )
+
+    def _blocks_alone(self) -> Iterator[tuple[int, SeenBy, list[Cameras]]]:
+        """Every block as it was trained, with some of its cameras that other blocks have too."""
+        belongs = self._city.belongs
+        frames = self._city.capture.train_frames
+        shared = [index for index in range(len(frames)) if belongs[index].sum() > 1]
+        chosen = {
+            index
+            for block in range(belongs.shape[1])
+            for index in [each for each in shared if belongs[each, block]][:: max(1, len(shared) // _JUMP_VIEWS)]
+        }
+        for block in range(belongs.shape[1]):
+            field = self._trainer.finished(block).field
+            yield block, field.gaussians, [frames[index].camera for index in sorted(chosen) if belongs[index, block]]
+
+    def _pictures(self, seams: SeamErrors, splats: SeenBy, cut: Cut) -> dict[str, str]:
+        """Pictures of the worst seams: the view with its cuts, and its errors."""
+        ranked = sorted(seams.by_view.items(), key=lambda item: item[1][0] * item[1][2], reverse=True)[:_WORST]
+        by_name = {frame.name: frame for frame in self._city.capture.frames_with_image}
+        written: dict[str, str] = {}
+        for index, (name, _) in enumerate(ranked):
+            shown, error = seam_picture(splats, by_name[name], cut.partition, self._background)
+            for kind, picture in (("view", shown), ("error", error)):
+                place = f"{CITY_FOLDER}/seam_{index}_{kind}.png"
+                atomic_write_bytes(self._run.folder / place, png_bytes(picture))
+                written[f"{name} {kind}"] = place
+        return written
+
+
+def _always(gaussians: Gaussians) -> SeenBy:
+    """The same Gaussians for every camera."""
+    return lambda camera: gaussians
+
+
+def joined_gaussians(parts: list[Gaussians]) -> Gaussians:
+    """All rows of several sets, one after the other."""
+    return Gaussians(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
+
+def _read_measured(path: Path) -> dict[str, float]:
+    from scenewise.io.json_fields import read_json_object
+
+    fields = read_json_object(path)
+    return {name: float(fields.number(name)) for name in ("seconds", "baked_psnr", "settled_psnr")}

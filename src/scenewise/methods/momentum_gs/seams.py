@@ -1,0 +1,162 @@
+"""What cuts between blocks cost: errors near cut planes against errors elsewhere, and how far blocks differ where they meet.
+
+Not in the paper, which shows pictures; people who merge blocks ask for figures (released code, issue 10).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+
+from scenewise.io.images import image_u8_from_color
+from scenewise.methods.momentum_gs.partition import Partition
+from scenewise.rendering import RenderOutput, render
+from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.frames import Frame, ImageU8
+from scenewise.scenes.gaussians import Gaussians
+
+SeenBy = Callable[[Cameras], Gaussians]
+"""What a camera sees: the same Gaussians for all, or those decoded for it."""
+
+_SOLID = 0.5
+_MARK = np.array([255, 40, 200], dtype=np.uint8)  # a colour that no town has
+
+
+@dataclass(frozen=True)
+class SeamErrors:
+    """Mean absolute error of colours in [0, 1], over pixels and channels.
+
+    Attributes:
+        near: pixels whose surface lies near a cut plane; None where there are none.
+        far: all others that show a surface.
+        by_view: the same for each view by name: near, far, part of the pixels that are near.
+    """
+
+    near: float | None
+    far: float | None
+    by_view: Mapping[str, tuple[float, float, float]]
+
+    @property
+    def ratio(self) -> float | None:
+        """Error near the cuts over error far from them; 1 where they do not show."""
+        return None if self.near is None or not self.far else self.near / self.far
+
+
+def surface_points(output: RenderOutput, camera: Cameras) -> tuple[Float[np.ndarray, "p 3"], Bool[np.ndarray, "height width"]]:
+    """Where in the world the pixels' surfaces are, and which pixels have one."""
+    solid = output.alpha > _SOLID
+    depth = torch.where(solid, output.depth / output.alpha.clamp_min(_SOLID), 0.0).cpu().double().numpy()
+    rows, columns = np.nonzero(solid.cpu().numpy())
+    K = camera.K.cpu().double().numpy()
+    z = depth[rows, columns]
+    in_camera = np.stack([(columns + 0.5 - K[0, 2]) / K[0, 0] * z, (rows + 0.5 - K[1, 2]) / K[1, 1] * z, z], axis=1)
+    pose = camera.camera_from_world.cpu().double().numpy()
+    return (in_camera - pose[:3, 3]) @ pose[:3, :3], solid.cpu().numpy()
+
+
+def neighbour_map(
+    output: RenderOutput, camera: Cameras, partition: Partition
+) -> tuple[Int64[np.ndarray, "height width 7"], Bool[np.ndarray, "height width"]]:
+    """Of every pixel the block that owns its surface, and the six neighbours within reach (−1: none); and whether it has one."""
+    points, solid = surface_points(output, camera)
+    found = np.full((*solid.shape, 7), -1, dtype=np.int64)
+    if len(points):
+        found[solid] = np.concatenate([partition.block_of(points)[:, None], partition.neighbours(points)], axis=1)
+    return found, solid
+
+
+@torch.no_grad()
+def seam_errors(seen_by: SeenBy, frames: Sequence[Frame], partition: Partition, background: torch.Tensor) -> SeamErrors:
+    """Errors near the cuts and far from them.
+
+    Args:
+        seen_by: the merged scene.
+        frames: with an image each.
+        partition: where the cuts are.
+        background: colour behind everything.
+    """
+    sums, by_view = np.zeros(4), {}
+    for frame in frames:
+        error, near, far = _error_map(seen_by, frame, partition, background)
+        own = np.array([error[near].sum(), near.sum(), error[far].sum(), far.sum()])
+        sums += own
+        if own[1]:
+            by_view[frame.name] = (own[0] / own[1], own[2] / max(1.0, own[3]), float(near.mean()))
+    near_mean = float(sums[0] / sums[1]) if sums[1] else None
+    return SeamErrors(near_mean, float(sums[2] / sums[3]) if sums[3] else None, by_view)
+
+
+def _error_map(
+    seen_by: SeenBy, frame: Frame, partition: Partition, background: torch.Tensor
+) -> tuple[Float[np.ndarray, "height width"], Bool[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
+    assert frame.load_image is not None
+    output = render(seen_by(frame.camera), frame.camera, background=background)
+    truth = frame.load_image().astype(np.float32) / 255.0
+    error = np.abs(output.color.clamp(0.0, 1.0).cpu().numpy() - truth).mean(axis=2).astype(np.float64)
+    blocks, counts = neighbour_map(output, frame.camera, partition)
+    if frame.load_mask is not None:
+        counts = counts & frame.load_mask()
+    near = counts & (blocks[..., 1:] >= 0).any(axis=2)
+    return error, near, counts & ~near
+
+
+@torch.no_grad()
+def seam_picture(seen_by: SeenBy, frame: Frame, partition: Partition, background: torch.Tensor) -> tuple[ImageU8, ImageU8]:
+    """A render with the pixels at the cuts marked, and its error, five times as bright."""
+    output = render(seen_by(frame.camera), frame.camera, background=background)
+    error, near, _ = _error_map(seen_by, frame, partition, background)
+    shown = image_u8_from_color(output.color.clamp(0.0, 1.0).cpu().numpy()).copy()
+    blocks, solid = neighbour_map(output, frame.camera, partition)
+    edge = np.zeros_like(near)
+    edge[:, 1:] |= (blocks[:, 1:, 0] != blocks[:, :-1, 0]) & solid[:, 1:] & solid[:, :-1]
+    edge[1:] |= (blocks[1:, :, 0] != blocks[:-1, :, 0]) & solid[1:] & solid[:-1]
+    shown[edge] = _MARK
+    grey = np.clip(5.0 * error, 0.0, 1.0)[..., None].repeat(3, axis=2)
+    return shown, image_u8_from_color(grey.astype(np.float32))
+
+
+@torch.no_grad()
+def seam_jumps(
+    merged: SeenBy, blocks: Iterable[tuple[int, SeenBy, Sequence[Cameras]]], partition: Partition, background: torch.Tensor
+) -> dict[tuple[int, int], float]:
+    """How far two blocks differ where they meet: mean absolute difference of their pictures of what lies near the cut between.
+
+    Args:
+        merged: the scene as a whole, which says where surfaces are.
+        blocks: number, what it sees itself (its own and what is behind), and cameras it was trained with; one at a time is in
+            memory.
+        partition: where the cuts are.
+        background: colour behind everything.
+
+    Returns:
+        By pair of blocks, the lower number first; pairs that no camera sees are missing.
+    """
+    pictures: dict[int, dict[int, np.ndarray]] = {}  # by camera, by block
+    cameras: dict[int, Cameras] = {}
+    for block, seen_by, looking in blocks:
+        for camera in looking:
+            place = _identity(camera)
+            color = render(seen_by(camera), camera, background=background).color.clamp(0.0, 1.0)
+            pictures.setdefault(place, {})[block] = image_u8_from_color(color.cpu().numpy())
+            cameras[place] = camera
+    sums: dict[tuple[int, int], np.ndarray] = {}
+    for place, by_block in pictures.items():
+        if len(by_block) < 2:
+            continue
+        output = render(merged(cameras[place]), cameras[place], background=background)
+        owners, _ = neighbour_map(output, cameras[place], partition)
+        for a in by_block:
+            for b in by_block:
+                between = (owners[..., 0] == a) & (owners[..., 1:] == b).any(axis=2)
+                if a == b or not between.any():
+                    continue
+                difference = np.abs(by_block[a][between].astype(np.float64) - by_block[b][between]) / 255.0
+                pair = (min(a, b), max(a, b))
+                sums[pair] = sums.get(pair, np.zeros(2)) + np.array([difference.mean(axis=1).sum(), between.sum()])
+    return {pair: float(total / count) for pair, (total, count) in sorted(sums.items())}
+
+
+def _identity(camera: Cameras) -> int:
+    return hash((camera.width, camera.height, *camera.K.flatten().tolist(), *camera.camera_from_world.flatten().tolist()))
