@@ -110,7 +110,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "reconstruct": Command(
         ReconstructOptions,
-        _work("reconstruct", "reconstruct"),
+        _work("reconstruct", "reconstruct_command"),
         "Train Gaussian splats from a capture and write a scene folder.",
         resumable=True,
     ),

@@ -119,8 +119,11 @@ class Checkpointer:
         ]
         return [path for _, path in sorted(found)]
 
-    def latest(self) -> Checkpoint | None:
+    def latest(self, up_to: int | None = None) -> Checkpoint | None:
         """The newest checkpoint that can be read, or None without any.  An unreadable newer one is passed over with a warning.
+
+        Args:
+            up_to: later ones do not count; None: all do.
 
         Raises:
             DataFormatError: there are checkpoints, but none can be read.
@@ -129,6 +132,8 @@ class Checkpointer:
             remove_stray_temporaries(self.folder)
         problem: DataFormatError | None = None
         for path in reversed(self.paths()):
+            if up_to is not None and int(path.name.removeprefix("step_")) > up_to:
+                continue
             try:
                 found = load_checkpoint(path)
             except DataFormatError as error:

@@ -22,6 +22,7 @@ from torch import Tensor
 from scenewise.errors import ConventionError, ResourceError
 
 _PATIENCE = timedelta(hours=12)  # the first rank may ask a large teacher about every picture while the others wait
+_MESSAGE = 1 << 26  # bytes that go in one piece
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -101,6 +102,29 @@ class Ranks:
             return
         for name in sorted(tensors):
             torch.distributed.broadcast(tensors[name].data, src=0)
+
+    def shared_bytes(self, data: bytes | None, source: int = 0) -> bytes:
+        """What one rank has, on all of them.
+
+        Args:
+            data: on the rank ``source``; others give None.
+            source: which.
+        """
+        if self.size == 1:
+            assert data is not None, "there is nobody else to have it"
+            return data
+        own = data if self.rank == source and data is not None else b""
+        length = torch.tensor([len(own)], dtype=torch.int64, device=_device())
+        torch.distributed.broadcast(length, src=source)
+        parts = []
+        for begin in range(0, int(length), _MESSAGE):
+            count = min(_MESSAGE, int(length) - begin)
+            part = torch.empty(count, dtype=torch.uint8, device=_device())
+            if self.rank == source:
+                part.copy_(torch.frombuffer(bytearray(own[begin : begin + count]), dtype=torch.uint8))
+            torch.distributed.broadcast(part, src=source)
+            parts.append(own[begin : begin + count] if self.rank == source else part.cpu().numpy().tobytes())
+        return b"".join(parts)
 
     def require_same(self, what: str, text: str) -> None:
         """Raises ConventionError on every rank unless all have the same text: data, configuration …"""

@@ -35,6 +35,7 @@ POINTS_FILE = "points.ply"
 CLASS_SPLATS_FILE = "splats_classes.ply"
 MARKER_FILE = ".scenewise.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+WORKERS_FOLDER = "workers"  # of processes that train together, all but the first
 CAPTURE_FOLDER = "capture"  # of photographs that came without poses
 JOURNAL_FILE = "log.jsonl"
 REPORT_FILE = "report.html"

@@ -18,6 +18,7 @@ from scenewise.io.scene_folder import (
     MARKER_FILE,
     POINTS_FILE,
     REPORT_FILE,
+    WORKERS_FOLDER,
     is_scene_folder,
     mark_scene_folder,
 )
@@ -36,8 +37,9 @@ _DERIVED = (
     JOURNAL_FILE,
     DISTILLATION_FILE,
 )
-# What else a run keeps while it works, and deletes with the scene: teachers and students of other sizes, poses it found itself.
-_DERIVED_FOLDERS = ("teachers", "students", CAPTURE_FOLDER)
+# What else a run keeps while it works, and deletes with the scene: teachers and students of other sizes, a coarse model and
+# blocks, poses it found itself.
+_DERIVED_FOLDERS = ("teachers", "students", "coarse", "blocks", "city", WORKERS_FOLDER, CAPTURE_FOLDER)
 
 
 def require_place_for_scene(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.engine.checkpoints import Checkpoint
+from scenewise.engine.distribution import Ranks
 from scenewise.engine.memory import cap_within_budget, text_from_bytes
 from scenewise.engine.progress import Progress
 from scenewise.errors import ConventionError
@@ -138,3 +139,18 @@ def recipe_from_options(
             )
         config = replace(config, strategy=replace(config.strategy, absgrad=True, grow_gradient=ABSGRAD_THRESHOLD))
     return options.changed(with_cap(config, max_gaussians))
+
+
+def require_ranks(ranks: Ranks, options: ReconstructOptions, method: SplatStart) -> None:
+    """Refuses what several processes cannot make together.
+
+    Raises:
+        ConventionError: the method trains in one process, or the photographs have no poses yet.
+    """
+    if not method.trains_in_processes:
+        raise ConventionError(
+            f"{ranks.size} processes",
+            expected="--method momentum_gs",
+            got=f"--method {options.method}",
+            fix="start it without torchrun",
+        )

@@ -17,6 +17,7 @@ from scenewise.methods.momentum_gs.blocks import is_in_block
 from scenewise.methods.momentum_gs.compose import BLOCKS_FOLDER, City
 from scenewise.methods.momentum_gs.config import MomentumConfig
 from scenewise.methods.momentum_gs.cuts import Cut
+from scenewise.methods.momentum_gs.delivery import deliver
 from scenewise.methods.momentum_gs.figures import BlockFigures, CitySummary, every_nth, quality
 from scenewise.methods.momentum_gs.merging import CITY_FOLDER, BlockPart, block_part, merged_view, write_city
 from scenewise.methods.momentum_gs.seams import SeamErrors, SeenBy, seam_errors, seam_jumps, seam_picture
@@ -56,7 +57,7 @@ class Assembly:
         figures: list[BlockFigures] = []
         gaussians: list[Gaussians] = []
         with timed(run.journal, "settle"), run.progress.stage("settle blocks", cut.partition.num_blocks) as stage:
-            for block in range(cut.partition.num_blocks):
+            for block in self._in_turn():
                 trained = self._trainer.finished(block)
                 part = block_part(trained, cut.partition, block)
                 settled, own = self._settled(block, trained, part)
@@ -64,6 +65,8 @@ class Assembly:
                 figures.append(own)
                 gaussians.append(settled)
                 stage.advance(gaussians=sum(map(len, gaussians)))
+        if not run.ranks.is_first:
+            return FinishedSplats(joined_gaussians(gaussians), self._trainer.seconds)
         write_city(run.folder, lambda: iter(parts), [len(part.anchors) for part in parts])
         merged = joined_gaussians(gaussians)
         with timed(run.journal, "measure the merged scene"):
@@ -74,21 +77,41 @@ class Assembly:
 
     # -------------------------------------------------------------------------------------------------------------- settling
 
+    def _in_turn(self) -> Iterator[int]:
+        """Every block here, in order.  Other processes make theirs at the same time and bring them to the first one, and go."""
+        ranks, trainer = self._run.ranks, self._trainer
+        if not ranks.is_first:
+            yield from trainer.own_blocks
+        for block in range(self._city.partition.num_blocks):
+            if ranks.is_first and trainer.owner(block) == 0:
+                yield block
+            if trainer.owner(block) != 0:
+                path = self._settled_file(block)
+                for file in (trainer.waiting_file(block), path, path.with_suffix(".json")):
+                    deliver(ranks, file, trainer.owner(block), to_first_only=True)
+                if ranks.is_first:
+                    yield block
+
+    def _settled_file(self, block: int) -> Path:
+        return SETTLED.path(self._run.folder / BLOCKS_FOLDER, f"settled_{block:03d}", self._fingerprint(block))
+
+    def _fingerprint(self, block: int) -> str:
+        return fingerprint_of(
+            {
+                "run": self._trainer.config,
+                "data": self._trainer.data_hash,
+                "block": block,
+                "settling": asdict(self._config.settling),
+                "step": self._trainer.steps_done,
+            }
+        )
+
     def _settled(self, block: int, trained: SplatTrainer, part: BlockPart) -> tuple[Gaussians, BlockFigures]:
         """A block's own Gaussians, from before where they are there, and its figures."""
         run, config, field = self._run, self._config, trained.field
         assert isinstance(field, AnchorField), "anchors were trained"
         frames = every_nth(self._city.frames(block), _LOOKED_AT)
-        fingerprint = fingerprint_of(
-            {
-                "run": self._trainer.config,
-                "data": self._trainer.data_hash,
-                "block": block,
-                "settling": asdict(config.settling),
-                "step": self._trainer.steps_done,
-            }
-        )
-        path = SETTLED.path(run.folder / BLOCKS_FOLDER, f"settled_{block:03d}", fingerprint)
+        path = self._settled_file(block)
         measured: dict[str, float] = {}
 
         def make(place: Path) -> None:
@@ -110,7 +133,7 @@ class Assembly:
             write_gaussians_ply(place, settled.own)
             atomic_write_json(path.with_suffix(".json"), measured)
 
-        gaussians = made(path, SETTLED, fingerprint, make, read_gaussians_ply).value
+        gaussians = made(path, SETTLED, self._fingerprint(block), make, read_gaussians_ply).value
         if not measured:
             measured = _read_measured(path.with_suffix(".json"))
         decoded = quality(field.gaussians, frames, self._background)

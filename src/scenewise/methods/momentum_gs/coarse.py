@@ -31,7 +31,7 @@ from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.point_clouds import PointCloud
 
 COARSE_FOLDER = "coarse"
-_MODEL_FILE = "model.safetensors"
+COARSE_MODEL_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ def coarse_model(run: SplatRun, points: PointCloud, recipe: AnchorRecipe, downsc
             checkpoint_every=run.checkpoint_every,
             stage="coarse model",
         )
-        write_coarse(place / _MODEL_FILE, coarse_of(trainer))
+        write_coarse(place / COARSE_MODEL_FILE, coarse_of(trainer))
         return {"anchors": len(trainer.field.store), "seconds": trainer.seconds}
 
-    return made(run.folder / COARSE_FOLDER, COARSE, fingerprint, make, lambda path: read_coarse(path / _MODEL_FILE)).value
+    return made(run.folder / COARSE_FOLDER, COARSE, fingerprint, make, lambda path: read_coarse(path / COARSE_MODEL_FILE)).value
 
 
 def coarse_of(trainer: SplatTrainer) -> CoarseModel:

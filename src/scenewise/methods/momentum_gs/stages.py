@@ -17,13 +17,15 @@ from typing import Any, final
 from scenewise.engine.checkpoints import Checkpoint
 from scenewise.io.json_values import fingerprint_of, json_ready
 from scenewise.io.ply.points import read_points_ply
+from scenewise.io.product_kinds import COARSE
 from scenewise.io.scene_folder import POINTS_FILE
 from scenewise.methods.momentum_gs.assembly import Assembly
 from scenewise.methods.momentum_gs.assignment import with_cameras
-from scenewise.methods.momentum_gs.coarse import CoarseModel, coarse_model
+from scenewise.methods.momentum_gs.coarse import COARSE_FOLDER, COARSE_MODEL_FILE, CoarseModel, coarse_model
 from scenewise.methods.momentum_gs.compose import BLOCKS_FOLDER, City, block_trainer
 from scenewise.methods.momentum_gs.config import MomentumConfig, momentum_config
 from scenewise.methods.momentum_gs.cuts import Cut, read_cut, write_cut
+from scenewise.methods.momentum_gs.delivery import deliver
 from scenewise.methods.momentum_gs.merging import CITY_FOLDER
 from scenewise.methods.momentum_gs.options import BlockOptions
 from scenewise.methods.momentum_gs.partition import Partition, balanced_partition, even_partition, partition_json
@@ -70,10 +72,12 @@ class BlockStages:
 
     def points(self, find: FindPoints, found: Checkpoint | None) -> tuple[PointCloud, str]:
         """Initial points as the file holds them: found once."""
-        path = self._run.folder / POINTS_FILE
-        if found is not None and path.exists():
-            return read_points_ply(path), str(found.config["initial_points"])
-        provenance = find()[1]
+        ranks, path = self._run.ranks, self._run.folder / POINTS_FILE
+        provenance: str | None = None
+        if ranks.is_first:
+            provenance = str(found.config["initial_points"]) if found is not None and path.exists() else find()[1]
+        provenance = ranks.shared_bytes(None if provenance is None else provenance.encode()).decode()
+        deliver(ranks, path)
         return read_points_ply(path), provenance
 
     def prepare(self, points: PointCloud | None) -> None:
@@ -82,7 +86,11 @@ class BlockStages:
         run = self._run
         self._sizes = self._planned(points)
         config = self._config
-        model = coarse_model(run, points, config.coarse, config.coarse_downscale)
+        if run.ranks.is_first:
+            coarse_model(run, points, config.coarse, config.coarse_downscale)
+        for name in (COARSE_MODEL_FILE, COARSE.mark):
+            deliver(run.ranks, run.folder / COARSE_FOLDER / name)
+        model = coarse_model(run, points, config.coarse, config.coarse_downscale)  # found
         with timed(run.journal, "partition"):
             self._city = self._cut(model, points)
 
@@ -167,13 +175,13 @@ class BlockStages:
             }
         )
         names = [frame.name for frame in run.capture.train_frames]
-        cut = read_cut(path, names, fingerprint)
-        if cut is None:
+        if run.ranks.is_first and read_cut(path, names, fingerprint) is None:
             partition, grid = self._partition(model)
             partition, belongs, said = with_cameras(partition, model, cameras, config.assignment, run.progress)
             write_cut(path, Cut(partition, belongs, grid, tuple(said)), names, fingerprint)
-            cut = read_cut(path, names, fingerprint)
-            assert cut is not None, "it was written"
+        deliver(run.ranks, path)
+        cut = read_cut(path, names, fingerprint)
+        assert cut is not None, "it was written"
         self._cut_as = cut
         partition, belongs = cut.partition, cut.belongs
         for text in cut.said:
@@ -239,7 +247,6 @@ def start(request: SplatRequest) -> SplatStart:
     return SplatStart(
         begin,
         request.max_gaussians,
-        keeps_cap=False,
         fits_capture=False,
         plans_memory=True,
         trains_in_processes=True,

@@ -6,6 +6,7 @@ process and over the processes that train together.  Blocks that nobody has in h
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -116,6 +117,11 @@ class BlockTrainer:
     def own_blocks(self) -> tuple[int, ...]:
         """Blocks that this process trains."""
         return tuple(block for worker in self.own_workers for block in self.plan.own_blocks(worker))
+
+    def owner(self, block: int) -> int:
+        """Process that trains a block."""
+        each = self.plan.workers // self.ranks.size
+        return next(worker for worker in range(self.plan.workers) if block in self.plan.own_blocks(worker)) // each
 
     @property
     def in_hand(self) -> Mapping[int, SplatTrainer]:
@@ -240,24 +246,25 @@ class BlockTrainer:
             trainer.field.teacher_passes_gradients = teacher.settings.passes_gradients
 
     def _end_slot(self, slot: int) -> None:
-        own = {block: _quality(trainer, self._every) for block, trainer in self._active.items()}
-        self._share_quality(own)
+        self._share({block: _quality(trainer, self._every) for block, trainer in self._active.items()}, slot)
         if self.shared is not None and self.shared.teacher is not None:
             self.drift.append(self.shared.teacher.distance())
-        if self.plan.workers < self.plan.blocks or self.steps_done == self.total_steps:
+        if self._goes_to_disk():
             for block, trainer in self._active.items():
-                version = BlockVersion(block, slot + 1)
-                self.states.save(version, trainer.checkpoint())
-                self._waiting[block] = version
+                self.states.save(self._waiting[block], trainer.checkpoint())
             self._active = {}
+
+    def _goes_to_disk(self) -> bool:
+        """Whether blocks are put away after this slot: where others wait for their turn, and at the end."""
+        return self.plan.workers < self.plan.blocks or self.steps_done == self.total_steps
 
     @property
     def _every(self) -> int:
         weighting = None if self.shared is None else self.shared.weighting
         return WeightingSettings().every if weighting is None else weighting.every
 
-    def _share_quality(self, own: Mapping[int, BlockQuality]) -> None:
-        """Everybody learns how well all blocks are shown."""
+    def _share(self, own: Mapping[int, BlockQuality], slot: int) -> None:
+        """Everybody learns how well all blocks are shown, and which version of each waits where it is trained."""
         table = torch.zeros(self.plan.blocks, 3)
         for block, (ratio, similarity) in own.items():
             table[block] = torch.tensor([ratio, similarity, 1.0])
@@ -265,12 +272,15 @@ class BlockTrainer:
         for block, (ratio, similarity, known) in enumerate(table.tolist()):
             if known:
                 self.quality[block] = (ratio, similarity)
+                if self._goes_to_disk():
+                    self._waiting[block] = BlockVersion(block, slot + 1)
 
     def finished(self, block: int) -> SplatTrainer:
-        """A block of this process as its last slot left it.
+        """A block as its last slot left it; that of another process where its file has been brought here.
 
         Raises:
             ConventionError: it had no slot yet.
+            DataFormatError: its file is not here.
         """
         if block in self._active:
             return self._active[block]
@@ -279,6 +289,10 @@ class BlockTrainer:
         return self._taken_in_hand(block)
 
     # ---------------------------------------------------------------------------------------------------------------- state
+
+    def waiting_file(self, block: int) -> Path:
+        """File of a block's newest version, in the folder of the process that trains it."""
+        return self.states.path(self._waiting[block])
 
     def checkpoint(self) -> Checkpoint:
         """Everything another trainer needs to go on: the decoder, blocks in hand, and which versions wait on the disk."""

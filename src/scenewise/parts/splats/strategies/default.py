@@ -14,7 +14,8 @@ from scenewise.parts.splats.store import ParameterStore
 from scenewise.parts.splats.strategies import operations
 from scenewise.parts.splats.strategies.protocol import StepContext, Strategy, ViewResult
 
-_GRADIENT_SUM = "default.gradient_sum"
+GRADIENT_SUM = "default.gradient_sum"
+"""Record of the sum of gradient norms of each row since the last round."""
 _VIEWS = "default.views"
 _RADIUS = "default.radius"
 
@@ -90,7 +91,7 @@ class DefaultStrategy(Strategy):
         store = context.field.store
         if self.max_gaussians is not None and len(store) > self.max_gaussians:
             raise ConventionError("initial Gaussians", expected=f"at most {self.max_gaussians:,}", got=f"{len(store):,}")
-        for name in (_GRADIENT_SUM, _VIEWS, _RADIUS):
+        for name in (GRADIENT_SUM, _VIEWS, _RADIUS):
             store.attach(name, torch.zeros(len(store), device=store.device))
 
     def after_view(self, context: StepContext, view: ViewResult) -> None:
@@ -102,7 +103,7 @@ class DefaultStrategy(Strategy):
         # Pixels to normalised device coordinates: the threshold then means the same at every resolution.
         norm = torch.hypot(columns[:, 0] * (0.5 * view.camera.width), columns[:, 1] * (0.5 * view.camera.height))
         radii = view.output.radii
-        add_to_rows(store.record(_GRADIENT_SUM), norm, view.row_of)  # zero where not visible
+        add_to_rows(store.record(GRADIENT_SUM), norm, view.row_of)  # zero where not visible
         add_to_rows(store.record(_VIEWS), radii > 0, view.row_of)
         if self.prune_screen_radius is not None:
             radius = store.record(_RADIUS)
@@ -114,14 +115,14 @@ class DefaultStrategy(Strategy):
         if self.refines(done, context.schedule):
             self._grow(context)
             self._prune(context)
-            for name in (_GRADIENT_SUM, _VIEWS, _RADIUS):
+            for name in (GRADIENT_SUM, _VIEWS, _RADIUS):
                 store.record(name).zero_()
         if self.resets(done, context.schedule):
             operations.lower_opacities(store, self.reset_opacity * self.prune_opacity)
 
     def _grow(self, context: StepContext) -> None:
         store = context.field.store
-        mean_gradient = store.record(_GRADIENT_SUM) / store.record(_VIEWS).clamp_min(1.0)
+        mean_gradient = store.record(GRADIENT_SUM) / store.record(_VIEWS).clamp_min(1.0)
         index = self._to_grow(mean_gradient, len(store))
         is_small = largest_scale(store)[index] <= self.grow_scale * context.scene_extent
         generator = context.random["default.split"]
