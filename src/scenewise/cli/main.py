@@ -23,6 +23,7 @@ import tyro
 from scenewise import __version__
 from scenewise.cli.streams import can_show, print_result, standard_streams
 from scenewise.commands.check.options import CheckOptions
+from scenewise.commands.convert_cameras.options import ConvertCamerasOptions
 from scenewise.commands.convert_weights.options import ConvertWeightsOptions
 from scenewise.commands.demo.options import DemoOptions
 from scenewise.commands.doctor.options import DoctorOptions
@@ -154,6 +155,11 @@ COMMANDS: Mapping[str, Command] = {
         PredictOptions,
         _work("predict", "predict"),
         "Name the points of a cloud or scene with a trained network.  Needs no images.",
+    ),
+    "convert-cameras": Command(
+        ConvertCamerasOptions,
+        _work("convert_cameras", "convert_cameras_command"),
+        "Turn the torch files with the cameras of Mega-NeRF's data sets into COLMAP models.",
     ),
     "convert-weights": Command(
         ConvertWeightsOptions,

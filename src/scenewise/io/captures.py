@@ -11,6 +11,7 @@ from jaxtyping import Float64
 
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.orbits import up_from_cameras
+from scenewise.io.city_datasets import find_split_folders, read_split_folders
 from scenewise.io.colmap.captures import read_colmap
 from scenewise.io.colmap.models import find_colmap_model
 from scenewise.io.datasets import DATASET_PRESETS
@@ -46,8 +47,8 @@ def open_capture(
     images: str | Path | None = None,
     alpha: Alpha | None = None,
 ) -> Capture:
-    """Reads the capture in a folder: COLMAP model, ``transforms.json``, RGB-D frames, a ScanNet scene or a nuScenes
-    keyframe.
+    """Reads the capture in a folder: COLMAP model (or two, in ``train`` and ``val`` or ``test``), ``transforms.json``, RGB-D
+    frames, a ScanNet scene or a nuScenes keyframe.
 
     The input's world frame is kept, but for its origin where coordinates are too large for float32
     (:func:`~scenewise.io.placing.placed`).  Where the files do not say which way is up, it is estimated from the cameras; where
@@ -113,6 +114,9 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
         return read_colmap(path, factor=factor, background=background, images=images)
     if has_transforms:
         return read_transforms(path, factor=factor, background=background)
+    split_folders = find_split_folders(path)
+    if split_folders is not None:
+        return read_split_folders(split_folders, path, factor=factor, background=background)
     pictures = sum(
         entry.name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(entry.name)
         for folder in (path, path / "images")
@@ -140,6 +144,7 @@ def is_capture(path: Path) -> bool:
         or find_scannet_layout(path) is not None
         or find_nuscenes_tables(path) is not None
         or find_colmap_model(path) is not None
+        or find_split_folders(path) is not None
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from scenewise.errors import ConventionError, DataFormatError
+from scenewise.io.city_datasets import CameraLists, read_city, scene_name
 from scenewise.io.colmap.captures import read_colmap
 from scenewise.io.images import Background
 from scenewise.io.resizing import resized
@@ -29,26 +30,30 @@ class DatasetPreset:
     Attributes:
         name: as given to ``--preset``.
         scene_factors: published scenes and the factor of their image folder (None = full images).
-        layout: reader of the scenes' folders.
+        layout: reader of the scenes' folders; "city" has a folder of its own for what is held out
+            (:mod:`scenewise.io.city_datasets`).
         default_factor: for a scene that is not among the published.
         widest_image: see ``WIDEST_IMAGE``; None leaves sizes alone.
         holdout: every n-th frame by name is held out; None keeps the files' own split.
         background: behind transparent pixels.
+        published_as: what a "city" comes with where it has no COLMAP model.
         source: publication the protocol follows.
     """
 
     name: str
     scene_factors: Mapping[str, int | None]
-    layout: Literal["colmap", "transforms"]
+    layout: Literal["colmap", "transforms", "city"]
     default_factor: int | None = None
     widest_image: int | None = WIDEST_IMAGE
     holdout: int | None = 8
     background: Background | None = None
+    published_as: CameraLists = "metadata"
     source: str = "Kerbl et al. 2023, arXiv 2308.04079"
 
     def factor_of(self, path: Path) -> int | None:
         """Factor of a scene's image folder, by the name of the folder."""
-        return self.scene_factors.get(path.resolve().name.lower(), self.default_factor)
+        name = scene_name(path) if self.layout == "city" else path.resolve().name.lower()
+        return self.scene_factors.get(name, self.default_factor)
 
     def open(self, path: Path, *, factor: int | None = None, background: Background | None = None) -> Capture:
         """Reads a scene of this data set.
@@ -59,10 +64,13 @@ class DatasetPreset:
             background: overrides the preset's.
 
         Raises:
-            DataFormatError: the folder does not have the data set's layout, or its image folder is missing.
+            DataFormatError: the folder does not have the data set's layout, its image folder is missing, or it is no city of this
+                data set.
         """
         chosen = factor if factor is not None else self.factor_of(path)
-        if self.layout == "transforms":
+        if self.layout == "city":
+            capture = self._open_city(path, chosen, background)
+        elif self.layout == "transforms":
             capture = read_transforms(path, factor=chosen, background=background or self.background)
         else:
             if chosen not in (None, 1) and not (path / f"images_{chosen}").is_dir():
@@ -78,6 +86,24 @@ class DatasetPreset:
         if self.holdout is not None:
             capture = replace(capture, test_names=every_nth_name(capture.frames, self.holdout))
         return replace(capture, preset=self.name)
+
+    def _open_city(self, path: Path, factor: int | None, background: Background | None) -> Capture:
+        name = scene_name(path)
+        if name not in self.scene_factors:
+            raise DataFormatError(
+                path,
+                "name of the scene",
+                expected=f"{' or '.join(self.scene_factors)} of {self.name}",
+                got=name,
+                fix="name the folder as published, or open another city without --preset (and with --downscale 4)",
+            )
+        return read_city(
+            path,
+            factor=factor,
+            background=background or self.background,
+            limited_copies=self.widest_image is not None,
+            published_as=self.published_as,
+        )
 
     def average(self, figures_by_scene: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """Figures of the data set as published: the mean over its scenes.
@@ -112,6 +138,8 @@ def limited_to_width(capture: Capture, width: int) -> Capture:
     )
 
 
+_CITIES = "Turki et al. 2022, arXiv 2112.10703; size as in Momentum-GS, arXiv 2412.04887"
+
 DATASET_PRESETS: dict[str, DatasetPreset] = {
     preset.name: preset
     for preset in (
@@ -137,6 +165,32 @@ DATASET_PRESETS: dict[str, DatasetPreset] = {
         ),
         DatasetPreset(name="tanks_and_temples", scene_factors=dict.fromkeys(("truck", "train")), layout="colmap"),
         DatasetPreset(name="deep_blending", scene_factors=dict.fromkeys(("drjohnson", "playroom")), layout="colmap"),
+        # Held out are the photographs of Mega-NeRF's val folder; a quarter of the size, whatever the camera.
+        DatasetPreset(
+            name="mill19",
+            scene_factors=dict.fromkeys(("building", "rubble"), 4),
+            layout="city",
+            widest_image=None,
+            holdout=None,
+            source=_CITIES,
+        ),
+        DatasetPreset(
+            name="urban_scene3d",
+            scene_factors=dict.fromkeys(("residence", "sci-art", "campus"), 4),
+            layout="city",
+            widest_image=None,
+            holdout=None,
+            source=_CITIES,
+        ),
+        # Small City from the air, all ten blocks; rendered at 1920×1080, used at 1600×900.
+        DatasetPreset(
+            name="matrix_city",
+            scene_factors={"aerial": None},
+            layout="city",
+            holdout=None,
+            published_as="pose",
+            source="Li et al. 2023, arXiv 2309.16553; size as in Momentum-GS, arXiv 2412.04887",
+        ),
     )
 }
 """Presets by name."""

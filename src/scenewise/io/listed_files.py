@@ -67,6 +67,14 @@ class ListedFiles:
                 found.append(path)
         return found
 
+    def path_of_any_ending(self, listed: str) -> Path:
+        """Where a listed picture is, or one of the same name with another ending; where it should be, if neither is there."""
+        path, plain = self.path(listed), PurePosixPath(plain_path(listed))
+        if is_file(path) or not plain.name:
+            return path
+        found = self.with_ending(plain.with_suffix("").as_posix())
+        return found[0] if found else path
+
     def _spelled_otherwise(self, path: Path) -> Path | None:
         """The file of this name, letter case aside; None where there is none, or several."""
         if is_file(path):

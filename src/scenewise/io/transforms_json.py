@@ -7,7 +7,7 @@ intrinsics are used as they are.
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +40,7 @@ def read_transforms(
     *,
     factor: int | None = None,
     background: Background | None = None,
+    inner_folders: Sequence[str] = (),
 ) -> Capture:
     """Reads a capture listed in ``transforms.json`` or in ``transforms_train.json`` and ``transforms_test.json``.
 
@@ -47,6 +48,7 @@ def read_transforms(
         path: the folder, or the JSON file.
         factor: takes ``images_<factor>/`` in place of ``images/`` where that folder exists, else downscales on load.
         background: colour behind transparent pixels; white when None.
+        inner_folders: a picture that is not where the list says may lie in one of these beside that place.
 
     Returns:
         A capture in the file's world frame.  Held out are the frames of ``transforms_test.json`` (``_val`` where there is no
@@ -66,11 +68,11 @@ def read_transforms(
     is_split = listing.name == "transforms_train.json"
     held_out = next((root / name for name in ("transforms_test.json", "transforms_val.json") if is_file(root / name)), None)
     meta = ListedObject(listing, "", read_listed_object(listing))
-    frames, in_effect = _frames(meta, root, factor, background)
+    frames, in_effect = _frames(meta, root, factor, background, inner_folders)
     points = None
     if is_split and held_out is not None:
         test_meta = ListedObject(held_out, "", read_listed_object(held_out))
-        test_frames, test_background = _frames(test_meta, root, factor, background)
+        test_frames, test_background = _frames(test_meta, root, factor, background, inner_folders)
         in_effect = in_effect or test_background
         test_names = frozenset(frame.name for frame in test_frames)
         both = test_names & {frame.name for frame in frames}
@@ -94,7 +96,7 @@ def read_transforms(
 
 
 def _frames(
-    meta: ListedObject, root: Path, factor: int | None, background: Background | None
+    meta: ListedObject, root: Path, factor: int | None, background: Background | None, inner_folders: Sequence[str]
 ) -> tuple[tuple[Frame, ...], Background | None]:
     listed = meta.values.get("frames")
     if not isinstance(listed, list):
@@ -116,6 +118,7 @@ def _frames(
         if listed_path != plain_path(file_path):
             left = None
         image_path, suffix = _with_suffix(meta.path, files, listed_path)
+        image_path = _perhaps_inside(image_path, inner_folders)
         lens_camera = _lens(ListedObject(meta.path, frame.place, meta.values | values), image_path, lenses)
         depth, mask = frame.text("depth_file_path") or frame.text("depth_path"), frame.text("mask_path")
         views.append(
@@ -166,6 +169,13 @@ def _with_suffix(listing: Path, files: ListedFiles, file_path: str) -> tuple[Pat
             stacklevel=2,
         )
     return found[0], found[0].suffix
+
+
+def _perhaps_inside(image_path: Path, inner_folders: Sequence[str]) -> Path:
+    if not inner_folders or is_file(image_path):
+        return image_path
+    places = (image_path.parent / folder / image_path.name for folder in inner_folders)
+    return next((place for place in places if is_file(place)), image_path)
 
 
 _LENS_KEYS = (

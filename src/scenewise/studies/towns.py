@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
+from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.io.atomic import atomic_folder
 from scenewise.io.colmap.writing import write_colmap_model
 from scenewise.io.images import png_bytes
-from scenewise.scenes.cameras import Cameras
 from scenewise.worlds.town_captures import town_capture
 
 
@@ -44,10 +44,13 @@ def write_town_capture(
     """
     capture = town_capture(seed, views, width, height, fov_deg=fov_deg, points=points, size=size)
     poses = torch.stack([frame.camera.camera_from_world for frame in capture.frames])
-    K = torch.stack([frame.camera.K for frame in capture.frames])
+    lenses = [
+        LensCamera("PINHOLE", (float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])), width, height)
+        for K in (frame.camera.K for frame in capture.frames)
+    ]
     with atomic_folder(folder, replace=False) as temporary:
         names = [frame.name for frame in capture.frames]
-        write_colmap_model(temporary / "sparse" / "0", Cameras(poses, K, width, height), names, capture.points)
+        write_colmap_model(temporary / "sparse" / "0", names, lenses, poses, capture.points)
         (temporary / "images").mkdir()
         for frame in capture.frames:
             assert frame.load_image is not None

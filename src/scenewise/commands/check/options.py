@@ -19,7 +19,8 @@ class CheckOptions:
 
     Attributes:
         capture: folder with photographs and poses: COLMAP, transforms.json or RGB-D.
-        preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending).
+        preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending,
+            mill19, urban_scene3d, matrix_city).
         downscale: use the images at 1/N of their size.
         background: colour behind transparent images, three numbers in [0, 1].
         alpha: what transparent pixels of the images are: "mask" leaves them out of everything, "background" learns them as empty

@@ -47,7 +47,8 @@ class ReconstructOptions:
         method: how to reconstruct: "gaussian_splatting"; "distilled_3dgs" for few Gaussians that look like many; "momentum_gs" in
             blocks, for scenes larger than one process.
         strategy: how Gaussians are added and removed: "default" densifies by gradient, "mcmc" keeps an exact budget.
-        preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending).
+        preset: data set preset that fixes image size and split (nerf_synthetic, mipnerf360, tanks_and_temples, deep_blending,
+            mill19, urban_scene3d, matrix_city).
         downscale: use the images at 1/N of their size.
         steps: number of optimisation steps; chosen from the capture when neither this nor minutes is given.
         minutes: time to spend on all of it: planned from the speed of the first 50 steps, and once more half-way.

@@ -26,6 +26,8 @@ def read_colmap(
     factor: int | None = None,
     images: str | Path | None = None,
     background: Background | None = None,
+    any_ending: bool = False,
+    with_points: bool = True,
 ) -> Capture:
     """Reads a COLMAP model and lists its photographs.
 
@@ -34,6 +36,8 @@ def read_colmap(
         factor: takes ``images_<factor>`` where that folder exists, else the full images, downscaled on load.
         images: folder of the photographs, absolute or relative to ``path``; looked for when None.
         background: colour behind transparent pixels.
+        any_ending: take files of other endings than listed too: who makes smaller copies of JPEGs often writes PNG.
+        with_points: read the model's points.
 
     Returns:
         A capture of arbitrary scale with every 8th photograph held out.
@@ -60,6 +64,7 @@ def read_colmap(
     listed = read_images(listing)
     folder, downscale = _image_folder(path, model, [safe_name(image.name) for image in listed], images, factor)
     files = ListedFiles(folder)
+    path_of = files.path_of_any_ending if any_ending else files.path
     views = []
     for image in listed:
         if image.camera_id not in lens_cameras:
@@ -72,7 +77,7 @@ def read_colmap(
             )
         lens_camera = lens_cameras[image.camera_id]
         name = safe_name(image.name)
-        views.append(ListedView(name, files.path(name), lens_camera, f"image {image.image_id}"))
+        views.append(ListedView(name, path_of(name), lens_camera, f"image {image.image_id}"))
     frames, background_in_effect = frames_of_views(listing, views, _poses(listing, listed), background)
     if downscale is not None:
         frames = tuple(downscaled(frame, downscale) for frame in frames)
@@ -84,7 +89,7 @@ def read_colmap(
         root=path,
         source_format="colmap",
         frames=frames,
-        points=None if points_path is None else read_points(points_path),
+        points=None if points_path is None or not with_points else read_points(points_path),
         test_names=every_nth_name(frames, _HOLDOUT),
         background=background_in_effect,
     )

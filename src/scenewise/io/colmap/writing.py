@@ -1,64 +1,71 @@
-"""COLMAP models written in the text format, for photographs without lens distortion."""
+"""COLMAP models written in the text format: cameras, photographs, points."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from scenewise.errors import ShapeError
+from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.rotations import quat_from_rotation
 from scenewise.io.atomic import disk_errors
-from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.point_clouds import PointCloud
 
 _GREY = (128, 128, 128)
 
 
-def write_colmap_model(folder: Path, cameras: Cameras, names: Sequence[str], points: PointCloud | None) -> None:
+def write_colmap_model(
+    folder: Path,
+    names: Sequence[str],
+    lenses: Sequence[LensCamera],
+    camera_from_world: Float64[Tensor, "n 4 4"],
+    points: PointCloud | None = None,
+) -> None:
     """Writes ``cameras.txt``, ``images.txt`` and ``points3D.txt``; numbers are exact when read again.
 
-    Files are written directly: to make a whole capture appear at once, write inside
-    :func:`scenewise.io.atomic.atomic_folder`.  Points have no tracks, and images no features.
+    Files are written directly: to make a whole model appear at once, write inside :func:`scenewise.io.atomic.atomic_folder`.
+    Points have no tracks, and images no features.
 
     Args:
         folder: of the model, created where it is missing.
-        cameras: one per photograph, in one batch; equal intrinsics share a camera of the model.
-        names: of the photographs below the image folder.
+        names: of the photographs, below their folder.
+        lenses: of each; equal ones become one camera.
+        camera_from_world: of each.
         points: world frame; without colours they are grey.
 
     Raises:
-        ShapeError: as many names as cameras are needed.
+        ShapeError: as many names as lenses and poses are needed.
         ResourceError: the disk is full or the folder cannot be written.
     """
-    if cameras.K.ndim != 3 or len(names) != len(cameras):
-        raise ShapeError("names", expected=f"as many as cameras, {tuple(cameras.K.shape[:-2])}", got=f"{len(names)}")
-    lenses: dict[str, int] = {}
-    quats = quat_from_rotation(cameras.camera_from_world[:, :3, :3])
-    poses = torch.cat([quats, cameras.camera_from_world[:, :3, 3]], dim=1).tolist()
-    images = []
-    for index, (name, pose, K) in enumerate(zip(names, poses, cameras.K.tolist()), start=1):
-        lens = f"PINHOLE {cameras.width} {cameras.height} {_row([K[0][0], K[1][1], K[0][2], K[1][2]])}"
-        camera_id = lenses.setdefault(lens, len(lenses) + 1)
-        images.append(f"{index} {_row(pose)} {camera_id} {name}\n\n")  # the line of features is empty
+    if not len(names) == len(lenses) == len(camera_from_world):
+        raise ShapeError("names", expected=f"as many as poses, {len(camera_from_world)}", got=f"{len(names)}")
+    ids = {lens: number for number, lens in enumerate(dict.fromkeys(lenses), start=1)}
+    cameras = [f"{number} {lens.model} {lens.width} {lens.height} {_row(lens.params)}" for lens, number in ids.items()]
+    quats = quat_from_rotation(camera_from_world[:, :3, :3]).tolist()
+    poses = zip(names, lenses, quats, camera_from_world[:, :3, 3].tolist())
+    images = [
+        f"{number} {_row((*quat, *translation))} {ids[lens]} {name}\n"  # an empty line: no feature points
+        for number, (name, lens, quat, translation) in enumerate(poses, start=1)
+    ]
     files = {
-        "cameras.txt": "".join(f"{number} {lens}\n" for lens, number in lenses.items()),
-        "images.txt": "".join(images),
-        "points3D.txt": "" if points is None else _point_lines(points),
+        "cameras.txt": ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]", *cameras],
+        "images.txt": ["# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME", *images],
+        "points3D.txt": ["# POINT3D_ID, X, Y, Z, R, G, B, ERROR", *([] if points is None else _point_lines(points))],
     }
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for file, text in files.items():
-            (folder / file).write_text(text, encoding="utf-8", newline="\n")
+        for file, lines in files.items():
+            (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 def _row(values: Sequence[float]) -> str:
-    return " ".join(repr(value) for value in values)
+    return " ".join(map(repr, values))
 
 
-def _point_lines(points: PointCloud) -> str:
+def _point_lines(points: PointCloud) -> list[str]:
     colors = [_GREY] * len(points) if points.colors_u8 is None else points.colors_u8.tolist()
     rows = zip(points.points_in_world.tolist(), colors)
-    return "".join(
-        f"{index} {x!r} {y!r} {z!r} {red} {green} {blue} 0\n"
-        for index, ((x, y, z), (red, green, blue)) in enumerate(rows, start=1)
-    )
+    return [
+        f"{index} {x!r} {y!r} {z!r} {red} {green} {blue} 0" for index, ((x, y, z), (red, green, blue)) in enumerate(rows, start=1)
+    ]
