@@ -22,7 +22,7 @@ def write_colmap_model(
     camera_from_world: Float64[Tensor, "n 4 4"],
     points: PointCloud | None = None,
 ) -> None:
-    """Writes ``cameras.txt``, ``images.txt`` and ``points3D.txt``; numbers are exact when read again.
+    """Writes ``cameras.txt``, ``images.txt`` and, where there are points, ``points3D.txt``; numbers are exact when read again.
 
     Files are written directly: to make a whole model appear at once, write inside :func:`scenewise.io.atomic.atomic_folder`.
     Points have no tracks, and images no features.
@@ -32,7 +32,7 @@ def write_colmap_model(
         names: of the photographs, below their folder.
         lenses: of each; equal ones become one camera.
         camera_from_world: of each.
-        points: world frame; without colours they are grey.
+        points: world frame; without colours they are grey.  None: not known.
 
     Raises:
         ShapeError: as many names as lenses and poses are needed.
@@ -51,8 +51,9 @@ def write_colmap_model(
     files = {
         "cameras.txt": ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]", *cameras],
         "images.txt": ["# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME", *images],
-        "points3D.txt": ["# POINT3D_ID, X, Y, Z, R, G, B, ERROR", *([] if points is None else _point_lines(points))],
     }
+    if points is not None:
+        files["points3D.txt"] = ["# POINT3D_ID, X, Y, Z, R, G, B, ERROR", *_point_lines(points)]
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for file, lines in files.items():
