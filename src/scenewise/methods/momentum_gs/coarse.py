@@ -11,18 +11,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scenewise.engine.checkpoints import Checkpointer
+from scenewise.engine.journal import Journal
 from scenewise.errors import DataFormatError
 from scenewise.io.json_values import fingerprint_of
 from scenewise.io.product_kinds import COARSE
 from scenewise.io.products import made
 from scenewise.io.resizing import downscaled_capture
+from scenewise.io.scene_folder import JOURNAL_FILE
 from scenewise.io.tensor_files import read_tensors, write_tensors
 from scenewise.kernels.anchor_decoder import DecoderHeads
 from scenewise.parts.splats.anchors.building import build_anchor_trainer
 from scenewise.parts.splats.anchors.decoder import HEADS, copied, heads_of
 from scenewise.parts.splats.anchors.field import AnchorField, decoded_anchors
 from scenewise.parts.splats.anchors.recipes import AnchorRecipe
-from scenewise.parts.splats.reconstruction import SplatRun
+from scenewise.parts.splats.reconstruction import SplatRun, timed
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.parts.splats.training import train_splats
 from scenewise.rendering import render
@@ -80,14 +82,15 @@ def coarse_model(run: SplatRun, points: PointCloud, recipe: AnchorRecipe, downsc
             cache_bytes=run.cache_bytes,
             resume_from=checkpointer.latest(),
         )
-        train_splats(
-            trainer,
-            checkpointer=checkpointer,
-            journal=run.journal,
-            progress=run.progress,
-            checkpoint_every=run.checkpoint_every,
-            stage="coarse model",
-        )
+        with Journal(place / JOURNAL_FILE) as journal, timed(run.journal, "coarse model"):
+            train_splats(
+                trainer,
+                checkpointer=checkpointer,
+                journal=journal,
+                progress=run.progress,
+                checkpoint_every=run.checkpoint_every,
+                stage="coarse model",
+            )
         write_coarse(place / COARSE_MODEL_FILE, coarse_of(trainer))
         return {"anchors": len(trainer.field.store), "seconds": trainer.seconds}
 

@@ -8,8 +8,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scenewise.errors import ConventionError
-
 CITY_VOXEL_SIZE = 1e-4
 """Released, for every scene: ``voxel_size`` of ``arguments/__init__.py``, in world units, which differ between data sets."""
 BLOCK_ITERATIONS = 60_000
@@ -125,19 +123,3 @@ PUBLISHED_SCENES: Mapping[str, PublishedScene] = {
     )
 }
 """By the name of the scene."""
-
-
-def published_scene(name: str) -> PublishedScene:
-    """The settings of one scene.
-
-    Raises:
-        ConventionError: not a scene of the paper.
-    """
-    if name not in PUBLISHED_SCENES:
-        raise ConventionError(
-            "scene",
-            expected=f"one of {', '.join(PUBLISHED_SCENES)}",
-            got=repr(name),
-            fix="name the folder as published, or say box and blocks yourself",
-        )
-    return PUBLISHED_SCENES[name]

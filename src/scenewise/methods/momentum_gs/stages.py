@@ -14,7 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, final
 
+import numpy as np
+
 from scenewise.engine.checkpoints import Checkpoint
+from scenewise.io.city_datasets import scene_name
 from scenewise.io.json_values import fingerprint_of, json_ready
 from scenewise.io.ply.points import read_points_ply
 from scenewise.io.product_kinds import COARSE
@@ -202,7 +205,7 @@ class BlockStages:
         config, run = self._config, self._run
         positions = model.anchors.positions.numpy()
         if config.box is not None:
-            frame = frame_of_box(config.box)
+            frame = frame_of_box(config.box) @ np.linalg.inv(run.capture.world_from_source)  # boxes are in the data set's world
             grid = config.blocks or grid_of(
                 self._made_sizes.blocks, (config.box[3] - config.box[0], config.box[4] - config.box[1])
             )
@@ -215,7 +218,7 @@ class BlockStages:
 
 def _published(config: MomentumConfig, run: SplatRun) -> MomentumConfig:
     """The settings with what was published for this scene, where it is one of the paper's and nobody says otherwise."""
-    scene = PUBLISHED_SCENES.get(run.name.lower())
+    scene = PUBLISHED_SCENES.get(scene_name(run.capture.root))
     if scene is None or run.capture.preset != scene.data_set:
         return config
     teacher = config.teacher

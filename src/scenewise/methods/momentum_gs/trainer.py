@@ -94,6 +94,7 @@ class BlockTrainer:
         self._order: tuple[tuple[int | None, ...], ...] = ()
         self._needed: list[set[BlockVersion]] = []
         self._loss, self._terms = 0.0, dict[str, float]()
+        self._rows, self._shown = 0, "none"
 
     # ------------------------------------------------------------------------------------------------------------- what it is
 
@@ -163,7 +164,7 @@ class BlockTrainer:
             self._learn(shared, total, sum(weights) / len(weights))
         for trainer in self._active.values():
             trainer.update()
-        self._remember()
+        self._remember()  # blocks may be put away before anybody asks
         self.steps_done += 1
         if within == self.plan.slot_steps - 1:
             self._end_slot(slot)
@@ -193,13 +194,14 @@ class BlockTrainer:
         if not reports:
             return
         self._loss = sum(report.loss for report in reports) / len(reports)
+        self._rows = sum(len(trainer.field.store) for trainer in self._active.values())
+        self._shown = ",".join(map(str, sorted(self._active)))
         names = {name for report in reports for name in report.terms}
         self._terms = {name: sum(report.terms.get(name, 0.0) for report in reports) / len(reports) for name in sorted(names)}
 
     def describe(self) -> StepReport:
         """The last step."""
-        rows = sum(len(trainer.field.store) for trainer in self._active.values())
-        blocks = ",".join(map(str, sorted(self._active))) or "none"
+        rows, blocks = self._rows, self._shown
         slot = min(self.steps_done, self.total_steps - 1) // self.plan.slot_steps
         return StepReport(
             self.steps_done,

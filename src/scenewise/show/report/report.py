@@ -11,6 +11,7 @@ from scenewise.errors import ScenewiseError
 from scenewise.io.atomic import atomic_write_text
 from scenewise.io.scene_folder import JOURNAL_FILE, REPORT_FILE, read_scene
 from scenewise.methods.distilled_3dgs.report import distillation_sections
+from scenewise.methods.momentum_gs.report import city_sections
 from scenewise.parts.sources.scene_photographs import reopen_photographs
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import ImageU8
@@ -23,6 +24,7 @@ from scenewise.show.report.training import duration_sections, provenance_section
 
 PRODUCTS: tuple[Callable[[ReportMaterial], Sequence[Section]], ...] = (
     distillation_sections,
+    city_sections,
     word_sections,
     training_sections,
     measured_sections,
