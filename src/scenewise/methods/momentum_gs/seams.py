@@ -14,7 +14,7 @@ from scenewise.io.images import image_u8_from_color
 from scenewise.methods.momentum_gs.partition import Partition
 from scenewise.rendering import RenderOutput, render
 from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.frames import Frame, ImageU8
+from scenewise.scenes.frames import DepthMap, Frame, ImageU8
 from scenewise.scenes.gaussians import Gaussians
 
 SeenBy = Callable[[Cameras], Gaussians]
@@ -44,31 +44,34 @@ class SeamErrors:
         return None if self.near is None or not self.far else self.near / self.far
 
 
-def surface_points(output: RenderOutput, camera: Cameras) -> tuple[Float[np.ndarray, "p 3"], Bool[np.ndarray, "height width"]]:
-    """Where in the world the pixels' surfaces are, and which pixels have one."""
+def depth_of(output: RenderOutput) -> DepthMap:
+    """Depth of a rendered picture along +Z; 0 where it shows no surface."""
     solid = output.alpha > _SOLID
-    depth = torch.where(solid, output.depth / output.alpha.clamp_min(_SOLID), 0.0).cpu().double().numpy()
-    rows, columns = np.nonzero(solid.cpu().numpy())
-    K = camera.K.cpu().double().numpy()
-    z = depth[rows, columns]
-    in_camera = np.stack([(columns + 0.5 - K[0, 2]) / K[0, 0] * z, (rows + 0.5 - K[1, 2]) / K[1, 1] * z, z], axis=1)
-    pose = camera.camera_from_world.cpu().double().numpy()
-    return (in_camera - pose[:3, 3]) @ pose[:3, :3], solid.cpu().numpy()
+    depth = torch.where(solid, output.depth / output.alpha.clamp_min(_SOLID), 0.0)
+    return depth.to("cpu", torch.float32).numpy()
 
 
-def neighbour_map(
-    output: RenderOutput, camera: Cameras, partition: Partition
-) -> tuple[Int64[np.ndarray, "height width 7"], Bool[np.ndarray, "height width"]]:
-    """Of every pixel the block that owns its surface, and the six neighbours within reach (−1: none); and whether it has one."""
-    points, solid = surface_points(output, camera)
-    found = np.full((*solid.shape, 7), -1, dtype=np.int64)
-    if len(points):
-        found[solid] = np.concatenate([partition.block_of(points)[:, None], partition.neighbours(points)], axis=1)
-    return found, solid
+def blocks_of_pixels(depth: DepthMap, camera: Cameras, partition: Partition) -> Int64[np.ndarray, "height width 7"]:
+    """Of every pixel the block that owns its surface, and the six neighbours within reach (−1: none, or no surface)."""
+    rows, columns = np.nonzero(depth > 0)
+    found = np.full((*depth.shape, 7), -1, dtype=np.int64)
+    if len(rows):
+        K, pose = camera.K.cpu().double().numpy(), camera.camera_from_world.cpu().double().numpy()
+        z = depth[rows, columns].astype(np.float64)
+        in_camera = np.stack([(columns + 0.5 - K[0, 2]) / K[0, 0] * z, (rows + 0.5 - K[1, 2]) / K[1, 1] * z, z], axis=1)
+        points = (in_camera - pose[:3, 3]) @ pose[:3, :3]
+        found[rows, columns] = np.concatenate([partition.block_of(points)[:, None], partition.neighbours(points)], axis=1)
+    return found
 
 
 @torch.no_grad()
-def seam_errors(seen_by: SeenBy, frames: Sequence[Frame], partition: Partition, background: torch.Tensor) -> SeamErrors:
+def seam_errors(
+    seen_by: SeenBy,
+    frames: Sequence[Frame],
+    partition: Partition,
+    background: torch.Tensor,
+    true_depth: Callable[[Cameras], DepthMap] | None = None,
+) -> SeamErrors:
     """Errors near the cuts and far from them.
 
     Args:
@@ -76,10 +79,11 @@ def seam_errors(seen_by: SeenBy, frames: Sequence[Frame], partition: Partition, 
         frames: with an image each.
         partition: where the cuts are.
         background: colour behind everything.
+        true_depth: where surfaces are, if somebody knows; else where the scene shows them.
     """
     sums, by_view = np.zeros(4), {}
     for frame in frames:
-        error, near, far = _error_map(seen_by, frame, partition, background)
+        error, near, far = _error_map(seen_by, frame, partition, background, true_depth)
         own = np.array([error[near].sum(), near.sum(), error[far].sum(), far.sum()])
         sums += own
         if own[1]:
@@ -89,13 +93,20 @@ def seam_errors(seen_by: SeenBy, frames: Sequence[Frame], partition: Partition, 
 
 
 def _error_map(
-    seen_by: SeenBy, frame: Frame, partition: Partition, background: torch.Tensor
+    seen_by: SeenBy,
+    frame: Frame,
+    partition: Partition,
+    background: torch.Tensor,
+    true_depth: Callable[[Cameras], DepthMap] | None = None,
 ) -> tuple[Float[np.ndarray, "height width"], Bool[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
+    """Error, pixels near a cut, and other pixels that show a surface."""
     assert frame.load_image is not None
     output = render(seen_by(frame.camera), frame.camera, background=background)
     truth = frame.load_image().astype(np.float32) / 255.0
     error = np.abs(output.color.clamp(0.0, 1.0).cpu().numpy() - truth).mean(axis=2).astype(np.float64)
-    blocks, counts = neighbour_map(output, frame.camera, partition)
+    depth = depth_of(output) if true_depth is None else true_depth(frame.camera)
+    blocks = blocks_of_pixels(depth, frame.camera, partition)
+    counts = blocks[..., 0] >= 0
     if frame.load_mask is not None:
         counts = counts & frame.load_mask()
     near = counts & (blocks[..., 1:] >= 0).any(axis=2)
@@ -108,10 +119,10 @@ def seam_picture(seen_by: SeenBy, frame: Frame, partition: Partition, background
     output = render(seen_by(frame.camera), frame.camera, background=background)
     error, near, _ = _error_map(seen_by, frame, partition, background)
     shown = image_u8_from_color(output.color.clamp(0.0, 1.0).cpu().numpy()).copy()
-    blocks, solid = neighbour_map(output, frame.camera, partition)
+    owner = blocks_of_pixels(depth_of(output), frame.camera, partition)[..., 0]
     edge = np.zeros_like(near)
-    edge[:, 1:] |= (blocks[:, 1:, 0] != blocks[:, :-1, 0]) & solid[:, 1:] & solid[:, :-1]
-    edge[1:] |= (blocks[1:, :, 0] != blocks[:-1, :, 0]) & solid[1:] & solid[:-1]
+    edge[:, 1:] |= (owner[:, 1:] != owner[:, :-1]) & (owner[:, 1:] >= 0) & (owner[:, :-1] >= 0)
+    edge[1:] |= (owner[1:] != owner[:-1]) & (owner[1:] >= 0) & (owner[:-1] >= 0)
     shown[edge] = _MARK
     grey = np.clip(5.0 * error, 0.0, 1.0)[..., None].repeat(3, axis=2)
     return shown, image_u8_from_color(grey.astype(np.float32))
@@ -146,7 +157,7 @@ def seam_jumps(
         if len(by_block) < 2:
             continue
         output = render(merged(cameras[place]), cameras[place], background=background)
-        owners, _ = neighbour_map(output, cameras[place], partition)
+        owners = blocks_of_pixels(depth_of(output), cameras[place], partition)
         for a in by_block:
             for b in by_block:
                 between = (owners[..., 0] == a) & (owners[..., 1:] == b).any(axis=2)
