@@ -157,7 +157,7 @@ class BlockStages:
             config,
             coarse=replace(with_anchor_cap(config.coarse, coarse), max_initial_anchors=coarse),
             block=replace(
-                with_anchor_cap(config.block, sizes.most_of_block), max_initial_anchors=max(1, sizes.most_of_block // 2)
+                with_anchor_cap(config.block, sizes.most_of_block), max_initial_anchors=max(1, 3 * sizes.most_of_block // 4)
             ),
         )
         return sizes

@@ -78,7 +78,7 @@ def config_of(arm: CityArm, bench: TownBench) -> MomentumConfig:
     blocks = int(np.prod(arm.grid))
     steps = size.block_steps * 4 // blocks if blocks < 4 else size.block_steps
     most = int(1.3 * (1.0 + (FAST_MOMENTUM.background.most if blocks > 1 else 0.0)) * size.anchors / blocks)
-    block = replace(with_anchor_cap(bench.anchor_recipe, most), steps=steps, max_initial_anchors=most // 2)
+    block = replace(with_anchor_cap(bench.anchor_recipe, most), steps=steps, max_initial_anchors=3 * most // 4)
     return replace(
         FAST_MOMENTUM,
         block=block,

@@ -104,7 +104,9 @@ class TownBench:
     def coarse_recipe(self) -> AnchorRecipe:
         """Of the coarse model of anchors."""
         most = self.size.anchors // 2
-        return replace(with_anchor_cap(FAST_MOMENTUM.coarse, most), steps=self.size.coarse_steps, max_initial_anchors=most)
+        return replace(
+            with_anchor_cap(FAST_MOMENTUM.coarse, most), steps=self.size.coarse_steps, max_initial_anchors=3 * most // 4
+        )
 
     def explicit_recipe(self, gaussians: int, steps: int) -> SplatRecipe:
         """Of explicit Gaussians."""
