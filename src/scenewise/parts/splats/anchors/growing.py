@@ -190,10 +190,12 @@ def grow(
             continue
         size = cell * multiple
         cells, cell_of = _free_cells(means[chosen], store["positions"], size)
+        if not len(cells):
+            continue
+        is_free = cell_of >= 0
+        chosen, cell_of = chosen[is_free], cell_of[is_free]
         centers = cells.to(torch.float64) * size
-        strength = centers.new_zeros(len(cells)).scatter_reduce_(
-            0, cell_of.clamp_min(0), torch.where(cell_of >= 0, gradients[chosen].double(), 0.0), "amax"
-        )
+        strength = gradients.new_zeros(len(cells)).scatter_reduce_(0, cell_of, gradients[chosen], "amax")
         kept = torch.ones(len(cells), dtype=torch.bool, device=cells.device)
         if where is not None:
             kept &= where(centers.float())
@@ -203,8 +205,8 @@ def grow(
         if not len(index):
             continue
         parents = store["features"][chosen // slots]
-        features = parents.new_full((len(cells) + 1, parents.shape[1]), -math.inf)
-        features.scatter_reduce_(0, cell_of.where(cell_of >= 0, len(cells))[:, None].expand_as(parents), parents, "amax")
+        features = parents.new_full((len(cells), parents.shape[1]), -math.inf)
+        features.scatter_reduce_(0, cell_of[:, None].expand_as(parents), parents, "amax")
         store.append(
             {
                 "positions": centers[index].float(),
