@@ -1,6 +1,5 @@
 """What a block begins with: its own anchors, and what stands behind them, thinned."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,8 +50,8 @@ def start_of_block(
         model: of the whole scene.
         cameras: of the block.
         settings: of what stands behind.
-        points: of the scene: those in the block that lie in no anchor's cell become anchors too.
-        most: anchors of its own that it may begin with, or None; of more points some are left out, evenly.
+        points: of the scene: cells of the block that hold some, and no anchor yet, get one.
+        most: anchors of its own that it may begin with, or None; of more cells some are left out, evenly.
     """
     owner = partition.block_of(model.anchors.positions.numpy())
     own = model.anchors.select(torch.from_numpy(owner == block))
@@ -70,18 +69,23 @@ def start_of_block(
 def _new_anchors(
     block: int, partition: Partition, model: CoarseModel, own: Anchors, points: PointCloud, most: int | None
 ) -> Anchors:
-    """Anchors for the block's points that lie in cells without one; their features are those of the nearest anchor."""
-    inside = points.points_in_world[partition.block_of(points.points_in_world) == block]
-    room = math.inf if most is None else most - len(own)
-    cells = np.round(inside / model.cell).astype(np.int64)
+    """Anchors for points in cells of the block without one; their features and offsets are those of the nearest anchor.
+
+    A cell is the block's that owns its middle, where the anchor goes: blocks begin with no anchor outside of them, and no two
+    with the same one.
+    """
+    cells = np.round(points.points_in_world / model.cell).astype(np.int64)
+    centers = (cells * model.cell).astype(np.float32)  # as anchors hold them
+    cells = np.unique(cells[partition.block_of(centers) == block], axis=0)
     taken = {tuple(cell) for cell in np.round(own.positions.numpy().astype(np.float64) / model.cell).astype(np.int64).tolist()}
-    free = np.array([tuple(cell) not in taken for cell in cells.tolist()], dtype=bool)
-    inside = inside[free]
-    if len(inside) > room:
-        inside = inside[np.linspace(0, len(inside) - 1, max(0, int(room))).astype(np.int64)] if room > 0 else inside[:0]
-    if not len(inside) or not len(own):
+    cells = cells[np.array([tuple(cell) not in taken for cell in cells.tolist()], dtype=bool)]
+    room = len(cells) if most is None else max(0, most - len(own))
+    if len(cells) > room:
+        cells = cells[np.linspace(0, len(cells) - 1, room).astype(np.int64)]
+    if not len(cells) or not len(own):
         return own.select(torch.zeros(0, dtype=torch.int64))
-    fresh = anchors_from_points(PointCloud(inside), model.scene_extent, model.cell, slots=own.slots, channels=own.channels)
+    places = PointCloud(cells * model.cell)
+    fresh = anchors_from_points(places, model.scene_extent, model.cell, slots=own.slots, channels=own.channels)
     _, nearest = cKDTree(own.positions.numpy()).query(fresh.positions.numpy())
     near = own.select(torch.from_numpy(np.asarray(nearest, dtype=np.int64)))
     return Anchors(fresh.positions, near.offsets.clone(), near.features.clone(), fresh.log_scales)
@@ -116,6 +120,9 @@ def thinned_background(
         if len(kept) <= most or angle > 1e3:
             break
         angle *= _WIDER
+    if len(kept) > most:  # few cells, on many levels: coarser ones do not become fewer any more
+        strongest = np.sort(np.argsort(-strength[kept], kind="stable")[:most])
+        kept, counts = kept[strongest], counts[strongest]
     chosen = anchors.select(torch.from_numpy(kept))
     larger = torch.from_numpy(0.5 * np.log(counts)).float()[:, None]
     return Anchors(chosen.positions, chosen.offsets, chosen.features, chosen.log_scales + larger)
