@@ -79,18 +79,20 @@ def found_frame(
         up_in_world: where known; else across the plane that cameras and points lie in most nearly.
     """
     centers = torch.stack([camera.centers_in_world for camera in cameras]).numpy().astype(np.float64)
-    places = np.concatenate([centers, points.astype(np.float64)])
-    near = _within(points.astype(np.float64))
-    around = points.astype(np.float64)[near]
+    around = points.astype(np.float64)
+    around = around[_within(around)]
+    places = np.concatenate([centers, around])
     up = _up(places, up_in_world)
-    flat = around - np.outer(around @ up, up)
+    ground = np.linalg.eigh(np.outer(up, up))[1][:, :2]  # two directions across
+    flat = around @ ground
     # The longest direction on the ground; numpy's sign is arbitrary, so the largest component is made positive.
-    along = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][0]
-    along = along - (along @ up) * up
+    along = ground @ _directions(flat)[:, -1]
     along /= np.linalg.norm(along) * np.sign(along[np.abs(along).argmax()])
     axes = np.stack([along, np.cross(up, along), up])
     low, high = np.quantile(around @ axes.T, [_OUTLIERS, 1.0 - _OUTLIERS], axis=0)
-    high = np.maximum(high, low + 1e-3 * (high - low).max())
+    # Points in one place have a box all the same, a small one.
+    size = float((high - low).max()) or float(np.ptp(places, axis=0).max()) or 1.0
+    high = np.maximum(high, low + 1e-3 * size)
     frame = np.eye(4)
     frame[:3, :3] = np.diag(2.0 / (high - low)) @ axes
     frame[:3, 3] = -(high + low) / (high - low)
@@ -100,12 +102,19 @@ def found_frame(
 def _up(places: Float64[np.ndarray, "n 3"], up_in_world: Float64[np.ndarray, "3"] | None) -> Float64[np.ndarray, "3"]:
     if up_in_world is not None:
         return up_in_world / np.linalg.norm(up_in_world)
-    normal = np.linalg.svd(places - places.mean(axis=0), full_matrices=False)[2][2]
+    normal = _directions(places)[:, 0]
     return normal * np.sign(normal[np.abs(normal).argmax()])
 
 
+def _directions(places: Float64[np.ndarray, "n dimensions"]) -> Float64[np.ndarray, "dimensions dimensions"]:
+    """Unit vectors, as columns, along which places are spread less to more."""
+    away = places - places.mean(axis=0)
+    return np.asarray(np.linalg.eigh(away.T @ away)[1])
+
+
 def _within(points: Float64[np.ndarray, "n 3"]) -> np.ndarray:
-    low, high = np.quantile(points, [0.005, 0.995], axis=0)
+    low = np.quantile(points, 0.005, axis=0, method="lower")  # of few points none is left out
+    high = np.quantile(points, 0.995, axis=0, method="higher")
     return ((points >= low) & (points <= high)).all(axis=1)
 
 
