@@ -20,6 +20,8 @@ Points = Float[np.ndarray, "n 3"]
 NEAR_A_CUT = 0.05
 """Points that lie within this part of their cell's width of a cut plane are near it."""
 
+_EXACT = 1e-9  # cells have faces in common to the last digit; sums of volumes have not
+
 
 def contracted(points: Points, partition_from_world: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "n 3"]:
     """Positions in [0, 1]³; the box takes the middle, [¼, ¾]³.
@@ -43,6 +45,10 @@ class Partition:
         partition_from_world: affine; takes the box to [−1, 1]³.
         cells: lower and upper corner of each cell in [0, 1]³; a cell holds its lower faces and not its upper ones.
         block_of_cell: 0 … ``num_blocks`` − 1, each at least once.
+
+    Raises:
+        ConventionError: cells that do not fill the space once, cells without a block or blocks without a cell, or a frame that
+            has no inverse.
     """
 
     partition_from_world: Float64[np.ndarray, "4 4"]
@@ -50,9 +56,15 @@ class Partition:
     block_of_cell: Int64[np.ndarray, "cells"]
 
     def __post_init__(self) -> None:
-        volume = float((self.cells[:, 1] - self.cells[:, 0]).prod(axis=1).sum())
-        if abs(volume - 1.0) > 1e-9:
-            raise ConventionError("cells", expected="to fill the unit cube once", got=f"a volume of {volume:.6g}")
+        frame = self.partition_from_world
+        if not np.isfinite(frame).all() or np.linalg.matrix_rank(frame[:3, :3]) < 3:
+            raise ConventionError("partition_from_world", expected="an affine map with an inverse", got=frame.tolist())
+        volume, is_once = _filled(self.cells)
+        if not is_once or abs(volume - 1.0) > _EXACT:
+            got = f"a volume of {volume:.6g}" + ("" if is_once else ", some of it twice, or outside")
+            raise ConventionError("cells", expected="to fill the unit cube once", got=got)
+        if len(self.block_of_cell) != len(self.cells):
+            raise ConventionError("blocks", expected=f"one for each of {len(self.cells)} cells", got=len(self.block_of_cell))
         if sorted(set(self.block_of_cell.tolist())) != list(range(self.num_blocks)):
             raise ConventionError("blocks", expected="0, 1, 2 … without gaps", got=sorted(set(self.block_of_cell.tolist())))
 
@@ -116,6 +128,16 @@ class Partition:
         return replace(self, block_of_cell=np.where(owners > block, owners - 1, owners))
 
 
+def _filled(cells: Float64[np.ndarray, "cells 2 3"]) -> tuple[float, bool]:
+    """Volume of all cells, and whether each has a width, lies in the unit cube and shares no volume with another."""
+    low, high = cells[:, 0], cells[:, 1]
+    volume = float((high - low).prod(axis=1).sum())
+    if not ((low >= 0.0) & (low < high) & (high <= 1.0)).all():
+        return volume, False
+    shared = (np.minimum(high[:, None], high) - np.maximum(low[:, None], low)).clip(min=0.0).prod(axis=2)
+    return volume, float(shared.sum() - np.trace(shared)) <= _EXACT
+
+
 def _shared_face(a: Float64[np.ndarray, "2 3"], b: Float64[np.ndarray, "2 3"]) -> float:
     """Area of the face that two cells share; 0 where they only meet in an edge."""
     overlap = np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])
@@ -131,7 +153,11 @@ def even_partition(partition_from_world: Float64[np.ndarray, "4 4"], blocks: Seq
     Args:
         partition_from_world: takes the box to [−1, 1]³.
         blocks: along x, y and z.
+
+    Raises:
+        ConventionError: fewer than one.
     """
+    _require_blocks(blocks)
     edges = [np.linspace(0.0, 1.0, count + 1) for count in blocks]
     return _of_cells(
         partition_from_world,
@@ -152,7 +178,11 @@ def balanced_partition(partition_from_world: Float64[np.ndarray, "4 4"], blocks:
         partition_from_world: takes the box to [−1, 1]³.
         blocks: along x, y and z.
         points: in the world, for example where cameras look; at least one.
+
+    Raises:
+        ConventionError: fewer than one block.
     """
+    _require_blocks(blocks)
     places = contracted(points, partition_from_world)
     cells: dict[tuple[int, int, int], tuple[Sequence[float], Sequence[float]]] = {}
     for ix, x in enumerate(_cuts(places[:, 0], blocks[0])):
@@ -162,6 +192,11 @@ def balanced_partition(partition_from_world: Float64[np.ndarray, "4 4"], blocks:
             for iz, z in enumerate(_cuts(in_y[:, 2], blocks[2])):
                 cells[iz, iy, ix] = ((x[0], y[0], z[0]), (x[1], y[1], z[1]))
     return _of_cells(partition_from_world, [cells[place] for place in sorted(cells)])
+
+
+def _require_blocks(blocks: Sequence[int]) -> None:
+    if len(blocks) != 3 or min(blocks) < 1:
+        raise ConventionError("blocks", expected="at least one along each of three axes", got=tuple(blocks))
 
 
 def _cuts(places: Float64[np.ndarray, "n"], count: int) -> list[tuple[float, float]]:
