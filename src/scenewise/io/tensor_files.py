@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scenewise.errors import DataFormatError
-from scenewise.io.atomic import atomic_path
+from scenewise.io.atomic import atomic_path, json_text
 from scenewise.io.bounded import open_bounded
 
 
@@ -17,17 +17,26 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, ab
     """A safetensors file whose metadata holds the description as JSON under the key ``kind``.
 
     Raises:
+        ConventionError: the description holds NaN or infinity.
         ResourceError: the disk is full or the folder cannot be written.
     """
     from safetensors.torch import save_file
 
+    text = json_text(path, dict(about), indent=None)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata={kind: json.dumps(dict(about), allow_nan=False)})
+        save_file(plain, temporary, metadata={kind: text})
 
 
-def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(
+    path: str | Path, kind: str, fix: str = "delete it; it is made again with --resume"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What :func:`write_tensors` wrote.
+
+    Args:
+        path: the file.
+        kind: as it was written with.
+        fix: what the user can do about a damaged one.
 
     Raises:
         DataFormatError: no such file, or one of another kind or damaged.
@@ -43,9 +52,7 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
             tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         about = json.loads(text or "")
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise DataFormatError(
-            path, expected=f"a {kind} file", got=str(error)[:120], fix="delete it; it is made again with --resume"
-        ) from error
+        raise DataFormatError(path, expected=f"a {kind} file", got=str(error)[:120], fix=fix) from error
     if not isinstance(about, dict):
-        raise DataFormatError(path, f"metadata {kind}", expected="an object", got=type(about).__name__)
+        raise DataFormatError(path, f"metadata {kind}", expected="an object", got=type(about).__name__, fix=fix)
     return tensors, about

@@ -106,9 +106,13 @@ def read_anchors_ply(path: str | Path) -> Anchors:
         return torch.from_numpy(stacked_columns(table, columns, kept, np.float32))
 
     flat = stored([f"f_offset_{index}" for index in range(offsets)])
-    return Anchors(
+    anchors = Anchors(
         positions=stored(["x", "y", "z"]),
         offsets=flat.reshape(len(flat), 3, offsets // 3).transpose(1, 2).contiguous(),
         features=stored([f"f_anchor_feat_{index}" for index in range(channels)]).reshape(len(flat), channels),
         log_scales=stored([f"scale_{index}" for index in range(6)]),
     )
+    for name, value in vars(anchors).items():  # a float64 file may overflow float32
+        if not bool(torch.isfinite(value).all()):
+            raise DataFormatError(path, name, expected="numbers that float32 can hold", got="larger ones")
+    return anchors

@@ -7,6 +7,7 @@ from typing import Any, final
 from torch import Tensor
 
 from scenewise.engine.checkpoints import Checkpoint
+from scenewise.errors import DataFormatError
 from scenewise.io.json_values import fingerprint_of
 from scenewise.io.product_kinds import BLOCK
 from scenewise.io.products import Product, drop, files_in
@@ -14,6 +15,7 @@ from scenewise.io.products import keep as keep_product
 from scenewise.io.tensor_files import read_tensors, write_tensors
 
 _PARTS = ("parameters", "optimizer", "state")
+_FIX = "start anew with --overwrite"  # the decoder has gone on; no other file can stand in
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,15 @@ class BlockStates:
         Raises:
             DataFormatError: there is none, or it is damaged.
         """
-        tensors, about = read_tensors(self.path(version), "block")
-        return replace(like, step=int(about["step"]), details=about["details"], **_split(tensors))
+        path = self.path(version)
+        tensors, about = read_tensors(path, "block", _FIX)
+        parts, details, step = _split(tensors), about.get("details"), about.get("step")
+        is_it = (about.get("block"), about.get("slot")) == (version.block, version.slot)
+        if not is_it or parts is None or not isinstance(details, dict) or not isinstance(step, int):
+            raise DataFormatError(
+                path, expected=f"block {version.block} after slot {version.slot}", got="something else", fix=_FIX
+            )
+        return replace(like, step=step, details=details, **parts)
 
     def forget(self, needed: set[BlockVersion]) -> None:
         """Deletes the files of all versions but those that are needed."""
@@ -85,9 +94,12 @@ class BlockStates:
         return fingerprint_of({"run": self._run, "block": version.block, "slot": version.slot})
 
 
-def _split(tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _split(tensors: dict[str, Tensor]) -> dict[str, Any] | None:
+    """The parts of a checkpoint, or None where some tensor belongs to none of them."""
     found: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
+        if part not in found:
+            return None
         found[part][rest] = tensor
     return found
