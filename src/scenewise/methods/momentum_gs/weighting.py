@@ -38,9 +38,11 @@ def block_weights(quality: Sequence[BlockQuality | None], settings: WeightingSet
     """Weight of each block: w = 2 − exp(−((P* − P)² + (10·S* − 10·S)²) / 2σ²), with the best PSNR P* and SSIM S* of all blocks.
 
     Args:
-        quality: of each block, None where it was never looked at; such a block has weight 1.
+        quality: of each block, None where it was never looked at; such a block has weight 1, and so has one whose figures are
+            not finite (masks that hide whole views).
         settings: see there.
     """
+    quality = [None if each is None or not all(map(math.isfinite, each)) else each for each in quality]
     known = [each for each in quality if each is not None]
     if not known:
         return [1.0] * len(quality)

@@ -1,5 +1,7 @@
 """Where the first anchors are: in the cells of a grid that hold points."""
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
@@ -22,8 +24,21 @@ def finest_cell(points_in_world: Float[np.ndarray, "n 3"], extent: float) -> flo
 
     Source: the released code takes the median of the *squared* gaps where no size is given, which depends on the unit of length;
     this is what was meant.
+
+    Args:
+        points_in_world: at least one.
+        extent: size of the scene.
+
+    Raises:
+        ConventionError: no points.
     """
+    _require_points(len(points_in_world))
     return 0.5 * float(np.median(neighbor_spacing(points_in_world, extent)))
+
+
+def _require_points(count: int) -> None:
+    if not count:
+        raise ConventionError("initial points", expected="at least one", got=0, fix="give the capture points or depth maps")
 
 
 def anchors_from_points(
@@ -40,9 +55,13 @@ def anchors_from_points(
         slots: children of an anchor.
         channels: numbers in a feature.
         device: where the result lives.
+
+    Raises:
+        ConventionError: no points, or a cell that has no size or is far too small for where they lie.
     """
-    if not len(points):
-        raise ConventionError("initial points", expected="at least one", got=0, fix="give the capture points or depth maps")
+    _require_points(len(points))
+    if not (math.isfinite(cell) and cell > 0.0):
+        raise ConventionError("cell", expected="a finite size above 0", got=cell)
     if float(np.abs(points.points_in_world).max()) / cell > _CELLS:
         raise ConventionError("cell", expected="one that suits the scene", got=cell, fix="raise it")
     centers = occupied_cells(points.points_in_world, cell) * cell
