@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_write_json
 from scenewise.io.json_fields import read_json_object
 from scenewise.methods.momentum_gs.partition import Partition, partition_json
+
+_FIX = "delete the file; it is made again"
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,19 @@ def read_cut(path: Path, cameras: Sequence[str], fingerprint: str | None = None)
     if fingerprint not in (None, fields.text("fingerprint")):
         return None
     owners = np.array(fields.integers("block_of_cell"), dtype=np.int64)
-    partition = Partition(fields.array("partition_from_world", (4, 4)), fields.array("cells", (len(owners), 2, 3)), owners)
+    frame, cells = fields.array("partition_from_world", (4, 4)), fields.array("cells", (len(owners), 2, 3))
+    try:
+        partition = Partition(frame, cells, owners)
+    except ConventionError as error:
+        raise DataFormatError(
+            path, expected="cells that fill space once, each with its block", got=str(error), fix=_FIX
+        ) from error
     blocks = fields.mapping("blocks_of_camera")
     belongs = np.zeros((len(cameras), partition.num_blocks), dtype=bool)
     for row, name in zip(belongs, cameras):
-        if name not in blocks or not all(isinstance(block, int) and 0 <= block < len(row) for block in blocks[name]):
-            raise fields.wrong("blocks_of_camera", f"blocks of {name}", blocks.get(name), "delete the file; it is made again")
-        row[blocks[name]] = True
+        own = blocks.get(name)
+        if not isinstance(own, list) or not all(type(block) is int and 0 <= block < len(row) for block in own):
+            raise fields.wrong("blocks_of_camera", f"blocks of {name}", own, _FIX)
+        row[own] = True
     x, y, z = (int(count) for count in fields.array("grid", (3,)))
     return Cut(partition, belongs, (x, y, z), tuple(fields.texts("said")))
