@@ -78,6 +78,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/splat.py $(QUICK_FLAG)
 	$(BIN)/python benchmarks/label_free.py $(QUICK_FLAG)
 	$(BIN)/python benchmarks/sparse_conv.py $(QUICK_FLAG)
+	$(BIN)/python benchmarks/anchor_decoder.py $(QUICK_FLAG)
 
 reproduce: $(VENV)/.installed-dev
 	@test -n "$(METHOD)" || { echo "say which: make reproduce METHOD=gaussian_splatting"; exit 2; }

@@ -114,6 +114,6 @@ def run(splats: SplatInput, backend: Backend, seed: int = 1) -> tuple[SplatOutpu
 
 
 def relative_error(got: torch.Tensor, want: torch.Tensor) -> float:
-    """‖got − want‖ / ‖want‖ in float64; 0 when both vanish."""
+    """‖got − want‖ / ‖want‖ in float64; 0 when both vanish, NaN where either holds one."""
     difference = (got.detach().double() - want.detach().double()).norm()
-    return float(difference / want.detach().double().norm().clamp_min(1e-30)) if float(difference) > 0 else 0.0
+    return 0.0 if float(difference) == 0 else float(difference / want.detach().double().norm().clamp_min(1e-30))

@@ -124,7 +124,7 @@ class Diagnosis:
             "",
             "Kernels",
             "  compiled library: " + ", ".join(f"{name} {value}" for name, value in self.native_library.items()),
-            *(f"  {kernel.kernel:<13}{kernel.backend:<11}{kernel.reason}" for kernel in self.kernels),
+            *(f"  {kernel.kernel:<16}{kernel.backend:<11}{kernel.reason}" for kernel in self.kernels),
             "",
             "Packages",
             *(f"  {package.name:<24}{package.version or 'MISSING'}" for package in self.packages),
@@ -180,7 +180,7 @@ def kernel_backends() -> tuple[KernelBackend, ...]:
     """Which implementation of every operator would run now on the usual input (float32, on the default device), and why."""
     import torch
 
-    from scenewise.kernels import adam, ray_casting, sparse_conv, splats, ssim
+    from scenewise.kernels import adam, anchor_decoder, ray_casting, sparse_conv, splats, ssim
 
     device = splats.default_device()
     values = torch.zeros(1, 3, device=device)
@@ -209,6 +209,7 @@ def kernel_backends() -> tuple[KernelBackend, ...]:
         ("ssim", ssim.native.can_run(image, image)),
         ("adam", adam.native.can_run(values, values)),
         ("ray_casting", ray_casting.native.is_available()),
+        ("anchor_decoder", anchor_decoder.native.takes(values)),
     ):
         backend = "native" if is_native else "reference"
         why = (

@@ -59,10 +59,14 @@ def decode(anchors: AnchorInput, backend: Backend = "auto") -> DecodedChildren:
     with the anchor's log scales s; centre a + offset·e^{s[0:3]}.
 
     Raises:
-        ShapeError: heads do not fit the features and each other.
+        ShapeError: heads do not fit the features and each other, an array has not one row per anchor, or ``rows`` do not rise
+            from 0 to below their number.
         ResourceError: see :func:`backend_for`.
     """
-    slots, inputs = anchors.slots, anchors.inputs
+    n, slots, inputs = len(anchors.positions), anchors.slots, anchors.inputs
+    for name in ("offsets", "features", "log_scales"):
+        if len(getattr(anchors, name)) != n:
+            raise ShapeError(name, expected=f"{n} rows", got=len(getattr(anchors, name)))
     for heads in (anchors.heads, anchors.teacher):
         if heads is None:
             continue
@@ -85,8 +89,13 @@ def visible_rows(
         log_scales: of the anchors.
         camera: one, without batch axes.
         reach: see above.
+
+    Raises:
+        ShapeError: positions and log scales differ in number.
     """
+    if len(log_scales) != len(positions):
+        raise ShapeError("log_scales", expected=f"{len(positions)} rows", got=len(log_scales))
     size = (camera.width, camera.height)
     where = (camera.camera_from_world.to(positions.device), camera.K, size, camera.near, reach)
-    run = native.visible_rows if native.takes(positions) else reference.visible_rows
+    run = native.visible_rows if native.takes(positions, log_scales) else reference.visible_rows
     return run(positions, log_scales, *where)

@@ -95,6 +95,11 @@ class DecodedChildren:
     differences: Float[Tensor, "4"] | None
 
 
+def rows_do_not_rise(anchors: AnchorInput) -> ShapeError:
+    """What is said about rows that cannot be decoded."""
+    return ShapeError("rows", expected=f"rising numbers from 0 to below {len(anchors.positions)}", got="others")
+
+
 def head_parameters(inputs: int, hidden: int, outputs: int) -> int:
     """Numbers of a head.
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scenewise.geometry.spherical_harmonics import Y00
-from scenewise.kernels.anchor_decoder.interface import AnchorInput, DecodedChildren, DecoderHeads
+from scenewise.kernels.anchor_decoder.interface import AnchorInput, DecodedChildren, DecoderHeads, rows_do_not_rise
 
 SMALLEST_OPACITY = 1e-7
 """Fainter children are decoded with this opacity, so that the logit stays finite; nobody sees either."""
@@ -67,9 +67,11 @@ def _differences(own: _Outputs, other: _Outputs, shown: Bool[Tensor, "v slots"])
 def decode(anchors: AnchorInput) -> DecodedChildren:
     """See :func:`scenewise.kernels.anchor_decoder.decode`."""
     rows, slots, hidden = anchors.rows, anchors.slots, anchors.hidden
+    if len(rows) and (rows[0] < 0 or rows[-1] >= len(anchors.positions) or (rows[1:] <= rows[:-1]).any()):
+        raise rows_do_not_rise(anchors)
     positions = anchors.positions[rows].detach()
     features, log_scales = anchors.features[rows], anchors.log_scales[rows]
-    towards = positions - anchors.center.detach()
+    towards = positions - anchors.center.detach().to(positions)
     view = towards / towards.norm(dim=1, keepdim=True).clamp_min(1e-12)
     own = _outputs(torch.cat([features, view], dim=1), log_scales, anchors.heads, hidden, slots)
     shown = own.opacity > 0.0

@@ -311,6 +311,23 @@ SW_INLINE V16 exp2_fast(V16 x) {
   return as_float(as_int(p) + exponent);
 }
 
+// log₂ of v > 0, normal; relative error near 1e-7.
+SW_INLINE V16 log2_fast(V16 v) {
+  I16 bits = as_int(v);
+  I16 exponent = (bits >> 23) - splat_int(127);
+  V16 m = as_float((bits & splat_int(0x007fffff)) | splat_int(0x3f800000));
+  I16 high = m > splat(1.41421356f);
+  m = select(high, m * splat(0.5f), m);
+  exponent = exponent - high;  // a true comparison is −1
+  V16 t = (m - splat(1.0f)) / (m + splat(1.0f)), t2 = t * t;
+  V16 p = splat(0.22222222f);
+  p = p * t2 + splat(0.28571429f);
+  p = p * t2 + splat(0.4f);
+  p = p * t2 + splat(0.66666667f);
+  p = p * t2 + splat(2.0f);
+  return to_float(exponent) + t * p * splat(1.4426950408889634f);
+}
+
 // Runs fn(chunk) for every chunk in [0, chunks) on the pool's threads and the caller; returns when all are done.  Which thread
 // runs a chunk is not determined, so a chunk may only write what no other chunk touches: then results do not depend on the
 // number of threads.  Denormals are flushed to zero inside.  A call from inside a chunk runs serially.

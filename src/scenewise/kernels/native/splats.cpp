@@ -106,21 +106,6 @@ float* aligned(std::vector<float>& storage, size_t count) {
   return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(storage.data()) + 63) & ~uintptr_t(63));
 }
 
-SW_INLINE V16 log2_fast(V16 v) {  // v > 0, normal; relative error near 1e-7
-  I16 bits = as_int(v);
-  I16 exponent = (bits >> 23) - splat_int(127);
-  V16 m = as_float((bits & splat_int(0x007fffff)) | splat_int(0x3f800000));
-  I16 high = m > splat(1.41421356f);
-  m = select(high, m * splat(0.5f), m);
-  exponent = exponent - high;  // a true comparison is −1
-  V16 t = (m - splat(1.0f)) / (m + splat(1.0f)), t2 = t * t;
-  V16 p = splat(0.22222222f);
-  p = p * t2 + splat(0.28571429f);
-  p = p * t2 + splat(0.4f);
-  p = p * t2 + splat(0.66666667f);
-  p = p * t2 + splat(2.0f);
-  return to_float(exponent) + t * p * splat(kLog2E);
-}
 SW_INLINE V16 clamp(V16 x, V16 low, V16 high) { return vmin(vmax(x, low), high); }
 SW_INLINE V16 expv(V16 x) { return exp2_fast(clamp(x * splat(kLog2E), splat(-125.0f), splat(125.0f))); }
 
