@@ -63,12 +63,9 @@ def visible_change(
 def assigned_cameras(
     partition: Partition, model: CoarseModel, cameras: Sequence[Cameras], settings: AssignmentSettings, progress: Progress
 ) -> Bool[np.ndarray, "cameras blocks"]:
-    """Which cameras belong to which blocks: by place, by what they see, and each to one at least."""
+    """Which cameras belong to which blocks: by place, and by what they see."""
     change = visible_change(partition, model, cameras, settings.downscale, progress)
-    belongs = cameras_inside(partition, cameras) | (change > settings.threshold)
-    lost = ~belongs.any(axis=1)
-    belongs[lost, change[lost].argmax(axis=1)] = True
-    return belongs
+    return cameras_inside(partition, cameras) | (change > settings.threshold)
 
 
 def with_cameras(

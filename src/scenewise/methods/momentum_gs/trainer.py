@@ -371,16 +371,20 @@ class BlockTrainer:
 
 @torch.no_grad()
 def _quality(trainer: SplatTrainer, every: int) -> BlockQuality:
-    """Mean PSNR and SSIM of every so many of a block's training views, the last one always among them."""
+    """Mean PSNR and SSIM of every so many of a block's training views, the last one always among them; zeros where masks hide
+    all of them.
+    """
     count = len(trainer.views)
     looked_at = sorted({*range(0, count, every), count - 1})
     ratios, similarities = [], []
     for index in looked_at:
         view = trainer.views.load(index)
+        if view.mask is not None and not bool(view.mask.any()):
+            continue
         image = render(trainer.field.gaussians(view.camera), view.camera, background=trainer.background).color.clamp(0.0, 1.0)
         ratios.append(psnr(image, view.image, view.mask))
         similarities.append(ssim(image, view.image, view.mask))
-    return sum(ratios) / len(ratios), sum(similarities) / len(similarities)
+    return (sum(ratios) / len(ratios), sum(similarities) / len(similarities)) if ratios else (0.0, 0.0)
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

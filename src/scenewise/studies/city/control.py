@@ -2,8 +2,8 @@
 
 Two halves of a town are photographed in different light, so that the blocks' photographs disagree in appearance.  One worker
 trains them in turn, a long slot each.  While one learns, the other's anchors lie still, but what they decode to changes with the
-decoder: that is the drift.  It is measured where the paper's idea says it happens, on the idle block's anchors, from the moment it
-was put away to the moment it is taken up again.
+decoder: that is the drift.  It is measured where the paper's idea says it happens, on the idle block's anchors, from the moment
+it was put away to the moment it is taken up again.
 
 Arms: no teacher; teachers of several momenta; a placebo, a teacher that is the student itself (momentum 0), which must change
 nothing; and a null, the same town in one light, where there is less to drift for.
