@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from scenewise.engine.distribution import ALONE, Ranks
 from scenewise.engine.randomness import keyed_seed
+from scenewise.io.decode_cache import DecodeCache
 from scenewise.io.json_values import fingerprint_of
 from scenewise.methods.momentum_gs.block_states import BlockStates
 from scenewise.methods.momentum_gs.blocks import is_in_block, start_of_block
@@ -127,6 +128,8 @@ def anchor_blocks(
     if shared is not None and config.teacher is not None:
         objectives.append(DecoderConsistency(config.teacher.weight))
 
+    cache = DecodeCache(cache_bytes)  # blocks share many photographs
+
     def make(block: int, is_filled: bool) -> SplatTrainer:
         frames = city.frames(block)
         if is_filled:  # a checkpoint brings the rows
@@ -139,7 +142,7 @@ def anchor_blocks(
         decoder = AnchorDecoder(recipe.decoder, model.heads, device) if shared is None else shared
         return SplatTrainer(
             AnchorField(anchors.to(device), decoder, recipe.rates, is_lent=shared is not None),
-            TrainingViews(frames, cache_bytes=cache_bytes, device=device),
+            TrainingViews(frames, device=device, cache=cache),
             [AnchorGrowth(recipe.growth, model.cell, lambda places: is_in_block(city.partition, block, places))],
             settings=TrainerSettings(
                 steps=plan.block_steps, sh=ShSchedule(highest=0), resolution=recipe.resolution, exposure=recipe.exposure

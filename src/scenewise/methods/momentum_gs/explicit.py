@@ -11,6 +11,7 @@ from typing import final
 import torch
 
 from scenewise.engine.randomness import keyed_seed
+from scenewise.io.decode_cache import DecodeCache
 from scenewise.kernels.anchor_decoder import visible_rows
 from scenewise.methods.momentum_gs.assembly import joined_gaussians
 from scenewise.methods.momentum_gs.blocks import is_in_block
@@ -80,6 +81,8 @@ def explicit_blocks(
 ) -> Callable[[int, bool], SplatTrainer]:
     """Builds the trainer of each block's Gaussians; see :data:`scenewise.methods.momentum_gs.trainer.MakeBlock`."""
 
+    cache = DecodeCache(cache_bytes)
+
     def make(block: int, is_filled: bool) -> SplatTrainer:
         frames = city.frames(block)
         if is_filled:
@@ -88,7 +91,7 @@ def explicit_blocks(
             start = explicit_start(block, city, prior, [frame.camera for frame in frames], most_behind)
         return SplatTrainer(
             ExplicitGaussians(start, recipe.learning_rates, city.model.scene_extent),
-            TrainingViews(frames, cache_bytes=cache_bytes),
+            TrainingViews(frames, cache=cache),
             [NoGrowthOutside(lambda places: is_in_block(city.partition, block, places)), recipe.strategy],
             settings=TrainerSettings(steps=plan.block_steps, sh=recipe.sh, resolution=recipe.resolution),
             scene_extent=city.model.scene_extent,

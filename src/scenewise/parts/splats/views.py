@@ -51,16 +51,24 @@ class TrainingViews:
         frames: with an image each.
         cache_bytes: decoded pixels kept at most; the rest is decoded again when needed.
         device: where the tensors go.
+        cache: of decoded pixels, shared with others who look at the same frames; one of ``cache_bytes`` where none is given.
 
     Raises:
         ConventionError: no frames, or one without an image.
     """
 
-    def __init__(self, frames: Sequence[Frame], *, cache_bytes: int = 1_000_000_000, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        *,
+        cache_bytes: int = 1_000_000_000,
+        device: torch.device | str = "cpu",
+        cache: DecodeCache | None = None,
+    ) -> None:
         without = [frame.name for frame in frames if not frame.has_image]
         if not frames or without:
             raise ConventionError("training frames", expected="at least one, all with an image", got=without[:1] or 0)
-        self._cache = DecodeCache(cache_bytes)
+        self._cache = DecodeCache(cache_bytes) if cache is None else cache
         self._device = torch.device(device)
         self._frames = {1: tuple(frames)}
 

@@ -27,7 +27,7 @@ from scenewise.parts.splats.recipes import FAST, SplatRecipe, with_cap
 from scenewise.parts.splats.reconstruction import detached
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
-from scenewise.scenes.frames import DepthMap
+from scenewise.scenes.frames import DepthMap, Frame
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.studies.arms import digest
 from scenewise.worlds.town import town
@@ -86,7 +86,7 @@ class TownBench:
     def capture(self) -> Capture:
         """The photographs."""
         size = self.size
-        return town_capture(size.first_town + self.seed, size.views, size.width, size.height, points=size.points)
+        return photographed(town_capture(size.first_town + self.seed, size.views, size.width, size.height, points=size.points))
 
     def depth(self, camera: Cameras) -> DepthMap:
         """Where surfaces really are."""
@@ -159,3 +159,14 @@ class TownBench:
         """The town as one block."""
         city = self.city((1, 1, 1))
         return replace(city, belongs=np.ones_like(city.belongs))
+
+
+def photographed(capture: Capture) -> Capture:
+    """The capture with its pictures in memory: a procedural photograph takes longer than a step of training."""
+
+    def taken(frame: Frame) -> Frame:
+        assert frame.load_image is not None
+        image_u8 = frame.load_image()
+        return replace(frame, load_image=lambda: image_u8)
+
+    return replace(capture, frames=tuple(map(taken, capture.frames)))
