@@ -12,6 +12,7 @@ from scenewise.errors import ScenewiseError
 STUDIES: Mapping[str, str] = {
     "gaussian_splatting": "quality within a time, exact budgets, and resumption, on real captures and the procedural room",
     "distilled_3dgs": "students of several teachers against pruning and MCMC, on two real captures",
+    "momentum_gs": "blocks with one decoder against one model, own decoders and explicit Gaussians, on procedural towns",
     "sc_clip": "read-outs of the embedded model on procedural rooms",
     "small_clip": "trains the embedded model from nothing",
     "clip2scene": "CLIP2Scene on procedural rooms",

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from scenewise.engine.memory import forget_peak, peak_since_forgotten
 from scenewise.engine.training import run_steps
+from scenewise.io.images import image_u8_from_color
 from scenewise.io.json_values import fingerprint_of
 from scenewise.io.ply.anchors import anchors_ply_bytes
 from scenewise.io.ply.gaussians import gaussians_ply_bytes
@@ -37,8 +39,12 @@ from scenewise.parts.splats.anchors.recipes import with_anchor_cap
 from scenewise.parts.splats.settings import RunIdentity
 from scenewise.rendering import render
 from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.frames import ImageU8
 from scenewise.studies.arms import Outcome
 from scenewise.studies.city.towns import TownBench
+from scenewise.teachers.choice import TeacherChoice
+from scenewise.teachers.choose import open_choice
+from scenewise.teachers.protocol import Teacher
 
 FOUR, SIXTEEN, ONE = (2, 2, 1), (4, 4, 1), (1, 1, 1)
 _JUMP_VIEWS = 4
@@ -191,9 +197,11 @@ def measured(made: Trained, bench: TownBench, lpips: Lpips | None) -> dict[str, 
 def view_figures(seen_by: SeenBy, bench: TownBench, blocks: Partition, lpips: Lpips | None) -> dict[str, float | None]:
     """Quality, speed and memory on the held-out views; of single blocks by the pixels that show them, whoever trained them."""
     background = torch.tensor(bench.capture.background or (0.0, 0.0, 0.0))
-    sums: dict[str, list[float]] = {name: [] for name in ("psnr", "ssim", "psnr_corrected", "ssim_corrected", "lpips")}
+    sums: dict[str, list[float]] = {
+        name: [] for name in ("psnr", "ssim", "psnr_corrected", "ssim_corrected", "lpips", "small_clip_distance")
+    }
     squares = np.zeros((blocks.num_blocks, 2))
-    seconds = 0.0
+    seconds, teacher = 0.0, open_choice(TeacherChoice())
     forget_peak()
     for frame in bench.capture.test_frames:
         assert frame.load_image is not None
@@ -209,6 +217,7 @@ def view_figures(seen_by: SeenBy, bench: TownBench, blocks: Partition, lpips: Lp
         sums["ssim_corrected"].append(ssim(corrected, truth))
         if lpips is not None:
             sums["lpips"].append(float(lpips(image, truth)))
+        sums["small_clip_distance"].append(_feature_distance(teacher, image, frame.load_image()))
         owner = blocks_of_pixels(bench.depth(frame.camera), frame.camera, blocks)[..., 0]
         error = (image - truth).square().mean(dim=2).double().numpy()
         for block in range(blocks.num_blocks):
@@ -222,6 +231,13 @@ def view_figures(seen_by: SeenBy, bench: TownBench, blocks: Partition, lpips: Lp
         "frames_per_second": len(bench.capture.test_frames) / seconds,
         "render_memory_bytes": float(peak_since_forgotten()),
     }
+
+
+def _feature_distance(teacher: Teacher, image: Float[torch.Tensor, "height width 3"], photograph_u8: ImageU8) -> float:
+    """Mean cosine distance of the embedded network's dense features; stands beside LPIPS, under its own name."""
+    both = (teacher.dense(image_u8_from_color(image.numpy())), teacher.dense(photograph_u8))
+    rendered, photographed = (each.values / np.linalg.norm(each.values, axis=-1, keepdims=True) for each in both)
+    return float(1.0 - (rendered * photographed).sum(axis=-1).mean())
 
 
 def _shared_views(made: Trained) -> list[tuple[int, SeenBy, Sequence[Cameras]]]:

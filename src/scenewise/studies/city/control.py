@@ -9,7 +9,9 @@ Arms: no teacher; teachers of several momenta; a placebo, a teacher that is the 
 nothing; and a null, the same town in one light, where there is less to drift for.
 """
 
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,23 +19,29 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from scenewise.geometry.spherical_harmonics import Y00
 from scenewise.kernels.anchor_decoder import DecoderHeads
 from scenewise.methods.momentum_gs.compose import City, block_trainer
 from scenewise.methods.momentum_gs.config import MomentumConfig
+from scenewise.methods.momentum_gs.figures import quality
+from scenewise.methods.momentum_gs.merging import block_part, merged_view
 from scenewise.methods.momentum_gs.partition import Partition
 from scenewise.methods.momentum_gs.teaching import TeacherSettings
 from scenewise.parts.splats.anchors.decoder import copied
-from scenewise.parts.splats.anchors.field import DecodedAnchors, decoded_anchors
+from scenewise.parts.splats.anchors.field import AnchorField, DecodedAnchors, decoded_anchors
+from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.scenes.anchors import Anchors
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame, ImageU8
-from scenewise.studies.city.arms import config_of
+from scenewise.studies.arms import Outcome
+from scenewise.studies.city.arms import CityArm, config_of
 from scenewise.studies.city.towns import TownBench
 
 EVENING = (1.0, 0.78, 0.55)
 """What the second half's light does to sRGB values."""
 _VIEWS = 12  # that an idle block is looked at from
+SLOT_STEPS, ROUNDS = 300, 4
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,18 @@ class Drift:
     psnr: float
 
 
+CONTROLS: Mapping[str, ControlArm] = {
+    "control_no_teacher": ControlArm(),
+    "control_one_light": ControlArm(two_lights=False),
+    "control_placebo": ControlArm(TeacherSettings(momentum=0.0)),
+    "control_0p9": ControlArm(TeacherSettings()),
+    "control_0p99": ControlArm(TeacherSettings(momentum=0.99)),
+    "control_0p999": ControlArm(TeacherSettings(momentum=0.999)),
+    "control_once_a_slot": ControlArm(TeacherSettings(momentum=0.5, period=SLOT_STEPS)),
+}
+"""Arms of the control."""
+
+
 def in_two_lights(capture: Capture, partition: Partition) -> Capture:
     """The capture with the photographs of cameras over every block but the first in the evening."""
     return replace(capture, frames=tuple(_lit(frame, partition) for frame in capture.frames))
@@ -96,8 +116,6 @@ def control_city(bench: TownBench, two_lights: bool) -> City:
 
 def control_config(arm: ControlArm, bench: TownBench, slot_steps: int, rounds: int) -> MomentumConfig:
     """Two blocks, one worker, long slots."""
-    from scenewise.studies.city.arms import CityArm
-
     config = config_of(CityArm(grid=(2, 1, 1), teacher=arm.teacher, slot_steps=slot_steps, frozen=False), bench)
     growth = replace(config.block.growth, refine_from=0, refine_until=1)  # idle anchors are compared with themselves
     return replace(config, block=replace(config.block, steps=slot_steps * rounds, growth=growth))
@@ -117,7 +135,8 @@ def drift_of(arm: ControlArm, bench: TownBench, folder: Path, *, slot_steps: int
         for _ in range(slot_steps - 1):
             trainer.step()
         field = trainer.in_hand[block].field
-        anchors = Anchors(**{name: value.detach().clone() for name, value in vars(field.anchors()).items()})  # type: ignore[attr-defined]
+        assert isinstance(field, AnchorField), "anchors are trained"
+        anchors = Anchors(**{name: value.detach().clone() for name, value in vars(field.anchors()).items()})
         trainer.step()
         other = 1 - block
         if other in put_away:
@@ -128,6 +147,24 @@ def drift_of(arm: ControlArm, bench: TownBench, folder: Path, *, slot_steps: int
     color, opacity, log_scale = np.mean(changes, axis=0)
     lag = float(np.mean(trainer.drift)) if trainer.drift else 0.0
     return Drift(float(color), float(opacity), float(log_scale), lag, _psnr(trainer.finished, city))
+
+
+def drift_outcome(arm: ControlArm, bench: TownBench, quick: bool) -> Outcome:
+    """One run of the control as an arm."""
+    started = time.monotonic()
+    bench.work.mkdir(parents=True, exist_ok=True)
+    _ = bench.coarse
+    with tempfile.TemporaryDirectory(dir=bench.work, prefix=".control-") as folder:
+        slot_steps, rounds = (10, 2) if quick else (SLOT_STEPS, ROUNDS)
+        found = drift_of(arm, bench, Path(folder), slot_steps=slot_steps, rounds=rounds)
+    metrics: dict[str, float | None] = {
+        "psnr": found.psnr,
+        "color_drift": found.color,
+        "opacity_drift": found.opacity,
+        "scale_drift": found.log_scale,
+        "drift": found.lag,
+    }
+    return Outcome(metrics, train_seconds=time.monotonic() - started)
 
 
 @torch.no_grad()
@@ -155,8 +192,6 @@ def moved(anchors: Anchors, before: DecoderHeads, after: DecoderHeads, cameras: 
 
 
 def _rgb(decoded: DecodedAnchors) -> Float[torch.Tensor, "n 3"]:
-    from scenewise.geometry.spherical_harmonics import Y00
-
     return 0.5 + Y00 * decoded.gaussians.sh0[:, 0]
 
 
@@ -166,11 +201,8 @@ def _common(a: DecodedAnchors, b: DecodedAnchors, slots: int) -> tuple[torch.Ten
     return torch.isin(own, other), torch.isin(other, own)
 
 
-def _psnr(finished: Callable[[int], object], city: City) -> float:
-    from scenewise.methods.momentum_gs.figures import quality
-    from scenewise.methods.momentum_gs.merging import block_part, merged_view
-
-    parts = [block_part(finished(block), city.partition, block) for block in range(2)]  # type: ignore[arg-type]
+def _psnr(finished: Callable[[int], SplatTrainer], city: City) -> float:
+    parts = [block_part(finished(block), city.partition, block) for block in range(2)]
     found = quality(merged_view(parts), city.capture.test_frames, torch.tensor(city.capture.background or (0.0, 0.0, 0.0)))
     assert found is not None, "a town holds views out"
     return found[0]
