@@ -48,6 +48,7 @@ from scenewise.teachers.protocol import Teacher
 
 FOUR, SIXTEEN, ONE = (2, 2, 1), (4, 4, 1), (1, 1, 1)
 _JUMP_VIEWS = 4
+_PER_VIEW = ("psnr", "ssim", "psnr_corrected", "ssim_corrected", "lpips", "small_clip_distance")
 _LOOKED_AT = 10
 
 
@@ -235,8 +236,9 @@ def view_figures(seen_by: SeenBy, bench: TownBench, blocks: Partition, lpips: Lp
 
 def _feature_distance(teacher: Teacher, image: Float[torch.Tensor, "height width 3"], photograph_u8: ImageU8) -> float:
     """Mean cosine distance of the embedded network's dense features; stands beside LPIPS, under its own name."""
-    both = (teacher.dense(image_u8_from_color(image.numpy())), teacher.dense(photograph_u8))
-    rendered, photographed = (each.values / np.linalg.norm(each.values, axis=-1, keepdims=True) for each in both)
+    pictures = {"render": image_u8_from_color(image.numpy()), "photograph": photograph_u8}
+    both = [found.values for name, picture in pictures.items() if (found := teacher.dense(picture, name)) is not None]
+    rendered, photographed = (values / np.linalg.norm(values, axis=-1, keepdims=True) for values in both)
     return float(1.0 - (rendered * photographed).sum(axis=-1).mean())
 
 
