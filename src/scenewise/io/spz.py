@@ -9,6 +9,8 @@ half turn about x, hence also a sign on the rotation and on some of the harmonic
 """
 
 import struct
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -18,14 +20,16 @@ import torch
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_path
 from scenewise.io.bounded import BoundedGunzip, open_bounded
-from scenewise.io.ply.gaussians import refuse_non_finite
-from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians
+from scenewise.io.ply.gaussians import ROWS_PER_BLOCK, finite_blocks, float32_array
+from scenewise.scenes.gaussians import SH_COEFFICIENTS, GaussianRows, Gaussians
 
 SpzVersion = Literal[2, 3]
 
 _MAGIC = 0x5053474E  # "NGSP", little-endian
 _HEADER = struct.Struct("<IIIBBBB")  # magic, version, splats, SH degree, fractional bits, flags, reserved
 _ANTIALIASED = 1
+_LEVEL = 6  # of compression
+_GZIP = 31  # zlib's name for its largest window in a gzip stream
 _MAX_FRACTIONAL_BITS = 20
 _MIN_FRACTIONAL_BITS = 9  # coarser steps would move a splat by more than 1/1000 unit
 _LARGEST_FIXED = (1 << 23) - 1
@@ -42,19 +46,26 @@ def _rounded_u8(values: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(values + np.float32(0.5)), 0, 255).astype(np.uint8)
 
 
-def write_spz(path: str | Path, gaussians: Gaussians, *, version: SpzVersion = 3, antialiased: bool = False) -> None:
+def write_spz(path: str | Path, gaussians: GaussianRows, *, version: SpzVersion = 3, antialiased: bool = False) -> None:
     """Splats to an SPZ file; see :func:`spz_bytes`.
 
+    They are gone through once per field of the format, so that beside them (or at all, where they are on the disk) only one block
+    is in memory.
+
     Raises:
-        ConventionError: a value is NaN or infinite, a quaternion is zero, or positions need steps coarser than 1/512 unit.
+        ConventionError: a value is NaN or infinite, a quaternion is zero, or positions need steps coarser than 1/512 unit.  All
+            of it is found before anything is written.
         ResourceError: the disk is full or the folder cannot be written.
     """
-    data = spz_bytes(gaussians, version=version, antialiased=antialiased)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    pieces = _compressed(gaussians, version, antialiased)
+    start = next(pieces)  # refuses what cannot be written, before the disk is touched
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(start)
+        for piece in pieces:
+            file.write(piece)
 
 
-def spz_bytes(gaussians: Gaussians, *, version: SpzVersion = 3, antialiased: bool = False) -> bytes:
+def spz_bytes(gaussians: GaussianRows, *, version: SpzVersion = 3, antialiased: bool = False) -> bytes:
     """Splats as the contents of an SPZ file; rows keep their order, values are quantised.
 
     Position steps are 2⁻¹² units and finer for scenes smaller than 2,048 units (up to 2⁻²⁰), coarser for larger ones.  Scales
@@ -71,44 +82,61 @@ def spz_bytes(gaussians: Gaussians, *, version: SpzVersion = 3, antialiased: boo
         ConventionError: a value is NaN or infinite, a quaternion is zero, positions need steps coarser than 1/512 unit, or
             splats are of sizes the format does not have.
     """
-    refuse_non_finite(gaussians)
-    _refuse_unknown_sizes(gaussians)
+    return b"".join(_compressed(gaussians, version, antialiased))
 
-    def array(tensor: torch.Tensor) -> np.ndarray:
-        return tensor.detach().to("cpu", torch.float32).numpy()
 
-    count, rest = len(gaussians), gaussians.shN.shape[1]
-    means = array(gaussians.means) * _SIGN_POSITION
-    fractional_bits = _fractional_bits(float(np.abs(means).max(initial=0.0)))
+def _compressed(gaussians: GaussianRows, version: SpzVersion, antialiased: bool) -> Iterator[bytes]:
+    """The file piece by piece; the first comes when nothing can be refused any more."""
+    count, rest = len(gaussians), SH_COEFFICIENTS[gaussians.sh_degree] - 1
+    fractional_bits = _fractional_bits(_checked_extent(gaussians))
+    encoders: list[Callable[[Gaussians], np.ndarray]] = [
+        lambda block: _fixed_positions(block, fractional_bits),
+        lambda block: np.clip(_rounded_u8(float32_array(block.opacities) * 255), 1, 254),
+        lambda block: _rounded_u8((float32_array(block.sh0)[:, 0] * _COLOUR_SCALE + 0.5) * 255),
+        lambda block: _rounded_u8((float32_array(block.log_scales) + 10) * 16),
+        lambda block: _packed_rotations(float32_array(block.quats), version),
+        lambda block: _quantised_harmonics(float32_array(block.shN) * _SIGN_SH[:rest, None]),
+    ]
+    # As gzip.compress does without a time stamp: the same splats give the same file.
+    stream = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    flags = _ANTIALIASED if antialiased else 0
+    yield stream.compress(_HEADER.pack(_MAGIC, version, count, gaussians.sh_degree, fractional_bits, flags, 0))
+    for encode in encoders[: 6 if rest else 5]:
+        for block in gaussians.blocks(ROWS_PER_BLOCK):
+            yield stream.compress(encode(block).tobytes())
+    yield stream.flush()
+
+
+def _fixed_positions(block: Gaussians, fractional_bits: int) -> np.ndarray:
+    means = float32_array(block.means) * _SIGN_POSITION
     fixed = np.floor(means.astype(np.float64) * 2.0**fractional_bits + 0.5).astype("<i4")
-    positions = fixed.reshape(-1).view(np.uint8).reshape(-1, 4)[:, :3]
-    opacities = np.clip(_rounded_u8(array(gaussians.opacities) * 255), 1, 254)
-    colours = _rounded_u8((array(gaussians.sh0)[:, 0] * _COLOUR_SCALE + 0.5) * 255)
-    log_scales = _rounded_u8((array(gaussians.log_scales) + 10) * 16)
-    rotations = _packed_rotations(array(gaussians.quats), version)
-    harmonics = _quantised_harmonics(array(gaussians.shN) * _SIGN_SH[:rest, None])
-    header = _HEADER.pack(_MAGIC, version, count, gaussians.sh_degree, fractional_bits, _ANTIALIASED if antialiased else 0, 0)
-    parts = (positions, opacities, colours, log_scales, rotations, harmonics)
-    return _gzip(b"".join([header, *(part.tobytes() for part in parts)]))
+    return fixed.reshape(-1).view(np.uint8).reshape(-1, 4)[:, :3]
 
 
-def _refuse_unknown_sizes(gaussians: Gaussians) -> None:
-    """A scene in kilometres has splats below the smallest size, one in millimetres above the largest."""
-    largest = gaussians.log_scales.detach().amax(dim=1)
-    outside = (largest < _LOG_SCALES[0]) | (largest > _LOG_SCALES[1])
-    if len(largest) and float(outside.float().mean()) > _MOST_CLAMPED:
+def _checked_extent(gaussians: GaussianRows) -> float:
+    """The largest coordinate, after a look at everything that is refused.
+
+    Sizes: a scene in kilometres has splats below the smallest size, one in millimetres above the largest.
+    """
+    extent, outside, start, zero = 0.0, 0, 0, -1
+    for block in finite_blocks(gaussians.blocks(ROWS_PER_BLOCK)):
+        extent = max(extent, float(np.abs(float32_array(block.means)).max(initial=0.0)))
+        largest = float32_array(block.log_scales).max(axis=1)
+        outside += int(((largest < _LOG_SCALES[0]) | (largest > _LOG_SCALES[1])).sum())
+        is_zero = (float32_array(block.quats) == 0).all(axis=1)
+        if zero < 0 and is_zero.any():
+            zero = start + int(is_zero.argmax())
+        start += len(block)
+    if outside > _MOST_CLAMPED * len(gaussians):
         raise ConventionError(
             "sizes for .spz",
             expected=f"splats between e^{_LOG_SCALES[0]:g} and e^{_LOG_SCALES[1]:g} units",
-            got=f"{float(outside.float().mean()):.0%} outside",
+            got=f"{outside / len(gaussians):.0%} outside",
             fix="export as ply, which has no such limits, or give the capture another unit of length",
         )
-
-
-def _gzip(data: bytes) -> bytes:
-    import gzip
-
-    return gzip.compress(data, compresslevel=6, mtime=0)  # no time stamp: the same splats give the same file
+    if zero >= 0:
+        raise ConventionError(f"quats of Gaussian {zero}", expected="a rotation", got="zero", fix="remove these Gaussians")
+    return extent
 
 
 def _fractional_bits(extent: float) -> int:
@@ -125,13 +153,6 @@ def _fractional_bits(extent: float) -> int:
 
 def _packed_rotations(quats_wxyz: np.ndarray, version: SpzVersion) -> np.ndarray:
     lengths = np.linalg.norm(quats_wxyz.astype(np.float64), axis=1, keepdims=True)
-    if not (lengths > 0).all():
-        raise ConventionError(
-            f"quats of Gaussian {int((lengths[:, 0] == 0).argmax())}",
-            expected="a rotation",
-            got="zero",
-            fix="remove these Gaussians",
-        )
     xyzw = (quats_wxyz / lengths)[:, [1, 2, 3, 0]] * np.array([1.0, -1.0, -1.0, 1.0])
     if version == 2:
         xyz = np.where(xyzw[:, 3:] < 0, -xyzw[:, :3], xyzw[:, :3])

@@ -1,6 +1,8 @@
 """A set of 3D Gaussians: stored parameters and their activated views."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -9,6 +11,19 @@ from torch import Tensor
 from scenewise.errors import ShapeError
 
 SH_COEFFICIENTS = {0: 1, 1: 4, 2: 9, 3: 16}
+
+
+@runtime_checkable
+class GaussianRows(Protocol):
+    """Gaussians that can be gone through block by block, as often as needed: in memory or on the disk."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def sh_degree(self) -> int: ...
+
+    def blocks(self, rows: int) -> Iterator["Gaussians"]:
+        """``rows`` consecutive rows at a time, in order; the last block may have fewer."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,11 @@ class Gaussians:
     def select(self, index: Tensor) -> "Gaussians":
         """Rows by boolean mask or integer index, in order."""
         return Gaussians(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def blocks(self, rows: int) -> Iterator["Gaussians"]:
+        """Views of ``rows`` consecutive rows each, in order; the last may have fewer."""
+        for start in range(0, len(self), rows):
+            yield Gaussians(**{f.name: getattr(self, f.name)[start : start + rows] for f in fields(self)})
 
     def to(self, device: torch.device | str) -> "Gaussians":
         """The same Gaussians on another device."""

@@ -19,10 +19,12 @@ from scenewise.io.labels import write_labels
 from scenewise.io.las import write_las
 from scenewise.io.named_points import read_named_points
 from scenewise.io.placing import in_source, source_from_world
-from scenewise.io.ply.gaussians import write_gaussians_ply
+from scenewise.io.ply.gaussians import ROWS_PER_BLOCK, open_gaussians_ply, write_gaussians_ply_blocks
 from scenewise.io.ply.points import write_points_ply
-from scenewise.io.scene_folder import POINTS_FILE, georeference_json, read_scene, read_scene_labels
+from scenewise.io.scene_folder import POINTS_FILE, SPLATS_FILE, georeference_json, read_scene, read_scene_labels
 from scenewise.io.spz import write_spz
+from scenewise.parts.splats.merging import merged_to
+from scenewise.scenes.gaussians import GaussianRows
 from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Scene
@@ -39,6 +41,7 @@ class ExportResult:
         path: the file.
         sidecars: files beside it: where it lies (JSON), labels.
         count: Gaussians or points in it.
+        made_from: Gaussians or points that the scene has.
         bytes: its size.
         frame: "world" for the scene's local coordinates, "source" for those of the capture it was made from, "projected" for
             those of ``epsg``.
@@ -48,6 +51,7 @@ class ExportResult:
     path: Path
     sidecars: tuple[Path, ...]
     count: int
+    made_from: int
     bytes: int
     frame: str
     epsg: int | None
@@ -57,8 +61,9 @@ def export_scene(options: ExportOptions, progress: Progress | None = None) -> Ex
     """Writes a scene's Gaussians or points to one file and what belongs to it beside it.
 
     A LAS file is always in projected coordinates where the scene has a georeference; a point PLY when asked.  Other points are in
-    the frame of the capture.  Rows keep the order of splats.ply (points: of those opaque enough), so labels stay aligned; of a
-    scene without splats the named points are written, all of them.
+    the frame of the capture.  Rows keep the order of splats.ply (points: of those opaque enough; merged Gaussians: of the
+    heaviest of each), so labels stay aligned; of a scene without splats the named points are written, all of them.  Gaussians
+    that are not merged go from file to file without being in memory all at once.
 
     Raises:
         DataFormatError: no scene there, a file name whose ending does not fit, or a file that exists and may not be replaced.
@@ -80,33 +85,21 @@ def export_scene(options: ExportOptions, progress: Progress | None = None) -> Ex
     if is_las and not is_projected:
         progress.warning(f"{path.name}: the scene has no georeference; coordinates are the capture's own, of an unnamed system")
     with progress.stage(f"export {options.format}"):
-        sidecars: list[Path] = []
+        labels_path: Path | None = None
         match options.format:
             case "ply" | "spz":
-                if not scene.num_gaussians:
-                    raise DataFormatError(
-                        options.scene, expected="splats", got="a scene of points alone", fix="--format points writes those"
-                    )
-                gaussians, labels = scene.gaussians, read_scene_labels(options.scene, "splats")
-                if options.sh_degree is not None and options.sh_degree < gaussians.sh_degree:
-                    gaussians = gaussians.with_sh_degree(options.sh_degree)
-                (write_gaussians_ply if options.format == "ply" else write_spz)(path, gaussians)
-                count = len(gaussians)
-                labels_path = _beside(path, ".labels.safetensors")
-                if labels is not None:
-                    write_labels(labels_path, labels, count=count)
-                    sidecars.append(labels_path)
-                else:  # those of a file that was replaced
-                    labels_path.unlink(missing_ok=True)
+                count, labels_path = _write_splats(path, options, scene, progress)
             case "points":
                 count = _write_points(path, scene, *_points(options, scene), is_projected=is_projected)
             case _:
                 assert_never(options.format)
         frame = "projected" if is_projected else "source" if options.format == "points" else "world"
-        atomic_write_json(_beside(path, ".json"), _description(scene, path, count, frame, sidecars))
-        sidecars.append(_beside(path, ".json"))
+        made_from = scene.num_gaussians or count
+        description = _description(scene, path, count, frame, labels_path) | {"made_from": made_from}
+        atomic_write_json(_beside(path, ".json"), description)
+    sidecars = (*(() if labels_path is None else (labels_path,)), _beside(path, ".json"))
     epsg = None if scene.georeference is None else scene.georeference.epsg
-    return ExportResult(path, tuple(sidecars), count, path.stat().st_size, frame, epsg)
+    return ExportResult(path, sidecars, count, made_from, path.stat().st_size, frame, epsg)
 
 
 def _output_path(options: ExportOptions) -> Path:
@@ -136,6 +129,35 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
+def _write_splats(path: Path, options: ExportOptions, scene: Scene, progress: Progress) -> tuple[int, Path | None]:
+    """Their number, and the file of their labels where they have any; merged ones have the label of the heaviest."""
+    if not scene.num_gaussians:
+        raise DataFormatError(options.scene, expected="splats", got="a scene of points alone", fix="--format points writes those")
+    labels = read_scene_labels(options.scene, "splats")
+    stored = open_gaussians_ply(options.scene / SPLATS_FILE)
+    if options.sh_degree is not None and options.sh_degree < stored.sh_degree:
+        stored = stored.with_sh_degree(options.sh_degree)
+    gaussians: GaussianRows = stored
+    if options.max_gaussians is not None and options.max_gaussians < len(stored):
+        merged = merged_to(stored.in_memory(), options.max_gaussians, progress=progress)
+        gaussians, labels = merged.gaussians, None if labels is None else _labels_of(labels, merged.source_rows.numpy())
+    if options.format == "ply":
+        blocks = gaussians.blocks(ROWS_PER_BLOCK)
+        write_gaussians_ply_blocks(path, blocks, sh_degree=gaussians.sh_degree, count=len(gaussians))
+    else:
+        write_spz(path, gaussians)
+    labels_path = _beside(path, ".labels.safetensors")
+    if labels is None:  # those of a file that was replaced
+        labels_path.unlink(missing_ok=True)
+        return len(gaussians), None
+    write_labels(labels_path, labels, count=len(gaussians))
+    return len(gaussians), labels_path
+
+
+def _labels_of(labels: ElementLabels, rows: np.ndarray) -> ElementLabels:
+    return ElementLabels(labels.class_ids[rows], labels.instance_ids[rows], labels.confidence[rows])
+
+
 def _points(options: ExportOptions, scene: Scene) -> tuple[PointCloud, ElementLabels | None]:
     """The centres of the Gaussians that can be seen, or the points of a scene that has no others; in its world."""
     if not scene.num_gaussians:
@@ -150,7 +172,7 @@ def _points(options: ExportOptions, scene: Scene) -> tuple[PointCloud, ElementLa
     cloud = PointCloud(gaussians.means.numpy()[kept].astype(np.float64), (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8))
     if labels is None:
         return cloud, None
-    return cloud, ElementLabels(labels.class_ids[kept], labels.instance_ids[kept], labels.confidence[kept])
+    return cloud, _labels_of(labels, kept)
 
 
 def _write_points(
@@ -169,7 +191,7 @@ def _write_points(
     return len(cloud)
 
 
-def _description(scene: Scene, path: Path, count: int, frame: str, sidecars: list[Path]) -> dict[str, Any]:
+def _description(scene: Scene, path: Path, count: int, frame: str, labels_path: Path | None) -> dict[str, Any]:
     reference = scene.georeference
     return {
         "format": "scenewise-export",
@@ -181,6 +203,6 @@ def _description(scene: Scene, path: Path, count: int, frame: str, sidecars: lis
         "source_from_world": source_from_world(scene.world_from_source).tolist(),
         "up_in_world": None if scene.up_in_world is None else scene.up_in_world.tolist(),
         "georeference": None if reference is None else georeference_json(reference),
-        "labels": next((sidecar.name for sidecar in sidecars), None),
+        "labels": None if labels_path is None else labels_path.name,
         "licences": dict(scene.licences),
     }

@@ -1,5 +1,6 @@
 """Columns that a reader needs, taken out of a table and free of NaN and Inf."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -45,25 +46,51 @@ def rows_to_keep(path: Path, table: PlyTable, names: list[str], non_finite: NonF
     Raises:
         DataFormatError: with ``refuse``, a row that is not finite.
     """
-    finite, near = np.ones(table.count, dtype=bool), np.ones(table.count, dtype=bool)
-    for name in names:
-        column_is_finite = np.isfinite(table.columns[name])
-        if non_finite == "refuse" and not column_is_finite.all():
-            row = int((~column_is_finite).argmax())
-            raise DataFormatError(
-                path,
-                f"vertex {row}, {name}",
-                expected="a finite number",
-                got=f"{table.columns[name][row]} ({int((~column_is_finite).sum())} such rows)",
-                fix="remove these points, for example in CloudCompare, or write the file again",
-            )
-        finite &= column_is_finite
-        if non_finite == "drop" and name in ("x", "y", "z"):
-            near &= is_near(table.columns[name])
+    if non_finite == "refuse":
+        refuse_non_finite_rows(path, table, names)
+        return None
+    finite, near = finite_and_near(table, names)
     if (finite & near).all():
         return None
     warn_of_lost_rows(path, finite, near)
     return finite & near
+
+
+def refuse_non_finite_rows(path: Path, table: PlyTable, names: list[str], following: Iterable[PlyTable] = ()) -> None:
+    """Refuses a table with a row that is not finite in one of these columns.
+
+    Args:
+        path: the file, for the message.
+        table: the table, or a block of its rows.
+        names: columns to look at.
+        following: blocks after this one, whose rows the message counts too; not asked for where this one is finite.
+
+    Raises:
+        DataFormatError: there is one; the message names the first row and counts them.
+    """
+    for name in names:
+        is_finite = np.isfinite(table.columns[name])
+        if is_finite.all():
+            continue
+        row = int((~is_finite).argmax())
+        count = int((~is_finite).sum()) + sum(int((~np.isfinite(later.columns[name])).sum()) for later in following)
+        raise DataFormatError(
+            path,
+            f"vertex {table.first_row + row}, {name}",
+            expected="a finite number",
+            got=f"{table.columns[name][row]} ({count} such rows)",
+            fix="remove these points, for example in CloudCompare, or write the file again",
+        )
+
+
+def finite_and_near(table: PlyTable, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the rows that are finite in these columns, and of those whose position is not beyond every scene."""
+    finite, near = np.ones(table.count, dtype=bool), np.ones(table.count, dtype=bool)
+    for name in names:
+        finite &= np.isfinite(table.columns[name])
+        if name in ("x", "y", "z"):
+            near &= is_near(table.columns[name])
+    return finite, near
 
 
 def stacked_columns(table: PlyTable, names: list[str], kept: np.ndarray | None, dtype: type[np.floating]) -> np.ndarray:

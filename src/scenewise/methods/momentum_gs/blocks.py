@@ -1,7 +1,7 @@
 """What a block begins with: its own anchors, and what stands behind them, thinned."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ def start_of_block(
     settings: BackgroundSettings,
     points: PointCloud | None = None,
     most: int | None = None,
+    cap: int | None = None,
 ) -> BlockStart:
     """The anchors that a block begins with.
 
@@ -52,9 +53,15 @@ def start_of_block(
         settings: of what stands behind.
         points: of the scene: cells of the block that hold some, and no anchor yet, get one.
         most: anchors of its own that it may begin with, or None; of more cells some are left out, evenly.
+        cap: anchors in all, or None; the coarse model's less important ones give way.
     """
     owner = partition.block_of(model.anchors.positions.numpy())
-    own = model.anchors.select(torch.from_numpy(owner == block))
+    rows = torch.from_numpy(np.flatnonzero(owner == block))
+    if cap is not None and len(rows) > cap:
+        strongest = torch.argsort(model.importance[rows], descending=True, stable=True)[:cap]
+        rows = rows[strongest].sort().values
+    own = model.anchors.select(rows)
+    most = most if cap is None else min(cap, most or cap)
     if points is not None:
         own = joined([own, _new_anchors(block, partition, model, own, points, most)])
     seen = torch.zeros(len(model.anchors), dtype=torch.bool)
@@ -62,6 +69,8 @@ def start_of_block(
         seen[visible_rows(model.anchors.positions, model.anchors.log_scales, camera)] = True
     behind = torch.from_numpy(owner != block) & seen
     rows = behind.nonzero()[:, 0]
+    if cap is not None and len(own):
+        settings = replace(settings, most=min(settings.most, (cap - len(own)) / len(own)))
     thin = thinned_background(model.anchors.select(rows), model.importance[rows], own.positions, model.cell, settings)
     return BlockStart(joined([own, thin]), len(own))
 

@@ -135,9 +135,9 @@ def anchor_blocks(
         if is_filled:  # a checkpoint brings the rows
             anchors = model.anchors.select(torch.zeros(1, dtype=torch.int64))
         else:
-            most = recipe.max_initial_anchors
+            most, cap = recipe.max_initial_anchors, recipe.growth.max_anchors
             cameras = [frame.camera for frame in frames]
-            start = start_of_block(block, city.partition, model, cameras, config.background, city.points, most)
+            start = start_of_block(block, city.partition, model, cameras, config.background, city.points, most, cap)
             anchors = start.anchors
         decoder = AnchorDecoder(recipe.decoder, model.heads, device) if shared is None else shared
         return SplatTrainer(

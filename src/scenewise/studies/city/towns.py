@@ -68,6 +68,10 @@ QUICK_SIZE = TownSize(
 )
 
 
+_ANY = AssignmentSettings(fewest_cameras=1, fewest_anchors=1)
+"""Of the number of blocks that an arm is about none is given away."""
+
+
 @final
 class TownBench:
     """One town, by the seed of the study; what is dear is made once.
@@ -151,8 +155,8 @@ class TownBench:
         assert points is not None, "drone captures come with points"
         frame, _ = found_frame(cameras, points.points_in_world, self.capture.up_in_world)
         partition = balanced_partition(frame, grid, points.points_in_world)
-        partition, belongs, said = with_cameras(partition, self.coarse, cameras, AssignmentSettings(), NullProgress())
-        assert not said, "the town's blocks have enough to learn from"
+        partition, belongs, said = with_cameras(partition, self.coarse, cameras, _ANY, NullProgress())
+        assert not said, "no block is given away"
         return City(self.capture, self.coarse, partition, belongs, points)
 
     def whole(self) -> City:
