@@ -8,7 +8,7 @@
 //     before the exponentials and logarithms, which then run over dense arrays.
 //   * The backward pass computes the hidden layers again, a seventh of its arithmetic, and reads four numbers per child that the
 //     forward pass left.  Weights' gradients are summed per chunk, and the chunks added in order.
-//   * Rows of anchors lie anywhere in memory: they are asked for one block ahead.
+//   * Anchors lie anywhere in memory: those of the next block are asked for while this one's products are computed.
 // Sources: Lu et al. 2024 (Scaffold-GS, arXiv 2312.00109), section 3.2; Fan et al. 2024 (Momentum-GS, arXiv 2412.04887) for the
 // comparison with a teacher.
 #include <algorithm>
@@ -100,6 +100,50 @@ struct Rows {
   float* row(int64_t r) const { return at + r * stride; }
 };
 
+// Memory that will be needed, asked for a few cache lines at a time while products are computed: what is asked for all at once is
+// waited for.
+class Ahead {
+ public:
+  // Rows of arrays that lie anywhere; the same rows of all arrays.
+  void rows_of(const int64_t* rows, int64_t count) { next_row_ = rows, rows_left_ = count; }
+  void add_array(const float* array, int64_t columns) {
+    if (columns > 0) arrays_[array_count_++] = {array, columns};
+  }
+  // Values first … first + count − 1 of an array that may be null, `width` to each.
+  void add_span(const float* array, int64_t width, int64_t first, int64_t count) {
+    if (array != nullptr && count > 0) spans_[span_count_++] = {array + width * first, array + width * (first + count)};
+  }
+  SW_INLINE void some() {
+    for (int i = 0; i < kRowsAtOnce && rows_left_ > 0; ++i, ++next_row_, --rows_left_)
+      for (int a = 0; a < array_count_; ++a) {
+        const float *value = arrays_[a].first + *next_row_ * arrays_[a].columns, *last = value + arrays_[a].columns - 1;
+        for (; value < last; value += kLine) __builtin_prefetch(value);
+        __builtin_prefetch(last);
+      }
+    for (int i = 0; i < kLinesAtOnce && span_count_ > 0; ++i) {
+      Span& span = spans_[span_count_ - 1];
+      __builtin_prefetch(span.next);
+      span.next += kLine;
+      if (span.next >= span.end) --span_count_;
+    }
+  }
+
+ private:
+  struct Array {
+    const float* first;
+    int64_t columns;
+  };
+  struct Span {
+    const float *next, *end;
+  };
+  static constexpr int kRowsAtOnce = 6, kLinesAtOnce = 12, kLine = 16;
+  Array arrays_[4];
+  Span spans_[9];
+  const int64_t* next_row_ = nullptr;
+  int64_t rows_left_ = 0;
+  int array_count_ = 0, span_count_ = 0;
+};
+
 template <int Height, int Width, class Finish>
 SW_INLINE void multiply_tile(Rows a, int64_t depth, Rows b, const float* bias, const Finish& finish) {
   const float* from[Height];
@@ -130,13 +174,15 @@ SW_INLINE void multiply_tile(Rows a, int64_t depth, Rows b, const float* bias, c
 // between `rows` and the next multiple, and what they hold is never used.
 template <class Finish>
 __attribute__((noinline)) void multiply(
-    int64_t rows, Rows a, int64_t depth, Rows b, int64_t columns, const float* bias, const Finish& finish) {
+    int64_t rows, Rows a, int64_t depth, Rows b, int64_t columns, const float* bias, Ahead& ahead, const Finish& finish) {
   for_panels(columns, [&](auto width, int64_t column) {
     constexpr int kWidth = decltype(width)::value, kHeight = tile_rows(kWidth);
-    for (int64_t r = 0; r < rows; r += kHeight)
+    for (int64_t r = 0; r < rows; r += kHeight) {
+      ahead.some();
       multiply_tile<kHeight, kWidth>(
           {a.row(r), a.stride}, depth, {b.at + column, b.stride}, bias == nullptr ? nullptr : bias + column,
           [&](int i, int j, Native sum) { finish(r + i, column + j, sum); });
+    }
   });
 }
 
@@ -185,8 +231,8 @@ __attribute__((noinline)) void add_transposed(int64_t depth, Rows a, int64_t hei
 
 // ------------------------------------------------------------------------------------------------------------------- activations
 
-// eˣ as power + power·rest, with rest = eʳ − 1 for x = n·log 2 + r.  Bounds are on the left: where the other is NaN, vmin and vmax
-// pass it on.
+// eˣ as power + power·rest, with rest = eʳ − 1 for x = n·log 2 + r; relative error of both below 2e-7.  Bounds are on the left:
+// where the other is NaN, vmin and vmax pass it on.
 struct Exponential {
   V16 power, rest;
   explicit SW_INLINE Exponential(V16 x) {
@@ -281,29 +327,30 @@ class Network {
   }
 
   // Hidden layers of heads first … end − 1 of a block; `x` ends every row with a one that is not read here.
-  void hidden(int64_t rows, Rows x, int first, int end, Rows out) const {
+  void hidden(int64_t rows, Rows x, int first, int end, Ahead& ahead, Rows out) const {
     const int64_t column = first * z.wide_hidden;
     const float* biases = first_ + z.inputs * z.all_hidden + column;
     const Native zero = splat_native(0.0f);
     multiply(
-        rows, x, z.inputs, {first_ + column, z.all_hidden}, (end - first) * z.wide_hidden, biases,
+        rows, x, z.inputs, {first_ + column, z.all_hidden}, (end - first) * z.wide_hidden, biases, ahead,
         [&](int64_t r, int64_t c, Native sum) { store(out.row(r) + column + c, vmax(zero, sum)); });
   }
   // What a head says, before activations.
-  void outputs(int64_t rows, Rows hidden, int h, Rows out) const {
+  void outputs(int64_t rows, Rows hidden, int h, Ahead& ahead, Rows out) const {
     const int64_t wide = z.wide_outputs[h];
     multiply(
         rows, {hidden.at + h * z.wide_hidden, hidden.stride}, z.hidden, {second_[h], wide}, wide, second_[h] + z.hidden * wide,
+        ahead,
         [&](int64_t r, int64_t c, Native sum) { store(out.row(r) + z.first_output[h] + c, sum); });
   }
   // Gradients of all hidden units before the ReLU from those of the outputs.
-  void hidden_gradient(int64_t rows, Rows d_outputs, Rows hidden, Rows out) const {
+  void hidden_gradient(int64_t rows, Rows d_outputs, Rows hidden, Ahead& ahead, Rows out) const {
     const Native zero = splat_native(0.0f);
     for (int h = 0; h < kHeads; ++h) {
       const int64_t column = h * z.wide_hidden;
       multiply(
           rows, {d_outputs.at + z.first_output[h], d_outputs.stride}, z.outputs[h], {rows_of(h), z.wide_hidden}, z.wide_hidden,
-          nullptr,
+          nullptr, ahead,
           [&](int64_t r, int64_t c, Native sum) {
             const Native active = load_native(hidden.row(r) + column + c);
             store(out.row(r) + column + c, select(active > zero, sum, zero));
@@ -311,9 +358,9 @@ class Network {
     }
   }
   // Gradient of the features, added to `out` or written to it.
-  void feature_gradient(int64_t rows, Rows d_hidden, bool add, Rows out) const {
+  void feature_gradient(int64_t rows, Rows d_hidden, bool add, Ahead& ahead, Rows out) const {
     multiply(
-        rows, d_hidden, z.all_hidden, {first_rows_, z.wide_channels}, z.wide_channels, nullptr,
+        rows, d_hidden, z.all_hidden, {first_rows_, z.wide_channels}, z.wide_channels, nullptr, ahead,
         [&](int64_t r, int64_t c, Native sum) {
           float* to = out.row(r) + c;
           store(to, add ? load_native(to) + sum : sum);
@@ -353,7 +400,7 @@ class Network {
 
 // ---------------------------------------------------------------------------------------------------------- anchors and children
 
-// Visible anchors of one chunk, and which of their children can be seen.
+// Visible anchors cut into pieces by their number alone: no sum depends on the number of threads.
 struct Chunks {
   int64_t visible, size, count;
   explicit Chunks(int64_t visible_anchors)
@@ -363,11 +410,11 @@ struct Chunks {
   int64_t end(int64_t c) const { return std::min(visible, (c + 1) * size); }
 };
 
+// Anchors of one chunk, all or those with a child that can be seen, and these children.
 struct Shown {
-  std::vector<int64_t> anchors;         // with a child to be seen: rows of the scene
-  std::vector<int64_t> places;          // the same among the visible ones
-  std::vector<int32_t> first_child;     // of each of them, one more at the end; counted from the chunk's first
-  std::vector<int32_t> slots;           // of each child
+  std::vector<int64_t> anchors, places;  // rows of the scene, and places among the visible ones
+  std::vector<int32_t> first_child;      // of each of them, one more at the end; counted from the chunk's first
+  std::vector<int32_t> slots;            // of each child
 
   void find(const AnchorScene& s, const float* opacities, int64_t begin, int64_t end, bool all_anchors) {
     const int64_t most = end - begin;
@@ -392,14 +439,15 @@ struct Shown {
 
 // A few anchors of a chunk.
 struct Block {
-  int64_t rows, ahead;  // ahead: anchors of the next block
+  int64_t rows, rows_ahead;  // ahead: of the next block
   const int64_t *anchors, *places;
   const int32_t *first_child, *slots;
-  int64_t child, children;  // first child, counted from the chunk's, and their number
+  int64_t child, children, children_ahead;  // the first, counted from the chunk's first; their number; of the next block
   Block(const Shown& shown, int64_t begin)
-      : rows(std::min(kBlock, shown.size() - begin)), ahead(std::min(kBlock, shown.size() - begin - rows)),
+      : rows(std::min(kBlock, shown.size() - begin)), rows_ahead(std::min(kBlock, shown.size() - begin - rows)),
         anchors(&shown.anchors[begin]), places(&shown.places[begin]), first_child(&shown.first_child[begin]),
-        slots(shown.slots.data() + first_child[0]), child(first_child[0]), children(first_child[rows] - first_child[0]) {}
+        slots(shown.slots.data() + first_child[0]), child(first_child[0]), children(first_child[rows] - first_child[0]),
+        children_ahead(first_child[rows + rows_ahead] - first_child[rows]) {}
   // Children of a row, counted from the block's first.
   SW_INLINE int64_t begin(int64_t row) const { return first_child[row] - child; }
   SW_INLINE int64_t end(int64_t row) const { return first_child[row + 1] - child; }
@@ -411,31 +459,19 @@ SW_INLINE void copy_row(const float* from, int64_t count, float* to) {
   for (; i < count; ++i) to[i] = from[i];
 }
 
-// Asks for what an anchor's row holds before it is needed.
-SW_INLINE void prefetch_row(const float* array, int64_t anchor, int64_t count) {
-  const char* row = reinterpret_cast<const char*>(array + anchor * count);
-  const int64_t bytes = count * static_cast<int64_t>(sizeof(float));
-  if (bytes == 0) return;
-  for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(row + byte);
-  __builtin_prefetch(row + bytes - 1);
-}
-SW_INLINE void prefetch_anchor(const AnchorScene& s, int64_t anchor, bool children) {
-  prefetch_row(s.features, anchor, s.channels), prefetch_row(s.positions, anchor, 3);
-  if (children) prefetch_row(s.offsets, anchor, 3 * s.slots), prefetch_row(s.log_scales, anchor, 6);
+// Anchors of the next block, with what children are made of or without.
+void add_anchors(const AnchorScene& s, int64_t rows, const int64_t* anchors, bool children, Ahead& ahead) {
+  ahead.rows_of(anchors, rows);
+  ahead.add_array(s.features, s.channels), ahead.add_array(s.positions, 3);
+  if (children) ahead.add_array(s.offsets, 3 * s.slots), ahead.add_array(s.log_scales, 6);
 }
 
-void prefetch_anchors(const AnchorScene& s, int64_t rows, const int64_t* anchors, bool children) {
-  for (int64_t r = 0; r < rows; ++r) prefetch_anchor(s, anchors[r], children);
-}
-
-// What the heads read, and a one for the gradient of the biases: feature, direction from the camera, 1.  The anchors of the block
-// after this one, `ahead` at most, are asked for, with what children are made of or without.
-void gather_inputs(const AnchorScene& s, int64_t rows, const int64_t* anchors, int64_t ahead, bool children, Rows x) {
+// What the heads read, and a one for the gradient of the biases: feature, direction from the camera, 1.
+void gather_inputs(const AnchorScene& s, int64_t rows, const int64_t* anchors, Rows x) {
   const int64_t channels = s.channels;
   const float* positions = s.positions;
   const Four center = load_three(s.center);
   for (int64_t r = 0; r < rows; ++r) {
-    if (r < ahead) prefetch_anchor(s, anchors[rows + r], children);
     float* to = x.row(r);
     copy_row(s.features + anchors[r] * channels, channels, to);
     const Four towards = load_three(positions + 3 * anchors[r]) - center;
@@ -540,9 +576,10 @@ class Forward {
   }
 
   // The opacity head's outputs and their tanh, without gaps between anchors; whole vectors.
-  void opacities_of(const Network& network, int64_t rows, Rows x, Rows hidden, Rows outputs, float* raw, float* opacity) const {
-    network.hidden(rows, x, kOpacity, kOpacity + 1, hidden);
-    network.outputs(rows, hidden, kOpacity, outputs);
+  void opacities_of(
+      const Network& network, int64_t rows, Rows x, Rows hidden, Rows outputs, Ahead& ahead, float* raw, float* opacity) const {
+    network.hidden(rows, x, kOpacity, kOpacity + 1, ahead, hidden);
+    network.outputs(rows, hidden, kOpacity, ahead, outputs);
     // Each row overwrites the padding of the one before.
     for (int64_t r = 0; r < rows; ++r) copy_row(outputs.row(r), z.wide_outputs[kOpacity], raw + r * z.slots);
     for_vectors(rows * z.slots, [&](int64_t i) { store(opacity + i, tanh_of(load(raw + i))); });
@@ -561,15 +598,16 @@ class Forward {
     const Rows x{x_at, z.inputs + 1}, hidden{hidden_at, z.wide_hidden}, outputs{outputs_at, z.wide_outputs[kOpacity]};
     int64_t found = 0;
     double squares = 0;
-    prefetch_anchors(s, std::min(kBlock, chunks.end(c) - chunks.begin(c)), s.rows + chunks.begin(c), false);
     for (int64_t v = chunks.begin(c); v < chunks.end(c); v += kBlock) {
       const int64_t rows = std::min(kBlock, chunks.end(c) - v), count = rows * z.slots;
-      gather_inputs(s, rows, s.rows + v, std::min(kBlock, chunks.end(c) - v - rows), false, x);
-      opacities_of(own, rows, x, hidden, outputs, raw, opacity);
+      Ahead ahead;
+      add_anchors(s, std::min(kBlock, chunks.end(c) - v - rows), s.rows + v + rows, false, ahead);
+      gather_inputs(s, rows, s.rows + v, x);
+      opacities_of(own, rows, x, hidden, outputs, ahead, raw, opacity);
       copy_to(raw, count, out.raw_opacities + v * z.slots), copy_to(opacity, count, out.opacities + v * z.slots);
       for (int64_t i = 0; i < count; ++i) found += opacity[i] > 0.0f;
       if (!with_teacher) continue;
-      opacities_of(teacher, rows, x, hidden, outputs, raw, other);
+      opacities_of(teacher, rows, x, hidden, outputs, ahead, raw, other);
       copy_to(other, count, out.teacher_opacities + v * z.slots);
       clear_rest(opacity, count), clear_rest(other, count);
       V16 sum = splat(0.0f);
@@ -607,17 +645,20 @@ class Forward {
   void write_chunk(int64_t c) const {
     static thread_local Shown shown;
     shown.find(s, out.opacities, chunks.begin(c), chunks.end(c), false);
-    prefetch_anchors(s, std::min(kBlock, shown.size()), shown.anchors.data(), true);
     const Scratch scratch(z);
     double squares[3] = {0, 0, 0};
     for (int64_t begin = 0; begin < shown.size(); begin += kBlock) {
       const Block block(shown, begin);
       const int64_t at = out.first_child[c] + block.child;
-      gather_inputs(s, block.rows, block.anchors, block.ahead, true, {scratch.x, z.inputs + 1});
+      Ahead ahead;
+      add_anchors(s, block.rows_ahead, block.anchors + block.rows, true, ahead);
+      for (const float* three : {out.means, out.log_scales, out.sh0, out.kept}) ahead.add_span(three, 3, at, block.children);
+      ahead.add_span(out.quats, 4, at, block.children);
+      gather_inputs(s, block.rows, block.anchors, {scratch.x, z.inputs + 1});
       place_children(block, at, scratch);
-      ask(own, block, scratch, scratch.own);
+      ask(own, block, scratch, ahead, scratch.own);
       if (with_teacher) {
-        ask(teacher, block, scratch, scratch.other);
+        ask(teacher, block, scratch, ahead, scratch.other);
         compare(block.children, at, scratch.own, scratch.other, squares);
       }
       write_children(block.children, at, scratch.own);
@@ -625,11 +666,11 @@ class Forward {
     if (with_teacher) std::copy(squares, squares + 3, out.squares + 4 * c);
   }
 
-  void ask(const Network& network, const Block& block, const Scratch& scratch, const Answers& answers) const {
+  void ask(const Network& network, const Block& block, const Scratch& scratch, Ahead& ahead, const Answers& answers) const {
     const Rows hidden{scratch.hidden, z.all_hidden}, outputs{scratch.outputs, z.all_outputs};
-    network.hidden(block.rows, {scratch.x, z.inputs + 1}, kColor, kHeads, hidden);
-    network.outputs(block.rows, hidden, kColor, outputs);
-    network.outputs(block.rows, hidden, kCovariance, outputs);
+    network.hidden(block.rows, {scratch.x, z.inputs + 1}, kColor, kHeads, ahead, hidden);
+    network.outputs(block.rows, hidden, kColor, ahead, outputs);
+    network.outputs(block.rows, hidden, kCovariance, ahead, outputs);
     answers.read(block, z, outputs, scratch.scales);
   }
 
@@ -789,7 +830,6 @@ class Backward {
     float* sum = partial + c * sums.size;
     std::memset(sum, 0, sums.size * sizeof(float));
     shown.find(s, saved.opacities, chunks.begin(c), chunks.end(c), compares);
-    prefetch_anchors(s, std::min(kBlock, shown.size()), shown.anchors.data(), true);
     const Scratch w(z);
     const Rows x{w.x, z.inputs + 1}, hidden{w.hidden, z.all_hidden}, d_hidden{w.d_hidden, z.all_hidden};
     const Rows outputs{w.outputs, z.all_outputs}, other_outputs{w.other_outputs, z.all_outputs};
@@ -797,27 +837,38 @@ class Backward {
     for (int64_t begin = 0; begin < shown.size(); begin += kBlock) {
       const Block block(shown, begin);
       const int64_t at = saved.first_child[c] + block.child;
-      gather_inputs(s, block.rows, block.anchors, block.ahead, true, x);
+      Ahead ahead;
+      add_anchors(s, block.rows_ahead, block.anchors + block.rows, true, ahead);
+      add_children(at + block.children, block.children_ahead, ahead);
+      gather_inputs(s, block.rows, block.anchors, x);
       read_children(block.children, at, w);
       if (compares) compare(block.children, at, w);
       through_activations(block, w.d_own, w.own, outputs);
       if (passes) through_activations(block, w.d_other, w.other, other_outputs);
       if (compares) compare_opacities(block, outputs, other_outputs);
       anchor_gradients(block, w, outputs);
-      own.hidden(block.rows, x, 0, kHeads, hidden);
-      own.hidden_gradient(block.rows, outputs, hidden, d_hidden);
-      own.feature_gradient(block.rows, d_hidden, false, d_features);
+      own.hidden(block.rows, x, 0, kHeads, ahead, hidden);
+      own.hidden_gradient(block.rows, outputs, hidden, ahead, d_hidden);
+      own.feature_gradient(block.rows, d_hidden, false, ahead, d_features);
       add_weights(block.rows, x, hidden, outputs, d_hidden, sum);
       if (passes) {
-        teacher.hidden(block.rows, x, 0, kHeads, hidden);
-        teacher.hidden_gradient(block.rows, other_outputs, hidden, d_hidden);
-        teacher.feature_gradient(block.rows, d_hidden, true, d_features);
+        teacher.hidden(block.rows, x, 0, kHeads, ahead, hidden);
+        teacher.hidden_gradient(block.rows, other_outputs, hidden, ahead, d_hidden);
+        teacher.feature_gradient(block.rows, d_hidden, true, ahead, d_features);
       }
       for (int64_t r = 0; r < block.rows; ++r)
         copy_row(d_features.row(r), z.channels, g.features + block.anchors[r] * z.channels);
     }
   }
 
+  // Children of the next block.
+  void add_children(int64_t at, int64_t children, Ahead& ahead) const {
+    for (const float* three : {g.means, g.log_scales, g.sh0}) ahead.add_span(three, 3, at, children);
+    ahead.add_span(saved.sh0, 3, at, children), ahead.add_span(saved.kept, 3, at, children);
+    ahead.add_span(g.quats, 4, at, children), ahead.add_span(saved.quats, 4, at, children);
+    ahead.add_span(g.logits, 1, at, children);
+    ahead.add_span(saved.kept, 1, 3 * saved.count + at, children);
+  }
   void read_children(int64_t children, int64_t at, const Scratch& w) const {
     const int64_t three = 3 * children;
     copy_or_clear(g.means, 3 * at, three, w.means), copy_or_clear(g.logits, at, children, w.logits);
