@@ -23,7 +23,7 @@ from scenewise.methods.distilled_3dgs.options import LEAST_BYTES
 
 # (command line word, module that does the work, its function)
 _WORK = {
-    "reconstruct": ("scenewise.commands.reconstruct.run", "reconstruct"),
+    "reconstruct": ("scenewise.commands.reconstruct.run", "reconstruct_command"),
     "render": ("scenewise.commands.render.run", "render_scene"),
     "eval": ("scenewise.commands.evaluate.run", "evaluate_command"),
     "train": ("scenewise.commands.train.run", "train"),
