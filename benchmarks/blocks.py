@@ -1,0 +1,258 @@
+"""Training in blocks: an iteration of anchors beside one of explicit Gaussians, memory over the number of blocks, two processes
+beside one, and a real capture in four blocks.
+
+    python benchmarks/blocks.py [iteration] [memory] [processes] [brighton] [--quick] [--json]
+
+Without names everything is run.  ``brighton`` needs the capture of that name in SCENEWISE_DATA; without it, it is left out, and
+that is said.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scenewise.engine.memory import peak_resident_bytes
+from scenewise.engine.progress import NullProgress
+from scenewise.engine.threads import compute_threads
+from scenewise.kernels.native import library
+from scenewise.methods.momentum_gs.assignment import with_cameras
+from scenewise.methods.momentum_gs.coarse import coarse_of
+from scenewise.methods.momentum_gs.compose import City, block_trainer
+from scenewise.methods.momentum_gs.config import FAST_MOMENTUM, AssignmentSettings
+from scenewise.methods.momentum_gs.partition import balanced_partition
+from scenewise.methods.momentum_gs.planning import found_frame, grid_of
+from scenewise.parts.splats.anchors.building import build_anchor_trainer
+from scenewise.parts.splats.anchors.objectives import ChildVolume
+from scenewise.parts.splats.anchors.recipes import FAST_ANCHORS, with_anchor_cap
+from scenewise.parts.splats.fields import ExplicitGaussians, GaussianField
+from scenewise.parts.splats.objectives import Objective, Photometric
+from scenewise.parts.splats.reconstruction import detached
+from scenewise.parts.splats.schedules import LearningRates, ShSchedule
+from scenewise.parts.splats.settings import TrainerSettings
+from scenewise.parts.splats.trainer import SplatTrainer
+from scenewise.parts.splats.views import TrainingViews
+from scenewise.scenes.frames import Frame
+from scenewise.studies.city.towns import photographed
+from scenewise.studies.towns import write_town_capture
+from scenewise.worlds.town_captures import town_capture
+
+GOAL_RATIO = 1.6
+BLOCKS = (1, 2, 4, 8, 16)
+_VIEWS_OF_BLOCK, _ANCHORS_OF_BLOCK, _SIDE_OF_BLOCK = 30, 3_000, 60.0
+_MEMORY_STEPS, _CACHE = 100, 10_000_000
+_STILL = LearningRates(means=1e-9, means_end=1e-9, sh0=1e-9, shN=1e-9, opacities=1e-9, scales=1e-9, quats=1e-9)
+"""The picture is to stay as it is while it is timed."""
+
+
+def iteration(threads: int, rounds: int) -> dict[str, Any]:
+    """One step of anchors on a view, and of the explicit Gaussians that it decodes on the same one: the same picture is rendered.
+
+    Args:
+        threads: of both.
+        rounds: each is an equal number of steps of all; the ratio is of their medians.
+    """
+    capture = photographed(town_capture(5, 48, 480, 320, points=20_000))
+    recipe = replace(with_anchor_cap(FAST_ANCHORS, 12_000), steps=400, max_initial_anchors=12_000)
+    with compute_threads(threads):
+        anchors = build_anchor_trainer(capture, capture.points, recipe)
+        anchors.run(until=300)
+        counts = [len(anchors.field.gaussians(camera)) for camera in anchors.views.cameras]
+        frame = capture.train_frames[int(np.argsort(counts)[len(counts) // 2])]
+        decoded = detached(anchors.field.gaussians(frame.camera))
+        extent = anchors.scene_extent
+        own = _on_one_view(anchors.field, frame, extent, [Photometric(), ChildVolume()])
+        explicit = {
+            degree: _on_one_view(
+                ExplicitGaussians(decoded.with_sh_degree(degree), _STILL, extent), frame, extent, [Photometric()], degree
+            )
+            for degree in (0, 3)
+        }
+        times: dict[str, list[float]] = {"anchors": [], "explicit, degree 0": [], "explicit, degree 3": []}
+        for _ in range(rounds):
+            times["anchors"].append(_step_ms(own))
+            for degree, trainer in explicit.items():
+                times[f"explicit, degree {degree}"].append(_step_ms(trainer))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return {
+        "threads": threads,
+        "anchors": len(anchors.field.store),
+        "gaussians": len(decoded),
+        "step_ms": medians,
+        "ratio": {degree: medians["anchors"] / medians[f"explicit, degree {degree}"] for degree in (0, 3)},
+        "goal": GOAL_RATIO,
+    }
+
+
+def _on_one_view(
+    field: GaussianField, frame: Frame, extent: float, objectives: Sequence[Objective], degree: int = 0
+) -> SplatTrainer:
+    """A trainer that sees one view again and again."""
+    return SplatTrainer(
+        field,
+        TrainingViews([frame]),
+        [],
+        settings=TrainerSettings(steps=100_000, sh=ShSchedule(highest=degree, every=1)),
+        scene_extent=extent,
+        objectives=objectives,
+    )
+
+
+def _step_ms(trainer: SplatTrainer, steps: int = 10) -> float:
+    trainer.start()
+    trainer.step()
+    began = time.perf_counter()
+    for _ in range(steps):
+        trainer.step()
+    return 1000.0 * (time.perf_counter() - began) / steps
+
+
+def memory_of(blocks: int, steps: int) -> dict[str, Any]:
+    """Largest memory while so many blocks of one size are trained in turn; the town grows with their number."""
+    grid = grid_of(blocks, (1.0, 1.0))
+    size = (_SIDE_OF_BLOCK * grid[0], _SIDE_OF_BLOCK * grid[1])
+    capture = town_capture(
+        3, _VIEWS_OF_BLOCK * blocks, 160, 107, points=4_000 * blocks, size=(max(60.0, size[0]), max(60.0, size[1]))
+    )
+    assert capture.points is not None
+    cap = with_anchor_cap(FAST_ANCHORS, _ANCHORS_OF_BLOCK)
+    with compute_threads(1), tempfile.TemporaryDirectory() as folder:
+        coarse = build_anchor_trainer(
+            capture, capture.points, replace(cap, steps=60, max_initial_anchors=2_000), cache_bytes=10_000_000
+        )
+        coarse.run()
+        model = coarse_of(coarse)
+        cameras = [frame.camera for frame in capture.train_frames]
+        frame, _ = found_frame(cameras, capture.points.points_in_world, capture.up_in_world)
+        cut = balanced_partition(frame, grid, capture.points.points_in_world)
+        some = AssignmentSettings(fewest_cameras=1, fewest_anchors=1)
+        cut, belongs, _ = with_cameras(cut, model, cameras, some, NullProgress())
+        config = replace(
+            FAST_MOMENTUM,
+            block=replace(cap, steps=steps, max_initial_anchors=_ANCHORS_OF_BLOCK * 2 // 3),
+            slot_steps=max(1, steps // 2),
+        )
+        city = City(capture, model, cut, belongs, capture.points)
+        trainer = block_trainer(city, config, Path(folder), seed=0, record={}, cache_bytes=_CACHE)
+        most, waiting = 0, 0
+        while trainer.steps_done < trainer.total_steps:
+            trainer.step()
+            most = max(most, sum(len(each.field.store) for each in trainer.in_hand.values()))
+        waiting = sum(product.num_bytes for product in trainer.states.files())
+    return {
+        "blocks": cut.num_blocks,
+        "views": len(cameras),
+        "most_anchors_in_hand": most,
+        "bytes_waiting": waiting,
+        "peak_bytes": peak_resident_bytes(),
+    }
+
+
+def memory(quick: bool) -> list[dict[str, Any]]:
+    """:func:`memory_of` in a process of its own for each number of blocks."""
+    found = []
+    for blocks in BLOCKS[:2] if quick else BLOCKS:
+        command = [sys.executable, __file__, "--memory-of", str(blocks), *(["--quick"] if quick else [])]
+        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        print(f"{blocks} blocks: {found[-1]['peak_bytes'] / 1e6:.0f} MB", file=sys.stderr, flush=True)
+    return found
+
+
+def processes(quick: bool) -> dict[str, Any]:
+    """A town by two processes with one thread each, and by one process with one thread that does the work of both."""
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        views, steps, slot = (24, 40, 10) if quick else (96, 800, 100)
+        write_town_capture(folder / "town", 11, views, 240, 160, points=12_000)
+        arguments = ["reconstruct", str(folder / "town"), "--method", "momentum_gs", "--blocks", "2,2,1", "--workers", "2"]
+        arguments += ["--steps", str(steps), "--slot-steps", str(slot), "--coarse-steps", str(steps), "--threads", "1"]
+        arguments += ["--settle-steps", "20", "--max-gaussians", "40000", "--json"]
+        one = [sys.executable, "-m", "scenewise.cli.main", *arguments, "--out", str(folder / "one")]
+        two = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29533"]
+        two += ["-m", "scenewise.cli.main", *arguments, "--out", str(folder / "two")]
+        for name, command in (("one process", one), ("two processes", two)):
+            began = time.monotonic()
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            summary = json.loads(done.stdout)
+            result[name] = {
+                "command_seconds": time.monotonic() - began,
+                "block_seconds": summary["city"]["seconds"]["blocks"],
+                "psnr": summary["city"]["decoded_psnr"],
+                "bytes_reduced": summary["city"]["bytes_reduced"],
+            }
+        events = [json.loads(line) for file in ("log.jsonl", "workers/1/log.jsonl") for line in (folder / "two" / file).open()]
+        result["pids"] = [event["pid"] for event in events if event["event"] == "process"]
+        same = (folder / "one" / "splats.ply").read_bytes() == (folder / "two" / "splats.ply").read_bytes()
+        result["same_splats"] = same
+        result["speed_up"] = result["one process"]["block_seconds"] / result["two processes"]["block_seconds"]
+    return result
+
+
+def brighton(data: Path, quick: bool) -> dict[str, Any] | None:
+    """The beach in two by two blocks: quality, seams, and whether it still lies where its GPS says."""
+    from georeference import gps_residuals  # type: ignore[import-not-found]
+
+    capture = data / "brighton_beach"
+    if not capture.is_dir():
+        return None
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / "scene"
+        steps = ["--steps", "40", "--coarse-steps", "40", "--settle-steps", "10"] if quick else ["--steps", "1500"]
+        command = [sys.executable, "-m", "scenewise.cli.main", "reconstruct", str(capture), "--method", "momentum_gs"]
+        command += ["--blocks", "2,2,1", "--out", str(out), "--downscale", "4", "--json", *steps]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        summary = json.loads(done.stdout)
+        residuals = gps_residuals(out, capture)
+    city = summary["city"]
+    return {
+        "psnr": summary["evaluation"]["psnr"],
+        "decoded_psnr": city["decoded_psnr"],
+        "seam_ratio": city["seam_ratio"],
+        "decoded_seam_ratio": city["decoded_seam_ratio"],
+        "blocks": len(city["blocks"]),
+        "said": city["said"],
+        "gps_rms_m": float(np.sqrt((residuals**2).mean())),
+        "seconds": city["seconds"],
+    }
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "iteration": lambda options: [iteration(threads, 3 if options.quick else 15) for threads in (1, 2)],
+    "memory": lambda options: memory(options.quick),
+    "processes": lambda options: processes(options.quick),
+    "brighton": lambda options: brighton(Path(os.environ.get("SCENEWISE_DATA", "data")), options.quick),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures what was named, or everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.memory_of is not None:
+        print(json.dumps(memory_of(options.memory_of, 10 if options.quick else _MEMORY_STEPS)))
+        return 0
+    found = {name: PARTS[name](options) for name in options.parts or PARTS}
+    found["kernels"] = library.describe().variant
+    found["torch"] = torch.__version__
+    print(json.dumps(found, indent=None if options.json else 1))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
