@@ -19,6 +19,7 @@ from scenewise.io.ply.gaussians import read_gaussians_ply
 from scenewise.io.ply.points import read_points_ply, read_points_ply_with_extra
 from scenewise.io.scene_folder import read_georeference, read_scene, write_scene, write_scene_description, write_scene_labels
 from scenewise.io.spz import read_spz
+from scenewise.parts.splats.merging import merged_to
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.georeference import Georeference
 from scenewise.scenes.labels import ElementLabels
@@ -82,6 +83,34 @@ class TestSplats:
         assert [path.name for path in result.sidecars] == ["a.spz.labels.safetensors", "a.spz.json"]
         assert read_labels(result.sidecars[0], count=_N).class_ids.tolist() == list(range(_N))
 
+    @pytest.mark.parametrize("format", ["ply", "spz"])
+    def test_fewer_by_merging(self, scene, tmp_path, format):
+        labels = ElementLabels(np.arange(_N, dtype=np.int32), np.full(_N, -1, np.int32), np.ones(_N, np.float32))
+        write_scene_labels(scene, "splats", labels)
+        result = export_scene(ExportOptions(scene, format, tmp_path / f"a.{format}", max_gaussians=15, sh_degree=1))
+        merged = merged_to(_gaussians().with_sh_degree(1), 15)
+        assert (result.count, result.made_from) == (15, _N)
+        again = read_gaussians_ply(result.path) if format == "ply" else read_spz(result.path)
+        assert again.sh_degree == 1
+        assert (again.means - merged.gaussians.means).abs().max() < 1e-4
+        assert read_labels(result.sidecars[0], count=15).class_ids.tolist() == merged.source_rows.tolist()
+        description = json.loads((tmp_path / f"a.{format}.json").read_text())
+        assert (description["count"], description["made_from"]) == (15, _N)
+
+    def test_few_enough_stay_as_they_are(self, scene, tmp_path):
+        result = export_scene(ExportOptions(scene, "ply", tmp_path / "a.ply", max_gaussians=_N))
+        assert result.path.read_bytes() == (scene / "splats.ply").read_bytes()
+        assert (result.count, result.made_from) == (_N, _N)
+
+    def test_what_is_refused_leaves_the_old_file(self, scene, tmp_path):
+        (tmp_path / "a.ply").write_text("mine")
+        content = bytearray((scene / "splats.ply").read_bytes())
+        content[-4:] = b"\x00\x00\xc0\x7f"  # NaN
+        (scene / "splats.ply").write_bytes(content)
+        with pytest.raises(DataFormatError, match=f"vertex {_N - 1}, rot_3"):
+            export_scene(ExportOptions(scene, "ply", tmp_path / "a.ply", overwrite=True))
+        assert (tmp_path / "a.ply").read_text() == "mine"
+
     def test_default_place(self, scene):
         assert export_scene(ExportOptions(scene, "spz")).path == scene / "exports" / "splats.spz"
 
@@ -94,7 +123,7 @@ class TestPoints:
         kept = gaussians.opacities > 0.1
         result = export_scene(ExportOptions(scene, "points", tmp_path / "a.ply"))
         cloud, extra = read_points_ply_with_extra(result.path)
-        assert result.count == len(cloud) == int(kept.sum()) < _N
+        assert result.count == len(cloud) == int(kept.sum()) < result.made_from == _N
         assert np.array_equal(cloud.points_in_world, gaussians.means[kept].double().numpy())
         assert extra["label"].tolist() == kept.nonzero()[:, 0].tolist()
         rgb = (0.5 + 0.28209479 * gaussians.sh0[kept][:, 0]).clamp(0, 1).numpy() * 255

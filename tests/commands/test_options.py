@@ -45,6 +45,8 @@ def test_what_is_no_size_is_refused(text: str):
         (lambda: RenderOptions(OUT, elevation_deg=90.0), "--elevation-deg"),
         (lambda: RenderOptions(OUT, radius=0.0), "--radius"),
         (lambda: ExportOptions(OUT, format="spz", georeferenced=True), "--format points, got --format spz"),
+        (lambda: ExportOptions(OUT, format="points", max_gaussians=5), "--max-gaussians: expected --format ply or spz, got"),
+        (lambda: ExportOptions(OUT, max_gaussians=0), "--max-gaussians: expected 1 or more, got 0"),
         (lambda: DemoOptions(seed=-1), "--seed"),
     ],
 )

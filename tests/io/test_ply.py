@@ -2,6 +2,7 @@
 
 import struct
 import time
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -12,9 +13,16 @@ from hypothesis import strategies as st
 from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import ConventionError, DataFormatError, ShapeError
-from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
+from scenewise.io.ply import gaussians as gaussians_module
+from scenewise.io.ply.gaussians import (
+    gaussians_ply_size,
+    open_gaussians_ply,
+    read_gaussians_ply,
+    write_gaussians_ply,
+    write_gaussians_ply_blocks,
+)
 from scenewise.io.ply.points import read_points_ply, read_points_ply_with_extra, write_points_ply
-from scenewise.io.ply.tables import read_ply_table
+from scenewise.io.ply.tables import read_ply_table, read_ply_table_blocks
 from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians
 from scenewise.scenes.point_clouds import PointCloud
 
@@ -36,6 +44,10 @@ def _assert_same_bits(first, second):
         a, b = getattr(first, name), getattr(second, name)
         assert a.shape == b.shape
         assert torch.equal(a.view(torch.int32), b.view(torch.int32)), name
+
+
+def _joined(parts):
+    return Gaussians(**{name: torch.cat([getattr(part, name) for part in parts]) for name in _FIELDS})
 
 
 def _header(lines, rows=b""):
@@ -138,6 +150,117 @@ class TestGaussians:
         with pytest.raises(ConventionError, match=f"{name} of Gaussian 3.*1 such row"):
             write_gaussians_ply(tmp_path / "a.ply", gaussians)
         assert not (tmp_path / "a.ply").exists()
+
+
+class TestBlocks:
+    """Splats and tables that are never in memory all at once."""
+
+    @pytest.mark.parametrize("encoding", ["binary", "ascii"])
+    def test_read_in_blocks(self, tmp_path, encoding):
+        gaussians = _random_gaussians(11, 1)
+        write_gaussians_ply(tmp_path / "a.ply", gaussians)
+        path = tmp_path / "a.ply"
+        if encoding == "ascii":
+            columns = read_ply_table(path).columns
+            lines = ["format ascii 1.0", "element vertex 11", *[f"property float {name}" for name in columns]]
+            rows = "\n".join(" ".join(repr(float(values[row])) for values in columns.values()) for row in range(11))
+            path.write_bytes(_header(lines, rows.encode()))
+        on_disk = open_gaussians_ply(path)
+        assert (len(on_disk), on_disk.sh_degree) == (11, 1)
+        for _ in range(2):  # as often as asked
+            blocks = list(on_disk.blocks(4))
+            assert [len(block) for block in blocks] == [4, 4, 3]
+            _assert_same_bits(_joined(blocks), gaussians)
+        _assert_same_bits(on_disk.in_memory(), gaussians)
+        _assert_same_bits(on_disk.with_sh_degree(0).in_memory(), gaussians.with_sh_degree(0))
+        tables = list(read_ply_table_blocks(path, 6))
+        assert [(table.first_row, table.count, table.file_rows) for table in tables] == [(0, 6, 11), (6, 5, 11)]
+
+    def test_blocks_of_nothing(self, tmp_path):
+        write_gaussians_ply(tmp_path / "a.ply", _random_gaussians(0, 2))
+        assert [len(block) for block in open_gaussians_ply(tmp_path / "a.ply").blocks(4)] == [0]
+        assert open_gaussians_ply(tmp_path / "a.ply").in_memory().sh_degree == 2
+        write_gaussians_ply_blocks(tmp_path / "b.ply", [])
+        assert gaussians_ply_size(tmp_path / "b.ply") == (0, 0)
+
+    def test_written_in_blocks(self, tmp_path, monkeypatch):
+        gaussians = _random_gaussians(11, 2)
+        write_gaussians_ply(tmp_path / "whole.ply", gaussians)
+        monkeypatch.setattr(gaussians_module, "ROWS_PER_BLOCK", 2)  # blocks that come may be larger
+        write_gaussians_ply_blocks(tmp_path / "a.ply", gaussians.blocks(5), count=11)
+        assert (tmp_path / "a.ply").read_bytes() == (tmp_path / "whole.ply").read_bytes()
+        write_gaussians_ply_blocks(tmp_path / "b.ply", gaussians.blocks(5))  # of which the number is not known before
+        _assert_same_bits(read_gaussians_ply(tmp_path / "b.ply"), gaussians)
+        rows = 11 * 4 * (17 + 24)
+        assert (tmp_path / "b.ply").read_bytes()[-rows:] == (tmp_path / "whole.ply").read_bytes()[-rows:]
+
+    @pytest.mark.parametrize("count", [1, 99_999])
+    def test_the_header_has_one_length_for_every_number(self, tmp_path, count):
+        one = _random_gaussians(1, 0)
+        write_gaussians_ply_blocks(tmp_path / "a.ply", (one.select(torch.zeros(n, dtype=torch.int64)) for n in (1, count - 1)))
+        content = (tmp_path / "a.ply").read_bytes()
+        assert content.index(b"end_header") == 428
+        assert f"\nelement vertex {count}\n".encode() in content
+        assert gaussians_ply_size(tmp_path / "a.ply") == (count, 0)
+
+    def test_lower_degrees_are_widened(self, tmp_path):
+        parts = [_random_gaussians(3, degree, seed=degree) for degree in (1, 0, 2)]
+        write_gaussians_ply_blocks(tmp_path / "a.ply", parts, sh_degree=2)
+        _assert_same_bits(read_gaussians_ply(tmp_path / "a.ply"), _joined([part.with_sh_degree(2) for part in parts]))
+
+    @pytest.mark.errors
+    def test_what_does_not_fit_leaves_the_old_file(self, tmp_path):
+        (tmp_path / "a.ply").write_bytes(b"mine")
+        parts = [_random_gaussians(3, degree) for degree in (0, 1)]
+        with pytest.raises(ShapeError, match=r"from Gaussian 3 on\): expected SH degree 0 or lower, got 1. Fix: .*sh_degree"):
+            write_gaussians_ply_blocks(tmp_path / "a.ply", parts)
+        with pytest.raises(ShapeError, match="blocks: expected 7 Gaussians in all, got 6"):
+            write_gaussians_ply_blocks(tmp_path / "a.ply", parts, sh_degree=1, count=7)
+        parts[1].means[2, 0] = float("nan")
+        with pytest.raises(ConventionError, match=r"means of Gaussian 5: .*\(1 such rows\)"):
+            write_gaussians_ply_blocks(tmp_path / "a.ply", parts, sh_degree=1)
+        assert (tmp_path / "a.ply").read_bytes() == b"mine"
+        assert [path.name for path in tmp_path.iterdir()] == ["a.ply"]
+
+    @pytest.mark.errors
+    def test_rows_are_named_and_counted_over_all_blocks(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(gaussians_module, "ROWS_PER_BLOCK", 4)
+        path = tmp_path / "a.ply"
+        values = np.zeros((11, 17), dtype="<f4")
+        values[[5, 6, 10], 9] = np.nan
+        values[8, 0] = 2e10
+        path.write_bytes(_reference_header(11, 0) + values.tobytes())
+        with pytest.raises(DataFormatError, match=r"vertex 5, opacity: expected a finite number, got nan \(3 such"):
+            read_gaussians_ply(path)
+        with pytest.warns(
+            UserWarning, match="left out 3 with NaN or infinity and 1 beyond 1e\\+10 of 11 points, the first in row 5 "
+        ):
+            assert len(read_gaussians_ply(path, non_finite="drop")) == 7
+        table = _header(["format ascii 1.0", "element vertex 5", "property uchar x"], b"1\n2\n3\n4\n256\n")
+        path.write_bytes(table)
+        with pytest.raises(DataFormatError, match="vertex 4, x: expected an integer uchar, got 256"):
+            list(read_ply_table_blocks(path, 2))
+        path.write_bytes(table.replace(b"256", b""))
+        with pytest.raises(DataFormatError, match=r"expected 5 rows of 1 numbers, got 4 rows"):
+            list(read_ply_table_blocks(path, 2))
+
+    def test_a_file_is_read_and_written_in_little_memory(self, tmp_path):
+        """40 MB of floats; numpy's part of the memory is what can be counted."""
+        block = _random_gaussians(100_000, 0)
+        write_gaussians_ply_blocks(tmp_path / "a.ply", (block for _ in range(6)), count=600_000)
+        assert (tmp_path / "a.ply").stat().st_size > 40_000_000
+        whole = _joined([block] * 6)
+        tracemalloc.start()
+        try:
+            blocks = open_gaussians_ply(tmp_path / "a.ply").blocks(20_000)
+            write_gaussians_ply_blocks(tmp_path / "b.ply", blocks, count=600_000, sh_degree=0)
+            write_gaussians_ply_blocks(tmp_path / "one_block.ply", [whole], count=600_000)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 8_000_000
+        contents = [(tmp_path / name).read_bytes() for name in ("a.ply", "b.ply", "one_block.ply")]
+        assert contents[0] == contents[1] == contents[2]
 
 
 class TestHeaders:

@@ -1,7 +1,9 @@
 """SPZ: hand-built files with every axis different, quantisation bounds, and hostile files."""
 
 import gzip
+import hashlib
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.rotations import rotation_from_quat
 from scenewise.geometry.spherical_harmonics import sh_basis
 from scenewise.io import spz
+from scenewise.io.ply.gaussians import open_gaussians_ply, write_gaussians_ply
 from scenewise.io.spz import read_spz, write_spz
 from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians
 
@@ -126,6 +129,41 @@ class TestRoundTrip:
         assert list(stored) == [1, 254]
         assert read_spz(tmp_path / "a.spz").opacities.tolist() == pytest.approx([1 / 255, 254 / 255], rel=1e-4)
 
+    @pytest.mark.parametrize(
+        ("version", "degree", "n", "digest"),
+        [
+            (2, 0, 1000, "6050a0f23f17d0e8"),
+            (2, 1, 333, "f98b76eb4a9e1104"),
+            (2, 3, 150, "be1bfce9f10c3f75"),
+            (3, 0, 1000, "189541198f9ecb1d"),
+            (3, 1, 333, "4da1492643e8f5f6"),
+            (3, 3, 150, "5bd074c31763b507"),
+        ],
+    )
+    def test_block_by_block_it_is_the_file_of_all_at_once(self, tmp_path, monkeypatch, version, degree, n, digest):
+        """Digests are of the content as it was packed in one piece; the bytes are those of one call of zlib."""
+        gaussians = _random_gaussians(n, degree, seed=degree + 7, extent=40.0)
+        whole = spz.spz_bytes(gaussians, version=version, antialiased=degree == 1)
+        content = gzip.decompress(whole)
+        assert hashlib.sha256(content).hexdigest()[:16] == digest
+        assert whole == zlib.compress(content, 6, wbits=31)
+        monkeypatch.setattr(spz, "ROWS_PER_BLOCK", 7)
+        write_spz(tmp_path / "a.spz", gaussians, version=version, antialiased=degree == 1)
+        assert (tmp_path / "a.spz").read_bytes() == whole
+
+    def test_as_tightly_packed(self):
+        alike = _random_gaussians(5_000, 0)
+        alike.means.round_()  # so that there is something to find
+        content = gzip.decompress(spz.spz_bytes(alike))
+        assert spz.spz_bytes(alike) == zlib.compress(content, 6, wbits=31) != zlib.compress(content, 5, wbits=31)
+
+    def test_from_the_disk(self, tmp_path):
+        gaussians = _random_gaussians(50, 2)
+        write_gaussians_ply(tmp_path / "a.ply", gaussians)
+        on_disk = open_gaussians_ply(tmp_path / "a.ply")
+        assert spz.spz_bytes(on_disk) == spz.spz_bytes(gaussians)
+        assert spz.spz_bytes(on_disk.with_sh_degree(1)) == spz.spz_bytes(gaussians.with_sh_degree(1))
+
     def test_same_splats_give_the_same_file(self, tmp_path):
         for name in ("a", "b"):
             write_spz(tmp_path / name, _random_gaussians(5, 1))
@@ -159,6 +197,20 @@ class TestErrors:
         with pytest.raises(ConventionError, match="NaN"):
             write_spz(tmp_path / "a.spz", gaussians)
         assert list(tmp_path.iterdir()) == []
+
+    def test_what_is_refused_is_counted_over_all_blocks(self, tmp_path, monkeypatch):
+        def never(path):
+            raise AssertionError("it is refused before the disk is touched")
+
+        monkeypatch.setattr(spz, "atomic_path", never)
+        monkeypatch.setattr(spz, "ROWS_PER_BLOCK", 3)
+        gaussians = _random_gaussians(20, 0)
+        gaussians.quats[13] = 0
+        with pytest.raises(ConventionError, match="quats of Gaussian 13: expected a rotation"):
+            write_spz(tmp_path / "a.spz", gaussians)
+        gaussians.means[[8, 16], 1] = float("nan")
+        with pytest.raises(ConventionError, match=r"means of Gaussian 8: .*\(2 such rows\)"):
+            write_spz(tmp_path / "a.spz", gaussians)
 
     @pytest.mark.parametrize(
         ("header", "words"),
