@@ -27,6 +27,15 @@ def test_every_study_has_options_and_says_how_it_is_called(name: str, capsys: py
     assert "--only" not in shown, "for processes that a study starts, not for people"
 
 
+def test_a_process_that_a_study_starts_is_told_its_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = importlib.import_module("scenewise.studies.distilled_3dgs")
+    told = []
+    monkeypatch.setattr(study, "main", lambda options: told.append((options.processes.only, options.processes.jobs)) or 0)
+    assert main(["distilled_3dgs", "--jobs", "2", "--only", "fox", "--quick"]) == 0
+    assert main(["distilled_3dgs", "--jobs", "3"]) == 0
+    assert told == [("fox", 2), (None, 3)]
+
+
 def test_an_unknown_study_is_answered_with_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hickle"]) == 2 and main([]) == 2
     told = capsys.readouterr().err

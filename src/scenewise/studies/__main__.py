@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import tyro
 
@@ -27,6 +28,19 @@ STUDIES: Mapping[str, str] = {
 """Every study: its module below ``scenewise.studies``, and what it is about."""
 
 
+def without_piece(arguments: Sequence[str]) -> tuple[list[str], str | None]:
+    """The words without ``--only PIECE``, which processes that a study starts are told and nobody else, and the piece.
+
+    >>> without_piece(["--jobs", "2", "--only", "room_0", "--quick"])
+    (['--jobs', '2', '--quick'], 'room_0')
+    """
+    words = list(arguments)
+    if "--only" not in words[:-1]:
+        return words, None
+    place = words.index("--only")
+    return [*words[:place], *words[place + 2 :]], words[place + 1]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one study; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -37,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(lines), file=sys.stdout if asked_for_help else sys.stderr)
         return 0 if asked_for_help else 2
     name, *rest = arguments
+    rest, piece = without_piece(rest)
     end_with_parent()
     study = importlib.import_module(f"scenewise.studies.{name}")
     options = tyro.cli(
@@ -46,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=rest,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
+    if piece is not None:
+        options = replace(options, processes=replace(options.processes, only=piece))
     try:
         return int(study.main(options))
     except ScenewiseError as error:

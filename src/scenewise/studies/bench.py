@@ -41,7 +41,7 @@ class Processes:
     """
 
     jobs: int | None = None
-    only: str | None = None
+    only: Annotated[str | None, tyro.conf.Suppress] = None
 
     def count(self, quick: bool) -> int:
         """Processes at the same time."""

@@ -92,6 +92,7 @@ class Reconstruction:
         trainer = self._trainer(splats, run, points, provenance, found)
         setup_seconds += time.monotonic() - started
         self._train(trainer, setup_seconds, len(capture.test_frames))
+        self.journal.write("trained", step=trainer.steps_done, peak_memory_bytes=peak_resident_bytes())
         moved = self._refinement(trainer)
         finished = splats.finish(trainer)
         scene = self._write(capture, trainer, finished, data_hash)

@@ -153,7 +153,7 @@ class Assembly:
 
     def _summary(self, cut: Cut, parts: list[BlockPart], figures: list[BlockFigures], merged: Gaussians) -> CitySummary:
         capture, run = self._city.capture, self._run
-        decoded, splats = merged_view(parts), _always(merged.to(run.device))
+        decoded, splats = merged_view(parts, run.device), _always(merged.to(run.device))
         with run.progress.stage("measure the merged scene"):
             whole = [quality(decoded, every_nth(self._city.frames(each.block), _LOOKED_AT), self._background) for each in figures]
             held_out = quality(decoded, capture.test_frames, self._background)

@@ -14,7 +14,7 @@ from scenewise.io.tensor_files import write_tensors
 from scenewise.kernels.anchor_decoder import DecoderHeads
 from scenewise.methods.momentum_gs.blocks import is_in_block
 from scenewise.methods.momentum_gs.partition import Partition
-from scenewise.parts.splats.anchors.decoder import HEADS
+from scenewise.parts.splats.anchors.decoder import HEADS, copied
 from scenewise.parts.splats.anchors.field import AnchorField, decoded_anchors
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.scenes.anchors import Anchors
@@ -51,11 +51,12 @@ def block_part(trainer: SplatTrainer, partition: Partition, block: int) -> Block
     return BlockPart(block, anchors.select(is_in_block(partition, block, anchors.positions)), fixed)
 
 
-def merged_view(parts: Sequence[BlockPart]) -> Callable[[Cameras], Gaussians]:
+def merged_view(parts: Sequence[BlockPart], device: torch.device | str = "cpu") -> Callable[[Cameras], Gaussians]:
     """What a camera sees of all blocks together, each decoded by its own decoder."""
+    there = [(part.anchors.to(device), copied(part.heads, device)) for part in parts]
 
     def seen_by(camera: Cameras) -> Gaussians:
-        decoded = [decoded_anchors(part.anchors, part.heads, camera).gaussians for part in parts]
+        decoded = [decoded_anchors(anchors, heads, camera).gaussians for anchors, heads in there]
         return Gaussians(**{name: torch.cat([getattr(each, name) for each in decoded]) for name in vars(decoded[0])})
 
     return seen_by
