@@ -11,6 +11,7 @@ import pytest
 import torch
 from tests.support.between_workers import made_once
 
+from scenewise.commands.check.prediction import predict
 from scenewise.commands.evaluate.run import evaluate_scene
 from scenewise.commands.export.options import ExportOptions
 from scenewise.commands.export.run import export_scene
@@ -177,3 +178,13 @@ def test_what_does_not_belong_to_it_is_refused(town: Path, tmp_path: Path, chang
 def test_a_grid_that_is_none_is_refused(blocks: str) -> None:
     with pytest.raises(ConventionError, match=r"--blocks: expected three numbers above 0 such as 2,2,1"):
         BlockOptions(blocks=blocks)
+
+
+def test_check_predicts_blocks(town: Path) -> None:
+    capture = open_capture(town)
+    free = predict(capture, threads=2)
+    assert free.blocks is not None and free.blocks.blocks == 1
+    tight = predict(capture, threads=2, budget=free.blocks.memory_bytes - free.blocks.anchors * 3_000)
+    assert tight.blocks is not None and tight.blocks.blocks > 1 and tight.blocks.anchors < free.blocks.anchors
+    assert tight.blocks.memory_bytes < free.blocks.memory_bytes and tight.blocks.seconds > free.blocks.seconds
+    assert predict(capture, threads=2, budget=100_000_000).blocks is None  # not even one

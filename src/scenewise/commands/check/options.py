@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from scenewise.commands.shared import OptionalAlpha, OptionalColor, require_alpha, require_color, require_one_split
-from scenewise.engine.option_values import Count, OptionalPath, Text, require_at_least
+from scenewise.engine.option_values import Count, OptionalPath, Text, bytes_from_text, require_at_least
 
 if TYPE_CHECKING:
     from scenewise.io.splits import SplitChoice
@@ -29,6 +29,7 @@ class CheckOptions:
         keep_all_images: hold nothing out: all images train, and nothing says how well other views are shown.
         test_every: hold out every N-th image by name, in place of the capture's own split.
         split_file: names of the images to hold out, one a line; or JSON with "train" and "test", what is in neither left out.
+        budget: memory that blocks of method momentum_gs are to keep to, such as 4GB; what it predicts follows.
         strict: exit with an error where reconstruct --strict would refuse.
     """
 
@@ -40,6 +41,7 @@ class CheckOptions:
     keep_all_images: bool = False
     test_every: Count = None
     split_file: OptionalPath = None
+    budget: Text = None
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -47,6 +49,13 @@ class CheckOptions:
         require_color("--background", self.background)
         require_alpha(self.alpha, self.background)
         require_one_split(self.keep_all_images, self.test_every, self.split_file)
+        if self.budget is not None:
+            bytes_from_text(self.budget)
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """The memory budget in bytes, or None for no limit."""
+        return None if self.budget is None else bytes_from_text(self.budget)
 
     @property
     def split(self) -> "SplitChoice":

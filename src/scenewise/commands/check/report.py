@@ -142,6 +142,14 @@ def render_check(report: CheckReport) -> Text:
             f"memory for {guess.steps:,} steps, up to {guess.gaussians:,} Gaussians ({guess.megabytes_on_disk:.0f} MB), "
             f"starting from {_SOURCES[guess.initial_points]}",
         )
+        if guess.blocks is not None:
+            each = guess.blocks
+            many = "1 block" if each.blocks == 1 else f"{each.blocks} blocks"
+            line(
+                "in blocks",
+                f"--method momentum_gs: {many} of up to {each.anchors:,} anchors, about {duration_text(each.seconds)} and "
+                f"{text_from_bytes(each.memory_bytes)}, one at a time",
+            )
     for folder, paths in report.missing.items():
         text.append(f"\nmissing in {folder}\n", style="bold")
         for path in paths:

@@ -44,7 +44,7 @@ def check_command(options: CheckOptions, progress: Progress) -> CheckReport:
         capture = with_split(capture, options.split)
     if options.strict:
         usable_frames(capture, strict=True)  # before images are decoded, which takes long
-    report = check_capture(capture, progress=progress, notices=notices)
+    report = check_capture(capture, progress=progress, notices=notices, budget=options.budget_bytes)
     if options.strict:
         serious = [problem for problem in report.problems if problem.severity != "note"]
         if serious:
@@ -81,7 +81,12 @@ def _noticed() -> Iterator[list[CaptureWarning]]:
 
 
 def check_capture(
-    capture: Capture, *, threads: int = 2, progress: Progress | None = None, notices: Sequence[CaptureWarning] = ()
+    capture: Capture,
+    *,
+    threads: int = 2,
+    progress: Progress | None = None,
+    notices: Sequence[CaptureWarning] = (),
+    budget: int | None = None,
 ) -> CheckReport:
     """Examines poses, files, pixels, coverage, scale and place of a capture, and predicts what training will take.
 
@@ -92,6 +97,7 @@ def check_capture(
         threads: workers that decode, and the threads the prediction assumes.
         progress: shows how many images are decoded.
         notices: what its reader warned of.
+        budget: memory that blocks are to keep to, in bytes, or None.
 
     Returns:
         The findings; problems are sorted by severity.
@@ -112,7 +118,7 @@ def check_capture(
             calibration = calibration_of(frames, geometry.neighbours, threads=threads, progress=progress)
             masks = mask_findings(frames, threads=threads, progress=progress)
     if capture.train_frames:
-        prediction = predict(capture, threads)
+        prediction = predict(capture, threads, budget)
     georeference = None if capture.georeference is None else summary_of(capture.georeference)
     sizes: dict[str, int] = {}
     for frame in capture.frames:

@@ -11,7 +11,10 @@ from jaxtyping import Float64
 from scenewise.errors import ResourceError
 from scenewise.methods.momentum_gs.partition import Points
 from scenewise.parts.splats.anchors.decoder import DecoderSettings
+from scenewise.parts.splats.fitting import GAUSSIANS_PER_POINT, pixels_of
+from scenewise.parts.splats.memory import training_memory
 from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.frames import Frame
 
 _OUTLIERS = 0.02
 """Part of the points on either side that a box need not hold."""
@@ -123,6 +126,8 @@ GAUSSIANS_PER_ANCHOR = 5
 _MOST_OF_BLOCK = 40_000
 """Anchors of a block where nobody names a budget: what a process of about a gigabyte trains."""
 _FEWEST_OF_BLOCK = 500
+_PIXELS_PER_GAUSSIAN = 4  # more would learn the photographs by heart
+_FEWEST_GAUSSIANS = 20_000
 _UNEVEN = 1.3
 """A block may have so many times its share of the anchors."""
 
@@ -171,3 +176,24 @@ def block_sizes(
     count = blocks_within(math.ceil(_UNEVEN * anchors), limit, background) if blocks is None else blocks
     wanted = math.ceil(_UNEVEN * (1.0 + background) * anchors / count)
     return BlockSizes(anchors, count, max(_FEWEST_OF_BLOCK, wanted if room is None else min(wanted, limit)))
+
+
+def gaussians_of(frames: Sequence[Frame], points: int) -> int:
+    """How many Gaussians a scene asks for: two for each point, but no more than its photographs have pixels for.
+
+    Args:
+        frames: training frames.
+        points: of the capture, or that its depth maps stand for.
+    """
+    pixels = pixels_of(frames) // _PIXELS_PER_GAUSSIAN
+    return max(_FEWEST_GAUSSIANS, min(GAUSSIANS_PER_POINT * points, pixels))
+
+
+def fixed_bytes(frames: Sequence[Frame], cache_bytes: int) -> int:
+    """Memory of a process that trains blocks, beside their anchors.
+
+    Args:
+        frames: training frames.
+        cache_bytes: decoded pixels that are kept.
+    """
+    return sum(training_memory(frames, sh_degree=0, cache_bytes=cache_bytes).fixed.values())

@@ -32,12 +32,19 @@ from scenewise.methods.momentum_gs.delivery import deliver
 from scenewise.methods.momentum_gs.merging import CITY_FOLDER
 from scenewise.methods.momentum_gs.options import BlockOptions
 from scenewise.methods.momentum_gs.partition import Partition, balanced_partition, even_partition, partition_json
-from scenewise.methods.momentum_gs.planning import BlockSizes, block_sizes, found_frame, frame_of_box, grid_of
+from scenewise.methods.momentum_gs.planning import (
+    BlockSizes,
+    block_sizes,
+    fixed_bytes,
+    found_frame,
+    frame_of_box,
+    gaussians_of,
+    grid_of,
+)
 from scenewise.methods.momentum_gs.scenes import PUBLISHED_SCENES
 from scenewise.methods.momentum_gs.trainer import BlockTrainer
 from scenewise.parts.splats.anchors.recipes import with_anchor_cap
-from scenewise.parts.splats.fitting import GAUSSIANS_PER_POINT, pixels_of, points_of
-from scenewise.parts.splats.memory import training_memory
+from scenewise.parts.splats.fitting import points_of
 from scenewise.parts.splats.reconstruction import (
     FindPoints,
     FinishedSplats,
@@ -50,8 +57,6 @@ from scenewise.parts.splats.reconstruction import (
 from scenewise.scenes.point_clouds import PointCloud
 
 PARTITION_FILE = "partition.json"
-_PIXELS_PER_GAUSSIAN = 4  # more would learn the photographs by heart
-_FEWEST_GAUSSIANS = 20_000
 
 
 @final
@@ -141,15 +146,12 @@ class BlockStages:
         """How large everything is to be; the settings follow."""
         run, config = self._run, self._config
         frames = run.capture.train_frames
-        own = max(_FEWEST_GAUSSIANS, GAUSSIANS_PER_POINT * max(points_of(run.capture), len(points)))
-        wanted = run.max_gaussians or min(own, max(_FEWEST_GAUSSIANS, pixels_of(frames) // _PIXELS_PER_GAUSSIAN))
-        fixed = sum(training_memory(frames, sh_degree=0, cache_bytes=run.cache_bytes).fixed.values())
         sizes = block_sizes(
-            wanted,
+            run.max_gaussians or gaussians_of(frames, max(points_of(run.capture), len(points))),
             config.block.decoder,
             config.background.most,
             blocks=None if config.blocks is None else math.prod(config.blocks),
-            room=None if run.budget is None else run.budget - fixed,
+            room=None if run.budget is None else run.budget - fixed_bytes(frames, run.cache_bytes),
             workers=max(1, config.workers // run.ranks.size),
         )
         coarse = min(sizes.most_of_block, max(1_000, sizes.anchors // 2))
