@@ -159,9 +159,12 @@ SPLAT_METHODS: Mapping[str, SplatMethod] = MappingProxyType(
             Deferred("scenewise.methods.momentum_gs.stages", "start"),
             _FOLDER / "momentum_gs" / "README.md",
             leaves_out=(
-                *("coarse.steps", "coarse.exposure", "coarse.exposure.", "coarse.growth.max_anchors"),
-                *("block.steps", "block.exposure", "block.exposure.", "block.growth.max_anchors"),
-                *("blocks", "box", "workers", "slot_steps", "order", "shares_decoder", "teacher.momentum", "settling.steps"),
+                *(
+                    f"{model}.{setting}"
+                    for model in ("coarse", "block")
+                    for setting in ("steps", "exposure", "exposure.", "growth.max_anchors", "max_initial_anchors")
+                ),
+                *("blocks", "workers", "slot_steps", "order", "shares_decoder", "teacher.momentum", "settling.steps"),
             ),
             group="city",
             refuses=("strategy", "absgrad", "pose_refinement", "minutes", "sh_degree"),

@@ -27,6 +27,7 @@ from scenewise.io.ply.gaussians import read_gaussians_ply
 from scenewise.io.scene_folder import read_scene
 from scenewise.io.spz import read_spz
 from scenewise.io.tensor_files import read_tensors
+from scenewise.methods.momentum_gs.config import FAST_MOMENTUM
 from scenewise.methods.momentum_gs.cuts import read_cut
 from scenewise.methods.momentum_gs.options import BlockOptions
 from scenewise.parts.splats.memory import decoded_bytes, training_memory
@@ -188,3 +189,10 @@ def test_check_predicts_blocks(town: Path) -> None:
     assert tight.blocks is not None and tight.blocks.blocks > 1 and tight.blocks.anchors < free.blocks.anchors
     assert tight.blocks.memory_bytes < free.blocks.memory_bytes and tight.blocks.seconds > free.blocks.seconds
     assert predict(capture, threads=2, budget=100_000_000).blocks is None  # not even one
+
+
+def test_a_decoder_that_the_coarse_model_has_not_is_refused() -> None:
+    small = replace(FAST_MOMENTUM.block, decoder=replace(FAST_MOMENTUM.block.decoder, slots=5))
+    with pytest.raises(ConventionError, match=r"decoder of the blocks: expected slots.*\(10, 32, 32\).*got \(5, 32, 32\)"):
+        replace(FAST_MOMENTUM, block=small)
+    assert replace(FAST_MOMENTUM, block=small, coarse=replace(FAST_MOMENTUM.coarse, decoder=small.decoder)).block is small

@@ -64,7 +64,8 @@ def tiny_config(**changes: Any) -> MomentumConfig:
     """Three slots of four steps for each block, the last one with a decoder that rests."""
     growth = replace(FAST_MOMENTUM.block.growth, max_anchors=80, refine_from=0, smallest_interval=5, grow_gradient=1e-6)
     block = replace(FAST_MOMENTUM.block, steps=12, decoder=SMALL, growth=growth, max_initial_anchors=60)
-    return replace(replace(FAST_MOMENTUM, block=block, slot_steps=4), **changes)
+    coarse = replace(FAST_MOMENTUM.coarse, decoder=SMALL)
+    return replace(replace(FAST_MOMENTUM, coarse=coarse, block=block, slot_steps=4), **changes)
 
 
 def tiny_trainer(folder: Path, ranks: Ranks = ALONE, city: City | None = None, **changes: Any) -> BlockTrainer:

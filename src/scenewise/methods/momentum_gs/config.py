@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from scenewise.errors import ConventionError
 from scenewise.methods.momentum_gs.options import BlockOptions
 from scenewise.methods.momentum_gs.settling import SettlingSettings
 from scenewise.methods.momentum_gs.slots import SlotOrder
@@ -91,6 +92,18 @@ class MomentumConfig:
     assignment: AssignmentSettings = field(default_factory=AssignmentSettings)
     background: BackgroundSettings = field(default_factory=BackgroundSettings)
     settling: SettlingSettings = field(default_factory=SettlingSettings)
+
+    def __post_init__(self) -> None:
+        ours, theirs = (
+            (decoder.slots, decoder.channels, decoder.hidden) for decoder in (self.block.decoder, self.coarse.decoder)
+        )
+        if ours != theirs:
+            raise ConventionError(
+                "decoder of the blocks",
+                expected=f"slots, channels and hidden units {theirs} as the coarse model's, which they go on from",
+                got=ours,
+                fix="change both",
+            )
 
 
 PAPER = MomentumConfig()
