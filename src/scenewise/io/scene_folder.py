@@ -23,7 +23,7 @@ from scenewise.io.ply.gaussians import gaussians_ply_size, read_gaussians_ply, w
 from scenewise.io.ply.tables import read_ply_table
 from scenewise.io.spz import write_spz
 from scenewise.scenes.cameras import NEAR, Cameras
-from scenewise.scenes.gaussians import Gaussians
+from scenewise.scenes.gaussians import GaussianRows, Gaussians
 from scenewise.scenes.georeference import Georeference
 from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.scenes import EvaluationCard, Provenance, Scene, SceneCamera
@@ -66,20 +66,21 @@ def is_scene_folder(folder: str | Path) -> bool:
     return False
 
 
-def write_scene(folder: str | Path, scene: Scene, *, compact: bool = True) -> None:
+def write_scene(folder: str | Path, scene: Scene, *, compact: bool = True, rows: GaussianRows | None = None) -> None:
     """Writes ``splats.ply``, ``splats.spz`` and ``scene.json``.
 
     Args:
         folder: made if need be; files of an older scene there are replaced (policy: :mod:`scenewise.io.scene_outputs`).
         scene: what to write.
         compact: whether to write ``splats.spz`` too; where it cannot hold the scene it is left out with a warning.
+        rows: its Gaussians where they need not be in memory at once; None loads them.
 
     Raises:
         ConventionError: a value is NaN or infinite.
         ResourceError: the disk is full or the folder cannot be written; what was there still loads.
     """
     folder = Path(folder)
-    gaussians = scene.load_gaussians()
+    gaussians: GaussianRows = scene.load_gaussians() if rows is None else rows
     if (len(gaussians), gaussians.sh_degree) != (scene.num_gaussians, scene.sh_degree):
         raise ShapeError(
             "scene.load_gaussians()",

@@ -25,6 +25,9 @@ class GaussianRows(Protocol):
     def blocks(self, rows: int) -> Iterator["Gaussians"]:
         """``rows`` consecutive rows at a time, in order; the last block may have fewer."""
 
+    def in_memory(self) -> "Gaussians":
+        """All of them at once."""
+
 
 @dataclass(frozen=True)
 class Gaussians:
@@ -81,6 +84,10 @@ class Gaussians:
         """Views of ``rows`` consecutive rows each, in order; the last may have fewer."""
         for start in range(0, len(self), rows):
             yield Gaussians(**{f.name: getattr(self, f.name)[start : start + rows] for f in fields(self)})
+
+    def in_memory(self) -> "Gaussians":
+        """These."""
+        return self
 
     def to(self, device: torch.device | str) -> "Gaussians":
         """The same Gaussians on another device."""

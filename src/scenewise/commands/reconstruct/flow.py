@@ -307,7 +307,7 @@ class Reconstruction:
     def _write(self, capture: Capture, trainer: SceneTrainer, finished: FinishedSplats, data_hash: str) -> Scene:
         with self._stage("write the scene"):
             scene = scene_of(self.options, capture, trainer, finished, data_hash)
-            write_scene(self.folder, scene)
+            write_scene(self.folder, scene, rows=finished.gaussians)
         return scene
 
     def _evaluate(self, scene: Scene, capture: Capture, trainer: SceneTrainer, finished: FinishedSplats) -> Evaluated | None:

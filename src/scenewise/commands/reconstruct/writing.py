@@ -16,7 +16,7 @@ def scene_of(
 ) -> Scene:
     """The scene with where it comes from."""
     return Scene(
-        load_gaussians=lambda: finished.gaussians,
+        load_gaussians=finished.gaussians.in_memory,
         num_gaussians=len(finished.gaussians),
         sh_degree=finished.gaussians.sh_degree,
         cameras=_scene_cameras(capture, trainer),

@@ -16,7 +16,7 @@ from scenewise.io.finite_points import warn_of_lost_rows
 from scenewise.io.ply.columns import NonFinite, finite_and_near, refuse_non_finite_rows, require_columns, stacked_columns
 from scenewise.io.ply.header import ply_header_text, read_ply_header
 from scenewise.io.ply.tables import PlyTable, check_fits, read_ply_table_blocks
-from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians
+from scenewise.scenes.gaussians import SH_COEFFICIENTS, GaussianRows, Gaussians
 
 ROWS_PER_BLOCK = 1 << 16
 """Rows of a splat file that are in memory at a time where not all need to be."""
@@ -215,7 +215,7 @@ def finite_blocks(blocks: Iterable[Gaussians]) -> Iterator[Gaussians]:
             )
 
 
-def write_gaussians_ply(path: str | Path, gaussians: Gaussians) -> None:
+def write_gaussians_ply(path: str | Path, gaussians: GaussianRows) -> None:
     """Splats to a PLY file that every 3DGS viewer opens; rows keep their order, values their float32 bits.
 
     Raises:

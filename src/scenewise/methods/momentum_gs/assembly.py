@@ -10,7 +10,7 @@ import torch
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.images import png_bytes
 from scenewise.io.json_values import fingerprint_of, json_ready
-from scenewise.io.ply.gaussians import read_gaussians_ply, write_gaussians_ply
+from scenewise.io.ply.gaussians import GaussiansOnDisk, open_gaussians_ply, write_gaussians_ply
 from scenewise.io.product_kinds import SETTLED
 from scenewise.io.products import made
 from scenewise.methods.momentum_gs.blocks import is_in_block
@@ -19,7 +19,7 @@ from scenewise.methods.momentum_gs.config import MomentumConfig
 from scenewise.methods.momentum_gs.cuts import Cut
 from scenewise.methods.momentum_gs.delivery import deliver
 from scenewise.methods.momentum_gs.figures import BlockFigures, CitySummary, every_nth, quality
-from scenewise.methods.momentum_gs.merging import CITY_FOLDER, BlockPart, block_part, merged_view, write_city
+from scenewise.methods.momentum_gs.merging import CITY_FOLDER, BlockPart, JoinedGaussians, block_part, merged_view, write_city
 from scenewise.methods.momentum_gs.seams import SeamErrors, SeenBy, seam_errors, seam_jumps, seam_picture
 from scenewise.methods.momentum_gs.settling import settled_block
 from scenewise.methods.momentum_gs.trainer import BlockTrainer
@@ -55,7 +55,7 @@ class Assembly:
         run = self._run
         parts: list[BlockPart] = []
         figures: list[BlockFigures] = []
-        gaussians: list[Gaussians] = []
+        gaussians: list[GaussiansOnDisk] = []
         with timed(run.journal, "settle"), run.progress.stage("settle blocks", cut.partition.num_blocks) as stage:
             for block in self._in_turn():
                 trained = self._trainer.finished(block)
@@ -66,11 +66,11 @@ class Assembly:
                 gaussians.append(settled)
                 stage.advance(gaussians=sum(map(len, gaussians)))
         if not run.ranks.is_first:
-            return FinishedSplats(joined_gaussians(gaussians), self._trainer.seconds)
+            return FinishedSplats(JoinedGaussians(tuple(gaussians)), self._trainer.seconds)
         write_city(run.folder, lambda: iter(parts), [len(part.anchors) for part in parts])
-        merged = joined_gaussians(gaussians)
+        merged = JoinedGaussians(tuple(gaussians))
         with timed(run.journal, "measure the merged scene"):
-            summary = self._summary(cut, parts, figures, merged)
+            summary = self._summary(cut, parts, figures, merged.in_memory())
         seconds = sum(summary.seconds.values())
         atomic_write_json(run.folder / CITY_FOLDER / CITY_FILE, json_ready(asdict(summary)))
         return FinishedSplats(merged, seconds, summary)
@@ -106,7 +106,7 @@ class Assembly:
             }
         )
 
-    def _settled(self, block: int, trained: SplatTrainer, part: BlockPart) -> tuple[Gaussians, BlockFigures]:
+    def _settled(self, block: int, trained: SplatTrainer, part: BlockPart) -> tuple[GaussiansOnDisk, BlockFigures]:
         """A block's own Gaussians, from before where they are there, and its figures."""
         run, config, field = self._run, self._config, trained.field
         assert isinstance(field, AnchorField), "anchors were trained"
@@ -133,7 +133,7 @@ class Assembly:
             write_gaussians_ply(place, settled.own)
             atomic_write_json(path.with_suffix(".json"), measured)
 
-        gaussians = made(path, SETTLED, self._fingerprint(block), make, read_gaussians_ply).value
+        gaussians = made(path, SETTLED, self._fingerprint(block), make, open_gaussians_ply).value
         if not measured:
             measured = _read_measured(path.with_suffix(".json"))
         decoded = quality(field.gaussians, frames, self._background)
@@ -214,11 +214,6 @@ class Assembly:
 def _always(gaussians: Gaussians) -> SeenBy:
     """The same Gaussians for every camera."""
     return lambda camera: gaussians
-
-
-def joined_gaussians(parts: list[Gaussians]) -> Gaussians:
-    """All rows of several sets, one after the other."""
-    return Gaussians(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
 def _read_measured(path: Path) -> dict[str, float]:

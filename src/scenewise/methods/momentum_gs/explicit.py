@@ -13,9 +13,9 @@ import torch
 from scenewise.engine.randomness import keyed_seed
 from scenewise.io.decode_cache import DecodeCache
 from scenewise.kernels.anchor_decoder import visible_rows
-from scenewise.methods.momentum_gs.assembly import joined_gaussians
 from scenewise.methods.momentum_gs.blocks import is_in_block
 from scenewise.methods.momentum_gs.compose import City
+from scenewise.methods.momentum_gs.merging import joined_gaussians
 from scenewise.methods.momentum_gs.slots import SlotPlan
 from scenewise.parts.splats.fields import ExplicitGaussians
 from scenewise.parts.splats.merging import merged_to

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from scenewise.io.ply.anchors import write_anchors_ply
+from scenewise.io.ply.gaussians import GaussiansOnDisk
 from scenewise.io.tensor_files import write_tensors
 from scenewise.kernels.anchor_decoder import DecoderHeads
 from scenewise.methods.momentum_gs.blocks import is_in_block
@@ -60,6 +61,39 @@ def merged_view(parts: Sequence[BlockPart], device: torch.device | str = "cpu") 
         return Gaussians(**{name: torch.cat([getattr(each, name) for each in decoded]) for name in vars(decoded[0])})
 
     return seen_by
+
+
+@dataclass(frozen=True)
+class JoinedGaussians:
+    """Gaussians of several files, one after the other.
+
+    Attributes:
+        parts: the files; all of one degree.
+    """
+
+    parts: tuple[GaussiansOnDisk, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def sh_degree(self) -> int:
+        """Of all of them."""
+        return max((part.sh_degree for part in self.parts), default=0)
+
+    def blocks(self, rows: int) -> Iterator[Gaussians]:
+        """At most ``rows`` rows at a time, in order."""
+        for part in self.parts:
+            yield from part.blocks(rows)
+
+    def in_memory(self) -> Gaussians:
+        """All of them at once."""
+        return joined_gaussians([part.in_memory() for part in self.parts])
+
+
+def joined_gaussians(parts: Sequence[Gaussians]) -> Gaussians:
+    """All rows of several sets, one after the other."""
+    return Gaussians(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
 def write_city(folder: Path, parts: Callable[[], Iterator[BlockPart]], counts: Sequence[int]) -> None:

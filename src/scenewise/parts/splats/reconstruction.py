@@ -16,7 +16,7 @@ from scenewise.engine.progress import Progress
 from scenewise.engine.training import Trainable
 from scenewise.parts.splats.recipes import SplatRecipe
 from scenewise.scenes.captures import Capture
-from scenewise.scenes.gaussians import Gaussians
+from scenewise.scenes.gaussians import GaussianRows, Gaussians
 from scenewise.scenes.point_clouds import PointCloud
 
 FindPoints = Callable[[], tuple[PointCloud, str]]
@@ -90,12 +90,12 @@ class FinishedSplats:
     """The Gaussians of a scene, and what they took.
 
     Attributes:
-        gaussians: on the CPU; no training changes them any more.
+        gaussians: on the CPU or on the disk; no training changes them any more.
         seconds: of training in all.
         more: what else the method has to say, a record of its own.
     """
 
-    gaussians: Gaussians
+    gaussians: GaussianRows
     seconds: float
     more: object = None
 

@@ -17,13 +17,12 @@ from scenewise.io.images import image_u8_from_color
 from scenewise.io.json_values import fingerprint_of
 from scenewise.io.ply.anchors import anchors_ply_bytes
 from scenewise.io.ply.gaussians import gaussians_ply_bytes
-from scenewise.methods.momentum_gs.assembly import joined_gaussians
 from scenewise.methods.momentum_gs.block_states import BlockStates
 from scenewise.methods.momentum_gs.compose import City, block_trainer, slot_plan
 from scenewise.methods.momentum_gs.config import FAST_MOMENTUM, MomentumConfig
 from scenewise.methods.momentum_gs.explicit import explicit_blocks, own_gaussians
 from scenewise.methods.momentum_gs.figures import every_nth, quality
-from scenewise.methods.momentum_gs.merging import block_part, merged_view
+from scenewise.methods.momentum_gs.merging import block_part, joined_gaussians, merged_view
 from scenewise.methods.momentum_gs.partition import Partition
 from scenewise.methods.momentum_gs.seams import SeenBy, blocks_of_pixels, seam_errors, seam_jumps
 from scenewise.methods.momentum_gs.slots import SlotOrder
