@@ -20,6 +20,7 @@ from scenewise.engine.training import StepReport
 from scenewise.parts.splats.exposure import ExposureSettings
 from scenewise.parts.splats.fields import ExplicitGaussians, gaussians_from_points, neighbor_spacing, scene_extent
 from scenewise.parts.splats.objectives import InverseDepth, Objective, Photometric
+from scenewise.parts.splats.pose_gain import pose_gain
 from scenewise.parts.splats.pose_refinement import PoseRefinementSettings, rigid_motion
 from scenewise.parts.splats.schedules import LearningRates, ResolutionSchedule, ShSchedule
 from scenewise.parts.splats.settings import RunIdentity, TrainerSettings
@@ -397,7 +398,7 @@ def test_pose_refinement_brings_a_turned_camera_back() -> None:
     assert pixels_off(turned) > 1.2
     assert pixels_off(refined) < 0.5 * pixels_off(turned)
     assert 0.3 < trainer.pose_refinement.correction().largest_rotation_deg < 2.5
-    gain = trainer.pose_gain()
+    gain = pose_gain(trainer)
     assert gain["psnr_refined"] > gain["psnr_given"] + 0.5
 
 

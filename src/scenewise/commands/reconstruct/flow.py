@@ -31,6 +31,7 @@ from scenewise.io.splits import with_split
 from scenewise.methods.distilled_3dgs.figures import DistillationSummary
 from scenewise.methods.momentum_gs.figures import CitySummary
 from scenewise.parts.points.choose import initial_points
+from scenewise.parts.splats.pose_gain import pose_gain
 from scenewise.parts.splats.recipes import SplatRecipe
 from scenewise.parts.splats.reconstruction import (
     FinishedSplats,
@@ -298,7 +299,7 @@ class Reconstruction:
     def _refinement(self, trainer: SceneTrainer) -> dict[str, float] | None:
         if not isinstance(trainer, SplatTrainer) or trainer.pose_refinement is None:
             return None
-        moved = asdict(trainer.pose_refinement.correction()) | trainer.pose_gain()
+        moved = asdict(trainer.pose_refinement.correction()) | pose_gain(trainer)
         self.journal.write("pose_refinement", **moved)
         return moved
 

@@ -160,31 +160,6 @@ class SplatTrainer:
         """Name of the view that the last step saw last."""
         return self.views.names[self._last_view]
 
-    @torch.no_grad()
-    def pose_gain(self) -> dict[str, float]:
-        """Mean PSNR of the training views from the given and from the refined poses (both without exposure compensation).
-
-        Raises:
-            ConventionError: poses are not refined.
-        """
-        if self.pose_refinement is None:
-            raise ConventionError("pose_gain", expected="a run with pose refinement", got="none")
-        psnr: dict[str, float] = {"psnr_given": 0.0, "psnr_refined": 0.0}
-        for index in range(len(self.views)):
-            view = self.views.load(index)
-            for name, camera in (
-                ("psnr_given", view.camera),
-                ("psnr_refined", self.pose_refinement.refined_camera(view.camera, index)),
-            ):
-                color = render(
-                    self.field.gaussians(camera), camera, background=self.background, backend=self.settings.backend
-                ).color
-                square = (color.clamp(0.0, 1.0) - view.image).square()
-                square = square if view.mask is None else square[view.mask]
-                error = (square.mean() if square.numel() else square.sum()).clamp_min(1e-10)
-                psnr[name] -= 10.0 * math.log10(float(error)) / len(self.views)
-        return psnr
-
     def _context(self) -> StepContext:
         return StepContext(self.steps_done, self.schedule, self.field, self.scene_extent, self.random)
 
