@@ -136,6 +136,7 @@ SPLAT_METHODS: Mapping[str, SplatMethod] = MappingProxyType(
             Deferred("scenewise.methods.gaussian_splatting.reconstruction", "start"),
             _FOLDER / "gaussian_splatting" / "README.md",
             leaves_out=_OF_RECIPE,
+            refuses=("ray",),
         ),
         "distilled_3dgs": SplatMethod(
             Deferred("scenewise.methods.distilled_3dgs.config", "DistilledConfig"),

@@ -10,6 +10,7 @@ from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.render.options import RenderOptions
 from scenewise.engine.option_values import bytes_from_text
 from scenewise.errors import ConventionError
+from scenewise.methods.momentum_gs.options import BlockOptions
 
 CAPTURE, OUT = Path("capture"), Path("scene")
 
@@ -42,6 +43,12 @@ def test_what_is_no_size_is_refused(text: str):
         (lambda: ReconstructOptions(CAPTURE, OUT, budget="lots"), "size: expected a number with a unit"),
         (lambda: ReconstructOptions(CAPTURE, OUT, background=(0.0, 255.0, 0.0)), "--background"),
         (lambda: ReconstructOptions(CAPTURE, OUT, downscale=0), "--downscale"),
+        (lambda: BlockOptions(processes=0), "--processes: expected 1 or more, got 0"),
+        (lambda: BlockOptions(processes=2, workers=3), r"--workers: expected a multiple of the 2 --processes, got 3\. Fix: each"),
+        (lambda: BlockOptions(processes=3, blocks="2,1,1"), "--processes: expected at most 2, as there are 2 blocks, got 3"),
+        (lambda: BlockOptions(processes=2, workers=4, blocks="3,1,1"), "--workers: .*multiple of the 2 --processes, got 3"),
+        (lambda: ReconstructOptions(CAPTURE, OUT, city=BlockOptions(processes=2)), "--processes: expected --method momentum_gs"),
+        (lambda: ReconstructOptions(CAPTURE, OUT, ray="auto"), "--ray auto: .*distilled_3dgs or --method momentum_gs, got"),
         (lambda: RenderOptions(OUT, elevation_deg=90.0), "--elevation-deg"),
         (lambda: RenderOptions(OUT, radius=0.0), "--radius"),
         (lambda: ExportOptions(OUT, format="spz", georeferenced=True), "--format points, got --format spz"),
@@ -53,3 +60,8 @@ def test_what_is_no_size_is_refused(text: str):
 def test_options_that_make_no_sense_are_refused_before_any_work(make, message: str):
     with pytest.raises(ConventionError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("given", "workers"), [({}, 1), ({"processes": 3}, 3), ({"processes": 2, "workers": 4}, 4)])
+def test_there_is_a_worker_for_each_process_unless_somebody_says(given: dict[str, int], workers: int):
+    assert BlockOptions(**given).all_workers == workers

@@ -1,13 +1,17 @@
 """Checkpoints are whole or absent, the last two stay, and a resumed run must be the same run."""
 
 import json
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from scenewise.engine.checkpoints import Checkpoint, Checkpointer, load_checkpoint, require_same_run
+from scenewise.engine.checkpoints import Checkpoint, Checkpointer, latest_of_all, load_checkpoint, require_same_run
 from scenewise.engine.randomness import RandomStreams
 from scenewise.errors import ConventionError, DataFormatError, ResourceError
 
@@ -48,6 +52,45 @@ def test_the_last_two_are_kept_and_half_written_ones_are_ignored(tmp_path: Path)
     (tmp_path / "step_000030.bak").mkdir()
     found = checkpointer.latest()
     assert found is not None and found.step == 10
+
+
+class _Ranks:
+    """Two ranks in two threads."""
+
+    size = 2
+
+    def __init__(self, rank: int, numbers: dict[int, Sequence[float]], meet: threading.Barrier) -> None:
+        self.rank, self._numbers, self._meet = rank, numbers, meet
+
+    def total(self, numbers: Sequence[float]) -> list[float]:
+        self._numbers[self.rank] = numbers
+        self._meet.wait(30)
+        found = [sum(each) for each in zip(*self._numbers.values())]
+        self._meet.wait(30)
+        return found
+
+
+@pytest.mark.errors  # without the shape hook, as these are no real ranks
+@pytest.mark.parametrize(
+    ("own", "other", "common"),
+    [((5, 10), (5, 10), 10), ((5, 10), (10, 13), 10), ((10, 13), (10, 14), 10), ((5, 9), (7, 8), None), ((5, 9), (), None)],
+)
+def test_ranks_go_on_from_what_all_of_them_have(
+    tmp_path: Path, own: tuple[int, ...], other: tuple[int, ...], common: int | None
+) -> None:
+    numbers: dict[int, Sequence[float]] = {}
+    meet = threading.Barrier(2)
+
+    def agreed(rank: int, steps: tuple[int, ...]) -> int | None:
+        checkpointer = Checkpointer(tmp_path / str(rank))
+        for step in steps:
+            checkpointer.save(_checkpoint(step))
+        ranks: Any = _Ranks(rank, numbers, meet)
+        found = latest_of_all(checkpointer, checkpointer.latest(), ranks)
+        return None if found is None else found.step
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(agreed, (0, 1), (own, other))) == [common, common]
 
 
 @pytest.mark.parametrize("file", ["params.safetensors", "optimizer.safetensors", "state.safetensors", "state.json"])

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.ray_stand_in import RayStandIn
 
-from scenewise.engine.jobs import Job, JobFailedError, run_jobs
+from scenewise.engine.jobs import Job, JobFailedError, job_runner, run_jobs
 from scenewise.engine.progress import Progress, Stage
 from scenewise.errors import MissingDependencyError
 
@@ -119,6 +121,47 @@ def test_a_job_that_fails_on_a_node_speaks(tmp_path: Path, stand_in: RayStandIn)
     with pytest.raises(JobFailedError, match="bad ended with code 2: the disk is full"):
         run_jobs([_job(tmp_path, "bad", FAILS)], ray="local")
     assert not stand_in.is_initialized()
+
+
+@pytest.mark.errors
+def test_a_job_that_the_cluster_loses_has_failed(tmp_path: Path, stand_in: RayStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(reference: object) -> None:
+        raise RuntimeError("its node is gone")
+
+    monkeypatch.setattr(stand_in, "get", lost)
+    with pytest.raises(JobFailedError, match="a ended with code 1: the cluster lost it: its node is gone"):
+        run_jobs([_job(tmp_path, "a", "")], ray="local")
+
+
+@pytest.mark.errors
+def test_what_a_job_said_on_its_node_is_told_here(tmp_path: Path, stand_in: RayStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its node may write to a disk that nobody else sees."""
+
+    def from_afar(reference: Future[Any]) -> Any:
+        found = reference.result()
+        (tmp_path / "bad" / "errors.txt").unlink()
+        return found
+
+    monkeypatch.setattr(stand_in, "get", from_afar)
+    with pytest.raises(JobFailedError, match="bad ended with code 2: the disk is full"):
+        run_jobs([_job(tmp_path, "bad", FAILS)], ray="local")
+
+
+def test_a_runner_is_stopped_once(stand_in: RayStandIn) -> None:
+    runner = job_runner("local", cpus=3, gpus=1.0)
+    assert runner.address() == "127.0.0.1"
+    runner.stop()
+    runner.stop()
+    assert [what for what, _ in stand_in.asked] == ["init", "remote", "shutdown"]
+    assert stand_in.asked[1][1] == {"num_cpus": 3, "num_gpus": 1.0, "max_retries": 0}
+
+
+@pytest.mark.errors
+@pytest.mark.skipif(os.name != "posix", reason="ends by a signal")
+def test_a_job_that_a_signal_ended_says_which(tmp_path: Path) -> None:
+    kills_itself = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    with pytest.raises(JobFailedError, match="a was ended by SIGKILL: it said nothing"):
+        run_jobs([_job(tmp_path, "a", kills_itself)])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process group")

@@ -207,11 +207,16 @@ class TestPrepareOutput:
         def refused(folder, *made):
             with pytest.raises(DataFormatError), output_folder(folder):
                 for name in made:
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     (folder / name).write_text("x")
                 raise DataFormatError("capture", expected="this", got="that")
 
         refused(tmp_path / "new", "log.jsonl")
         assert not (tmp_path / "new").exists()
+        refused(tmp_path / "several", "log.jsonl", "workers/1/log.jsonl", "workers/1/errors.txt")
+        assert not (tmp_path / "several").exists()
+        refused(tmp_path / "trained", "log.jsonl", "workers/1/log.jsonl", "workers/1/checkpoints/step_000005/state.json")
+        assert _entries(tmp_path / "trained") == [".scenewise.json", "log.jsonl", "workers"]
         (tmp_path / "empty").mkdir()
         refused(tmp_path / "empty")
         assert _entries(tmp_path / "empty") == []

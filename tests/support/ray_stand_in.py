@@ -14,6 +14,7 @@ class RayStandIn(SimpleNamespace):
         super().__init__()
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._threads: ThreadPoolExecutor | None = None
+        self.util = SimpleNamespace(get_node_ip_address=lambda: "127.0.0.1")
 
     def is_initialized(self) -> bool:
         return self._threads is not None

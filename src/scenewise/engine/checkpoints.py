@@ -22,6 +22,7 @@ from typing import Any, final
 
 from torch import Tensor
 
+from scenewise.engine.distribution import Ranks
 from scenewise.engine.provenance import versions
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import atomic_folder, remove_stray_temporaries
@@ -145,6 +146,27 @@ class Checkpointer:
         if problem is not None:
             raise problem
         return None
+
+
+def latest_of_all(checkpointer: Checkpointer, found: Checkpoint | None, ranks: Ranks) -> Checkpoint | None:
+    """The newest checkpoint that all ranks have; None on all of them where there is none.
+
+    Args:
+        checkpointer: of this rank.
+        found: its newest, or None where it has none or is to begin anew.
+        ranks: all of them call this together.
+    """
+    while ranks.size > 1:
+        own = [0.0] * ranks.size
+        own[ranks.rank] = -1.0 if found is None else float(found.step)
+        steps = ranks.total(own)
+        common = int(min(steps))
+        if common == max(steps):
+            break
+        # Each has its own newest ones; the step that another one is at may not be among them.
+        if found is not None and found.step > common:
+            found = checkpointer.latest(up_to=common)
+    return found
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

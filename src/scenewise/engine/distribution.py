@@ -2,8 +2,8 @@
 
 One optimisation step of all ranks together equals the step of a single process on the same batch.  Three things make it so: a
 loss is divided by the number of rows of all ranks, not of one; batch statistics and tokens cross ranks with a gradient; and
-gradients are summed.  Started by ``torchrun``, which sets ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and
-``MASTER_PORT``.
+gradients are summed.  Started by ``torchrun`` or by :mod:`scenewise.engine.launching`, which set ``RANK``, ``WORLD_SIZE``,
+``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT``.
 """
 
 import importlib
@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, final
 
 import torch
@@ -19,9 +18,11 @@ import torch.distributed
 from jaxtyping import Float
 from torch import Tensor
 
-from scenewise.errors import ConventionError, ResourceError
+from scenewise.engine.meeting import PATIENCE, await_ranks, enter_store, open_store, reachable_interface
+from scenewise.errors import ConventionError, ResourceError, ScenewiseError
 
-_PATIENCE = timedelta(hours=12)  # the first rank may ask a large teacher about every picture while the others wait
+LOST_RANK = "the other ranks"
+"""How the error of a rank begins that another one has left alone."""
 _MESSAGE = 1 << 26  # bytes that go in one piece
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -150,14 +151,14 @@ ALONE = Ranks()
 
 @contextmanager
 def joined_ranks(device: torch.device) -> Iterator[Ranks]:
-    """The ranks that ``torchrun`` started, connected within the block; without ``torchrun`` this process alone.
+    """The ranks that a launcher started, connected within the block; without a launcher this process alone.
 
     Args:
         device: what is computed on: gloo carries the messages of CPUs, NCCL those of CUDA devices.
 
     Raises:
         ConventionError: the environment of a launcher is incomplete.
-        ResourceError: the ranks do not find each other, or there are more ranks than CUDA devices.
+        ResourceError: the ranks do not find each other, one is lost, or there are more ranks than CUDA devices.
     """
     if int(os.environ.get("WORLD_SIZE", "1") or 1) <= 1:
         yield ALONE
@@ -167,22 +168,67 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
         raise ConventionError(
             "environment", expected=", ".join(_VARIABLES), got=f"no {missing[0]}", fix="start it with torchrun --nproc-per-node N"
         )
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has opened a store itself
+        with connected_ranks(device) as ranks:
+            yield ranks
+        return
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    load_what_connects()
+    if rank == 0:
+        store = open_store(address, port)
+        await_ranks(store, size)
+    else:
+        store = enter_store(address, port, rank)
+    with reachable_interface(address, port), connected_ranks(device, store, rank, size) as ranks:
+        yield ranks
+
+
+@contextmanager
+def connected_ranks(
+    device: torch.device, store: torch.distributed.Store | None = None, rank: int = -1, size: int = -1
+) -> Iterator[Ranks]:
+    """Ranks that have found each other, connected within the block.
+
+    Args:
+        device: see :func:`joined_ranks`.
+        store: where they have found each other; None: torchrun's, which also tells rank and size.
+        rank: of this process.
+        size: how many there are.
+
+    Raises:
+        ResourceError: as in :func:`joined_ranks`.
+    """
     if device.type == "cuda":
         local = int(os.environ.get("LOCAL_RANK", "0"))
         if local >= torch.cuda.device_count():
             raise ResourceError("CUDA devices", expected=f"one for local rank {local}", got=torch.cuda.device_count())
         torch.cuda.set_device(local)
+    load_what_connects()
+    try:
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    except ScenewiseError:  # that of a signal's handler
+        raise
+    except (RuntimeError, ValueError) as error:
+        raise ResourceError(LOST_RANK, expected="a connection", got=str(error)[:200]) from error
+    try:
+        yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    except RuntimeError as error:
+        is_gone = "gloo/transport" in str(error)
+        if isinstance(error, ScenewiseError) or not (is_gone or isinstance(error, torch.distributed.DistError)):
+            raise
+        got = "one is gone" if is_gone else str(error)[:200]
+        raise ResourceError(LOST_RANK, expected="all of them until the end", got=got, fix="see what they said") from error
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def load_what_connects() -> None:
+    """Loads what must be there before ranks are connected, which takes seconds."""
     # Optimisers import torch._dynamo at their first step.  If that happens while ranks are connected, torch never closes the
     # connection, and its threads, waiting for Python when Python has ended, abort the process (seen with torch 2.13).
     importlib.import_module("torch._dynamo")
-    try:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
-    except (RuntimeError, ValueError) as error:
-        raise ResourceError("the other ranks", expected="a connection", got=str(error)[:200]) from error
-    try:
-        yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def rank_device(device: torch.device) -> torch.device:

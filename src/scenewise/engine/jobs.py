@@ -5,6 +5,7 @@ far it is, so the one who waits needs no other channel.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 from scenewise.engine.journal import read_journal
 from scenewise.engine.progress import NullProgress, Progress, Stage, duration_text
@@ -52,13 +53,58 @@ class Job:
     seconds: float | None = None
 
 
-class _Runner(Protocol):
-    def start(self, job: Job) -> None: ...
+@dataclass(frozen=True)
+class EndedJob:
+    """A job that runs no more.
 
-    def ended(self) -> list[tuple[Job, int]]:
-        """Jobs that have ended since the last call, with their exit codes."""
+    Attributes:
+        job: which.
+        code: its exit code; −N if signal N ended it.
+        said: the last it said on its standard error.
+    """
 
-    def stop(self) -> None: ...
+    job: Job
+    code: int
+    said: str
+
+    def failure(self) -> JobFailedError | None:
+        """The error that it ended with, or None."""
+        if self.code == 0:
+            return None
+        names = {-number.value: f"was ended by {number.name}" for number in signal.Signals}
+        how = names.get(self.code, f"ended with code {self.code}")
+        return JobFailedError(f"{self.job.name} {how}: {self.said}")
+
+
+@runtime_checkable
+class JobRunner(Protocol):
+    """Where jobs run."""
+
+    def start(self, job: Job) -> None:
+        """Starts a job, and returns."""
+
+    def ended(self) -> list[EndedJob]:
+        """Jobs that have ended since the last call."""
+
+    def stop(self) -> None:
+        """Ends the jobs that run."""
+
+    def address(self) -> str:
+        """Of this machine, as jobs see it."""
+
+
+def job_runner(ray: str | None = None, *, cpus: int = 1, gpus: float = 0.0) -> JobRunner:
+    """What runs jobs on this machine, or on a Ray cluster.
+
+    Args:
+        ray: address of a cluster ("auto", "ray://host:port", or "local" to start one here), or None for this machine.
+        cpus: processors of a Ray node that each job takes.
+        gpus: likewise.
+
+    Raises:
+        MissingDependencyError: Ray was asked for and is not installed.
+    """
+    return _LocalRunner() if ray is None else _RayRunner(ray, cpus, gpus)
 
 
 def run_jobs(
@@ -82,7 +128,7 @@ def run_jobs(
     waiting, running, started = list(jobs), dict[str, Job](), dict[str, float]()
     seen = {job.name: _steps_done(job.journal) for job in jobs}
     with ExitStack() as stack:
-        runner: _Runner = _LocalRunner() if ray is None else _RayRunner(ray, gpus)
+        runner = job_runner(ray, gpus=gpus)
         stack.callback(runner.stop)
         total = sum(max(0, job.units - seen[job.name]) for job in jobs)
         stage = stack.enter_context(progress.stage(", ".join(job.name for job in jobs), total))
@@ -93,10 +139,11 @@ def run_jobs(
                 runner.start(job)
                 running[job.name], started[job.name] = job, time.monotonic()
             time.sleep(_POLL_SECONDS)
-            for job, code in runner.ended():
-                del running[job.name]
-                if code != 0:
-                    raise JobFailedError(f"{job.name} ended with code {code}: {_last_words(job.errors)}")
+            for ended in runner.ended():
+                del running[ended.job.name]
+                failure = ended.failure()
+                if failure is not None:
+                    raise failure
             for job in running.values():
                 _require_in_time(job, time.monotonic() - started[job.name])
             _advance(stage, jobs, seen)
@@ -159,8 +206,9 @@ class _LocalRunner:
             )
         self._running.append((job, process))
 
-    def ended(self) -> list[tuple[Job, int]]:
-        found = [(job, process.returncode) for job, process in self._running if process.poll() is not None]
+    def ended(self) -> list[EndedJob]:
+        over = [(job, process.returncode) for job, process in self._running if process.poll() is not None]
+        found = [EndedJob(job, code, _last_words(job.errors)) for job, code in over]
         self._running = [(job, process) for job, process in self._running if process.returncode is None]
         return found
 
@@ -175,12 +223,15 @@ class _LocalRunner:
                 process.wait()
         self._running = []
 
+    def address(self) -> str:
+        return "127.0.0.1"
+
 
 @final
 class _RayRunner:
     """Tasks of a Ray cluster, each of which runs the job's command on its node."""
 
-    def __init__(self, address: str, gpus: float) -> None:
+    def __init__(self, address: str, cpus: int, gpus: float) -> None:
         try:
             import ray
         except ModuleNotFoundError as error:
@@ -189,14 +240,14 @@ class _RayRunner:
         self._ours = not ray.is_initialized()
         if self._ours:
             ray.init(address=None if address == "local" else address, log_to_driver=False, include_dashboard=False)
-        self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_run_on_node)
+        self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_run_on_node)
         self._running: list[tuple[Job, Any]] = []
 
     def start(self, job: Job) -> None:
         reference = self._task.remote(job.command, str(job.errors), dict(job.environment))
         self._running.append((job, reference))
 
-    def ended(self) -> list[tuple[Job, int]]:
+    def ended(self) -> list[EndedJob]:
         if not self._running:
             return []
         references = [reference for _, reference in self._running]
@@ -205,27 +256,35 @@ class _RayRunner:
         for job, reference in self._running:
             if reference in done:
                 try:
-                    found.append((job, int(self._ray.get(reference))))
+                    code, said = self._ray.get(reference)
+                    found.append(EndedJob(job, int(code), str(said)))
                 except Exception as error:
-                    raise JobFailedError(f"{job.name}: the cluster lost it: {error}") from error
+                    found.append(EndedJob(job, 1, f"the cluster lost it: {error}"))
         self._running = [(job, reference) for job, reference in self._running if reference not in done]
         return found
 
     def stop(self) -> None:
         for _, reference in self._running:
             self._ray.cancel(reference, force=True)
+        self._running = []
         if self._ours:
             self._ray.shutdown()
+            self._ours = False
+
+    def address(self) -> str:
+        return str(self._ray.util.get_node_ip_address())
 
 
-def _run_on_node(command: Sequence[str], errors: str, environment: Mapping[str, str]) -> int:
+def _run_on_node(command: Sequence[str], errors: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Exit code and last words, which lie on a disk that only the node may see."""
     path = Path(errors)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         own = dict(os.environ) | dict(environment) | {PARENT_VARIABLE: str(os.getpid())}
-        return subprocess.run(
+        code = subprocess.run(
             list(command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=file, env=own, check=False
         ).returncode
+    return code, _last_words(path)
 
 
 def run_in_child(work: Callable[[Path], None]) -> int:

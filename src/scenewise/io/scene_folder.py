@@ -38,6 +38,7 @@ CHECKPOINTS_FOLDER = "checkpoints"
 WORKERS_FOLDER = "workers"  # of processes that train together, all but the first
 CAPTURE_FOLDER = "capture"  # of photographs that came without poses
 JOURNAL_FILE = "log.jsonl"
+ERRORS_FILE = "errors.txt"  # standard error of a process that another one started
 REPORT_FILE = "report.html"
 DISTILLATION_FILE = "distillation.json"
 QUERY_FOLDER = "query"

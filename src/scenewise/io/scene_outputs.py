@@ -14,6 +14,7 @@ from scenewise.io.scene_folder import (
     CLASS_SPLATS_FILE,
     COMPACT_FILE,
     DISTILLATION_FILE,
+    ERRORS_FILE,
     JOURNAL_FILE,
     MARKER_FILE,
     POINTS_FILE,
@@ -86,7 +87,7 @@ def prepare_output(folder: str | Path, *, overwrite: bool = False, resume: bool 
 
 @contextmanager
 def output_folder(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
-    """:func:`prepare_output`, undone where an error leaves nothing but our mark and the journal in a folder that was empty.
+    """:func:`prepare_output`, undone where an error leaves nothing but our mark and diaries in a folder that was empty.
 
     So what was refused can be asked for again without ``--overwrite``.
     """
@@ -96,13 +97,21 @@ def output_folder(folder: str | Path, *, overwrite: bool = False, resume: bool =
     try:
         yield prepared
     except ScenewiseError:
-        if was_empty and {entry.name for entry in prepared.iterdir()} <= {MARKER_FILE, JOURNAL_FILE}:
+        if was_empty and _has_diaries_only(prepared):
             with disk_errors(prepared):
+                if (prepared / WORKERS_FOLDER).is_dir():
+                    shutil.rmtree(prepared / WORKERS_FOLDER)
                 for name in (JOURNAL_FILE, MARKER_FILE):
                     (prepared / name).unlink(missing_ok=True)
                 if not existed:
                     prepared.rmdir()
         raise
+
+
+def _has_diaries_only(folder: Path) -> bool:
+    """Whether there is nothing beside our mark, the journal, and what other processes of the run said."""
+    said = all(path.is_dir() or path.name in (JOURNAL_FILE, ERRORS_FILE) for path in (folder / WORKERS_FOLDER).rglob("*"))
+    return said and {entry.name for entry in folder.iterdir()} <= {MARKER_FILE, JOURNAL_FILE, WORKERS_FOLDER}
 
 
 def _delete_derived(folder: Path) -> None:

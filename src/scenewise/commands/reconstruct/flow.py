@@ -14,7 +14,7 @@ from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.reconstruct.planning import most_initial_points, planned, recorded
 from scenewise.commands.reconstruct.summary import ReconstructSummary
 from scenewise.commands.reconstruct.writing import scene_of
-from scenewise.engine.checkpoints import Checkpoint, Checkpointer
+from scenewise.engine.checkpoints import Checkpoint, Checkpointer, latest_of_all
 from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.devices import compute_device
 from scenewise.engine.distribution import ALONE, Ranks, rank_device
@@ -185,12 +185,7 @@ class Reconstruction:
     def _newest(self) -> Checkpoint | None:
         """The checkpoint to go on from, or None: of several processes the newest that all of them have."""
         found = self.checkpointer.latest() if self.options.resume else None
-        if self.ranks.size == 1:
-            return found
-        steps = [0.0] * self.ranks.size
-        steps[self.ranks.rank] = -1.0 if found is None else float(found.step)
-        common = int(min(self.ranks.total(steps)))
-        return None if common < 0 or found is None else self.checkpointer.latest(up_to=common)
+        return latest_of_all(self.checkpointer, found, self.ranks)
 
     def _planned(self, capture: Capture, data_hash: str, found: Checkpoint | None) -> SplatRun:
         options = self.options

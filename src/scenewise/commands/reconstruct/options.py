@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from scenewise.catalogue import DEFAULT_SPLAT_METHOD, SPLAT_METHODS, with_changes
 from scenewise.commands.method_settings import LEAVE_OUT, MethodSettings, expert_groups, given, require_only
@@ -69,6 +69,8 @@ class ReconstructOptions:
         seed: random seed; the same seed on the same machine gives the same bits.
         threads: worker threads; default all cores this process may use.
         device: where to compute.
+        ray: address of a Ray cluster ("auto" for the one this machine belongs to) that trains the teachers of distilled_3dgs, or
+            on which the other --processes of momentum_gs run, each with as many processors as --threads says, or one.
         checkpoint_every: steps between two checkpoints.
         resume: continue from the newest checkpoint in the scene folder.
         overwrite: replace an existing scene folder.
@@ -101,6 +103,7 @@ class ReconstructOptions:
     seed: int = 0
     threads: Count = None
     device: Device = "auto"
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
     checkpoint_every: int = 1000
     resume: bool = False
     overwrite: bool = False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scenewise.commands.reconstruct.flow import Reconstruction
+from scenewise.commands.reconstruct.launching import check_launch, launched, with_threads
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.reconstruct.photographs import check_source, with_poses
 from scenewise.commands.reconstruct.planning import require_ranks
@@ -25,7 +26,7 @@ from scenewise.parts.splats.reconstruction import SplatStart
 
 
 def reconstruct_command(options: ReconstructOptions, progress: Progress | None = None) -> ReconstructSummary | None:
-    """:func:`reconstruct`, by all the processes that ``torchrun`` started.
+    """:func:`reconstruct`, by all the processes that ``torchrun`` or another process of this command started.
 
     Returns:
         What was made; None on all processes but the first.
@@ -35,6 +36,7 @@ def reconstruct_command(options: ReconstructOptions, progress: Progress | None =
         ResourceError: they do not find each other.
         And what :func:`reconstruct` raises.
     """
+    end_with_parent()
     with joined_ranks(rank_device(compute_device(options.device))) as ranks:
         summary = reconstruct(options, progress, ranks)
         return summary if ranks.is_first else None
@@ -46,14 +48,15 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None, r
     Args:
         options: see there.
         progress: where to report.
-        ranks: processes that make the scene together.
+        ranks: processes that make the scene together, where they were not started by this one.
 
     Returns:
         What was made; of processes but the first, what they trained themselves.
 
     Raises:
         DataFormatError: the capture cannot be read, or the output folder is in use.
-        ConventionError: ``resume`` with other options or other data.
+        ConventionError: ``resume`` with other options or other data, or processes that cannot make together what was asked for.
+        JobFailedError: one of the processes that this one started ended with an error.
         MissingDependencyError: there are no poses, and pycolmap, which finds them, is not installed.
         ResourceError: memory or disk do not suffice.
         TrainingDivergedError: training fails again and again.
@@ -61,20 +64,14 @@ def reconstruct(options: ReconstructOptions, progress: Progress | None = None, r
     progress = NullProgress() if progress is None else progress
     check_source(options)
     method = started(options)
+    if method.processes > 1:
+        check_launch(ranks, options, method)
+        return _with_others(options, method, progress)
     if ranks.size == 1:
         return _alone(options, method, progress)
     require_ranks(ranks, options, method)
     with _place_of(ranks, options) as folder:
-        own = folder if ranks.is_first else folder / WORKERS_FOLDER / str(ranks.rank)
-        shown = progress if ranks.is_first else NullProgress()
-        with (
-            Journal(own / JOURNAL_FILE) as journal,
-            _journaled_warnings(journal) as said,
-            compute_threads(options.threads) as threads,
-        ):
-            journal.write("process", rank=ranks.rank, of=ranks.size, pid=os.getpid())
-            run = Reconstruction(options, method, shown, folder, journal, threads, said, ranks)
-            return run.run() if ranks.is_first else run.help()
+        return _one_of_several(options, method, progress, ranks, folder)
 
 
 def _alone(options: ReconstructOptions, method: SplatStart, progress: Progress) -> ReconstructSummary:
@@ -83,12 +80,37 @@ def _alone(options: ReconstructOptions, method: SplatStart, progress: Progress) 
     is_shared = method.part is not None and not options.overwrite
     with output_folder(options.out, overwrite=options.overwrite, resume=options.resume or is_shared) as folder:
         diary = folder / JOURNAL_FILE if method.part is None else folder / method.part / "job.jsonl"
-        end_with_parent()
         with Journal(diary) as journal, _journaled_warnings(journal) as said, compute_threads(options.threads) as threads:
             posed = with_poses(options, folder, journal, progress)
             if posed is not options:
                 options, method = posed, started(posed)
             return Reconstruction(options, method, progress, folder, journal, threads, said).run()
+
+
+def _with_others(options: ReconstructOptions, method: SplatStart, progress: Progress) -> ReconstructSummary:
+    """In this process and in others that it starts."""
+    with output_folder(options.out, overwrite=options.overwrite, resume=options.resume) as folder:
+        with Journal(folder / JOURNAL_FILE) as journal:
+            options = with_threads(with_poses(options, folder, journal, progress), method.processes)
+        method = started(options)
+        with launched(options, method, folder, progress) as ranks:
+            ranks.wait()  # as the others do, for the folder
+            return _one_of_several(options, method, progress, ranks, folder)
+
+
+def _one_of_several(
+    options: ReconstructOptions, method: SplatStart, progress: Progress, ranks: Ranks, folder: Path
+) -> ReconstructSummary:
+    own = folder if ranks.is_first else folder / WORKERS_FOLDER / str(ranks.rank)
+    shown = progress if ranks.is_first else NullProgress()
+    with (
+        Journal(own / JOURNAL_FILE) as journal,
+        _journaled_warnings(journal) as said,
+        compute_threads(options.threads) as threads,
+    ):
+        journal.write("process", rank=ranks.rank, of=ranks.size, pid=os.getpid())
+        run = Reconstruction(options, method, shown, folder, journal, threads, said, ranks)
+        return run.run() if ranks.is_first else run.help()
 
 
 @contextmanager

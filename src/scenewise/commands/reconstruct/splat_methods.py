@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import MISSING, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from scenewise.catalogue import SPLAT_METHODS
@@ -16,12 +17,19 @@ def started(options: ReconstructOptions) -> SplatStart:
 
     def again(own: Any, threads: int | None) -> tuple[str, ...]:
         group = {} if method.group is None else {method.group: own}
-        other = replace(options, threads=threads, resume=True, overwrite=False, **group)
+        other = _anywhere(replace(options, threads=threads, ray=None, resume=True, overwrite=False, **group))
         return (sys.executable, "-m", "scenewise.cli.main", "reconstruct", *command_arguments(other))
 
     own = None if method.group is None else getattr(options, method.group)
-    start: SplatStart = method.start(SplatRequest(own, options.max_gaussians, again, options.changed))
+    start: SplatStart = method.start(SplatRequest(own, options.max_gaussians, again, options.changed, options.ray))
     return start
+
+
+def _anywhere(record: Any) -> Any:
+    """The same record, of whose paths none depends on the folder that a process works in."""
+    paths = {entry.name: value.absolute() for entry in fields(record) if isinstance(value := getattr(record, entry.name), Path)}
+    groups = {entry.name: _anywhere(value) for entry in fields(record) if is_dataclass(value := getattr(record, entry.name))}
+    return replace(record, **paths, **groups)
 
 
 def command_arguments(options: object) -> list[str]:

@@ -26,7 +26,6 @@ class DistillationOptions:
         teacher_gaussians: never more Gaussians than this in a teacher, and in the student before it is simplified.
         teachers_from: scene folder whose finished teachers are used again.
         jobs: teachers that are trained at the same time, each in a process of its own.
-        ray: train the teachers on the Ray cluster at this address ("auto" for the one this machine belongs to).
         only_teacher: train this teacher and stop; its machine only needs to see the scene folder.
         released: settings of the published code instead of the paper's.
         teacher_schedule: when teachers are disturbed: throughout densification (paper) or nine times after it (released).
@@ -49,7 +48,6 @@ class DistillationOptions:
     teacher_gaussians: Count = None
     teachers_from: OptionalPath = None
     jobs: int = 1
-    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
     only_teacher: Annotated[str | None, arg(metavar="NAME")] = None
     released: bool = False
     teacher_schedule: Literal["paper", "released"] | None = None

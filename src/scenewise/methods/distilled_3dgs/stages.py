@@ -59,6 +59,7 @@ class DistillationStages:
         options: of the method.
         command: trains one teacher in a process of its own.
         changed: settings of the method → the same with what experts changed.
+        ray: address of the Ray cluster that trains the teachers, or None.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class DistillationStages:
         options: DistillationOptions,
         command: TeacherCommand,
         changed: Callable[[DistilledConfig], DistilledConfig],
+        ray: str | None = None,
     ) -> None:
-        self._run, self._options, self._command = run, options, command
+        self._run, self._options, self._command, self._ray = run, options, command, ray
         self._config = changed(distilled_config(options, run.recipe, scene=run.name, data_set=run.capture.preset))
         self._points: PointCloud | None = None
         self._teachers: Sequence[TeacherResult] = ()
@@ -159,8 +161,8 @@ class DistillationStages:
         """Trained here, by other processes, or found finished."""
         options, ensemble = self._options, self._ensemble
         missing = ensemble.missing()
-        if missing and (options.jobs > 1 or options.ray is not None):
-            ensemble.train_elsewhere(missing, self._command, jobs=options.jobs, ray=options.ray)
+        if missing and (options.jobs > 1 or self._ray is not None):
+            ensemble.train_elsewhere(missing, self._command, jobs=options.jobs, ray=self._ray)
             for spec in ensemble.missing():
                 raise DataFormatError(ensemble.folder / spec.name, expected="a finished teacher", got="none", fix="--resume")
         return [ensemble.teacher(spec, points) for spec in self._config.teachers]
@@ -284,10 +286,10 @@ def start(request: SplatRequest) -> SplatStart:
     own: DistillationOptions = request.own
 
     def command(name: str, threads: int | None) -> tuple[str, ...]:
-        return request.again(replace(own, jobs=1, ray=None, only_teacher=name, curve=()), threads)
+        return request.again(replace(own, jobs=1, only_teacher=name, curve=()), threads)
 
     return SplatStart(
-        lambda run: DistillationStages(run, own, command, request.changed),
+        lambda run: DistillationStages(run, own, command, request.changed, request.ray),
         own.teacher_gaussians,
         keeps_cap=False,
         part=None if own.only_teacher is None else Path(TEACHERS_FOLDER) / own.only_teacher,

@@ -137,7 +137,7 @@ def momentum_config(options: BlockOptions, steps: int | None, exposure: Exposure
         coarse=coarse,
         block=block,
         blocks=options.grid,
-        workers=options.workers,
+        workers=options.all_workers,
         slot_steps=config.slot_steps if options.slot_steps is None else options.slot_steps,
         order=options.slot_order or config.order,
         teacher=teacher,

@@ -17,6 +17,8 @@ from typing import Any, final
 import numpy as np
 
 from scenewise.engine.checkpoints import Checkpoint
+from scenewise.engine.option_values import require
+from scenewise.errors import ConventionError
 from scenewise.io.city_datasets import scene_name
 from scenewise.io.json_values import fingerprint_of, json_ready
 from scenewise.io.ply.points import read_points_ply
@@ -154,6 +156,9 @@ class BlockStages:
             room=None if run.budget is None else run.budget - fixed_bytes(frames, run.cache_bytes),
             workers=max(1, config.workers // run.ranks.size),
         )
+        if sizes.blocks < run.ranks.size:
+            expected = f"at most {sizes.blocks}, as there are so many blocks"
+            raise ConventionError("processes", expected=expected, got=run.ranks.size, fix="fewer, or more --blocks")
         coarse = min(sizes.most_of_block, max(1_000, sizes.anchors // 2))
         self._config = replace(
             config,
@@ -243,11 +248,20 @@ def _published(config: MomentumConfig, run: SplatRun) -> MomentumConfig:
 
 
 def start(request: SplatRequest) -> SplatStart:
-    """As asked; blocks see to it that memory suffices."""
+    """As asked; blocks see to it that memory suffices.
+
+    Raises:
+        ConventionError: a cluster is to help with nothing.
+    """
     options: BlockOptions = request.own
+    is_needed = options.processes > 1
+    require(request.ray is None or is_needed, "--ray", "--processes above 1", "one process", "add it, or leave --ray out")
 
     def begin(run: SplatRun) -> BlockStages:
         return BlockStages(run, options, request.changed)
+
+    def helper(threads: int | None) -> tuple[str, ...]:
+        return request.again(replace(options, processes=1, workers=options.all_workers), threads)
 
     return SplatStart(
         begin,
@@ -255,4 +269,6 @@ def start(request: SplatRequest) -> SplatStart:
         fits_capture=False,
         plans_memory=True,
         trains_in_processes=True,
+        processes=options.processes,
+        helper=helper,
     )

@@ -145,14 +145,16 @@ class SplatRequest:
     Attributes:
         own: options that only this method has, or None where it has none.
         max_gaussians: cap of the result, or None.
-        again: (own options, threads) → the command line that asks for the same with these.
+        again: (own options, threads) → the command line that asks for the same with these, on any machine that sees the files.
         changed: the method's settings → the same with what experts changed.
+        ray: address of the Ray cluster that helps, or None.
     """
 
     own: Any
     max_gaussians: int | None
     again: Callable[[Any, int | None], tuple[str, ...]]
     changed: Callable[[Any], Any]
+    ray: str | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,9 @@ class SplatStart:
         spoken: what comes before the news that training goes on.
         fits_capture: where nobody says, the recipe gets the cap and the length that the capture asks for.
         plans_memory: the method itself sees to it that a budget suffices.
-        trains_in_processes: several processes that ``torchrun`` started may make one scene together.
+        trains_in_processes: several processes may make one scene together.
+        processes: how many of them are asked for; ``torchrun`` may start others.
+        helper: threads → the command line of those that are started beside this one.
     """
 
     begin: Callable[[SplatRun], SplatMethod]
@@ -178,6 +182,8 @@ class SplatStart:
     fits_capture: bool = True
     plans_memory: bool = False
     trains_in_processes: bool = False
+    processes: int = 1
+    helper: Callable[[int | None], tuple[str, ...]] | None = None
 
 
 def detached(gaussians: Gaussians) -> Gaussians:
