@@ -65,10 +65,10 @@ def _events(scene: Path, rank: int) -> list[str]:
 
 
 def _kill_in_mid_run(scene: Path) -> None:
-    """Ends the second process after its first checkpoint as the system does when memory runs out."""
+    """Ends the second process, once both have a checkpoint, as the system does when memory runs out."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if (scene / "workers" / "1" / "checkpoints").is_dir():
+        if all(any((own / "checkpoints").glob("step_*")) for own in (scene, scene / "workers" / "1")):
             events = read_journal(scene / "workers" / "1" / "log.jsonl")
             os.kill(next(event["pid"] for event in events if event["event"] == "process"), signal.SIGKILL)
             return

@@ -36,7 +36,8 @@ from scenewise.studies.runs import Runs
 from scenewise.studies.tables import wide_table
 
 SEEDS = (0, 1, 2)
-TEACHER, WEIGHTING = TeacherSettings(), WeightingSettings()
+TEACHER, WEIGHTING = FAST_MOMENTUM.teacher, WeightingSettings()
+assert TEACHER is not None, "the preset has a teacher"
 EIGHT = (4, 2, 1)
 
 MAIN: Mapping[str, CityArm] = {
@@ -60,7 +61,8 @@ SWEEPS: Mapping[str, CityArm] = {
     "e_momentum_0p999": CityArm(teacher=replace(TEACHER, momentum=0.999)),
     "e_once_a_slot": CityArm(teacher=replace(TEACHER, momentum=0.5, period=100)),
     "e_target_only": CityArm(teacher=replace(TEACHER, passes_gradients=False)),
-    "e_weight_5": CityArm(teacher=replace(TEACHER, weight=5.0)),
+    "e_paper_weight": CityArm(teacher=TeacherSettings()),
+    "e_paper_weight_not_frozen": CityArm(teacher=TeacherSettings(), frozen=False),
     "f_slots_of_25": CityArm(teacher=TEACHER, weighting=WEIGHTING, slot_steps=25),
     "f_slots_of_400": CityArm(teacher=TEACHER, weighting=WEIGHTING, slot_steps=400),
     "f_8_blocks": CityArm(teacher=TEACHER, weighting=WEIGHTING, grid=EIGHT),
