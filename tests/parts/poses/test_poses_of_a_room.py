@@ -153,7 +153,7 @@ def test_pictures_that_cannot_be_read_are_named_and_too_few_are_refused(photogra
             JobFailedError,
             "this is why",
         ),
-        ("import os; os.kill(os.getpid(), 9)", JobFailedError, "ended with code -9"),
+        ("import os; os.kill(os.getpid(), 9)", JobFailedError, "was ended by SIGKILL"),
     ],
 )
 def test_a_process_that_hangs_fails_or_dies_is_told(
