@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from scenewise.io.city_datasets import scene_name
 from scenewise.io.datasets import DATASET_PRESETS
+from scenewise.methods.momentum_gs.config import PAPER
 from scenewise.methods.momentum_gs.scenes import PUBLISHED_SCENES
+from scenewise.methods.momentum_gs.stages import published
+from scenewise.scenes.captures import Capture
 
 
 def test_every_scene_is_one_that_its_preset_opens_at_the_same_size():
@@ -45,6 +49,18 @@ def test_the_numbers_of_the_release():
 
 def test_a_folder_leads_to_its_settings():
     assert PUBLISHED_SCENES[scene_name(Path("data/sci-art-pixsfm"))].sigma == 13
+
+
+def test_a_scene_of_the_paper_gets_its_settings_unless_somebody_says_otherwise():
+    capture = Capture(Path("data/rubble-pixsfm"), "colmap", (), preset="mill19")
+    found = published(PAPER, capture)
+    assert (found.blocks, found.box) == ((2, 1, 4), (-50.0, -100.0, -135.0, 50.0, 300.0, -5.0))
+    assert found.teacher is not None and found.weighting is not None
+    assert (found.teacher.weight, found.weighting.sigma, found.assignment.threshold) == (100, 12, 0.05)
+    own = published(replace(PAPER, blocks=(1, 1, 2), teacher=None), capture)
+    assert own.blocks == (1, 1, 2) and own.teacher is None and own.box == found.box
+    assert published(PAPER, replace(capture, preset=None)) is PAPER  # a folder of that name is not the scene
+    assert published(PAPER, replace(capture, root=Path("data/downtown"))) is PAPER
 
 
 def test_the_table_loads_without_torch():

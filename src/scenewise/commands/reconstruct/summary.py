@@ -98,14 +98,22 @@ def table_lines(summary: DistillationSummary) -> list[str]:
 
 def block_lines(summary: CitySummary) -> list[str]:
     """Blocks and seams as a table for people."""
-    rows = [
-        f"{'block':<7}{'cameras':>9}{'anchors':>10}{'behind':>9}{'Gaussians':>11}{'in training':>13}{'merged':>10}{'settled':>10}"
-    ]
+    heads = {
+        "cameras": 9,
+        "anchors": 10,
+        "behind": 9,
+        "Gaussians": 11,
+        "in training": 13,
+        "merged": 10,
+        "baked": 10,
+        "settled": 10,
+    }
+    rows = [f"{'block':<7}" + "".join(f"{name:>{width}}" for name, width in heads.items())]
     for each in summary.blocks:
         merged = "" if each.merged_psnr is None else f"{each.merged_psnr:.2f} dB"
         rows.append(
             f"{each.block:<7}{each.cameras:>9}{each.anchors:>10,}{each.behind:>9,}{each.gaussians:>11,}"
-            f"{each.psnr:>10.2f} dB{merged:>10}{each.settled_psnr:>7.2f} dB"
+            f"{each.psnr:>10.2f} dB{merged:>10}{each.baked_psnr:>7.2f} dB{each.settled_psnr:>7.2f} dB"
         )
     if summary.decoded_psnr is not None and summary.splats_psnr is not None:
         rows.append(

@@ -56,6 +56,7 @@ from scenewise.parts.splats.reconstruction import (
     SplatStart,
     timed,
 )
+from scenewise.scenes.captures import Capture
 from scenewise.scenes.point_clouds import PointCloud
 
 PARTITION_FILE = "partition.json"
@@ -73,7 +74,7 @@ class BlockStages:
 
     def __init__(self, run: SplatRun, options: BlockOptions, changed: Callable[[MomentumConfig], MomentumConfig]) -> None:
         self._run = run
-        self._config = _published(changed(momentum_config(options, run.steps, run.recipe.exposure)), run)
+        self._config = published(changed(momentum_config(options, run.steps, run.recipe.exposure)), run.capture)
         self._sizes: BlockSizes | None = None
         self._city: City | None = None
         self._cut_as: Cut | None = None
@@ -223,10 +224,15 @@ class BlockStages:
         return balanced_partition(frame, grid, positions), grid
 
 
-def _published(config: MomentumConfig, run: SplatRun) -> MomentumConfig:
-    """The settings with what was published for this scene, where it is one of the paper's and nobody says otherwise."""
-    scene = PUBLISHED_SCENES.get(scene_name(run.capture.root))
-    if scene is None or run.capture.preset != scene.data_set:
+def published(config: MomentumConfig, capture: Capture) -> MomentumConfig:
+    """The settings with what was published for this scene, where it is one of the paper's and nobody says otherwise.
+
+    Args:
+        config: as asked for.
+        capture: opened with a data set's preset, and named as the scene.
+    """
+    scene = PUBLISHED_SCENES.get(scene_name(capture.root))
+    if scene is None or capture.preset != scene.data_set:
         return config
     teacher = config.teacher
     if teacher is not None and scene.consistency_weight is not None:
