@@ -1,7 +1,7 @@
 """Training in blocks: an iteration of anchors beside one of explicit Gaussians, memory over the number of blocks, two processes
-beside one, and a real capture in four blocks.
+beside one, a killed process, and a real capture in four blocks.
 
-    python benchmarks/blocks.py [iteration] [memory] [processes] [brighton] [--quick] [--json]
+    python benchmarks/blocks.py [iteration] [memory] [processes] [kill] [brighton] [--quick] [--json]
 
 Without names everything is run.  ``brighton`` needs the capture of that name in SCENEWISE_DATA; without it, it is left out, and
 that is said.
@@ -10,6 +10,7 @@ that is said.
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -200,6 +201,50 @@ def processes(quick: bool) -> dict[str, Any]:
     return result
 
 
+def kill(quick: bool) -> dict[str, Any]:
+    """One of two processes is ended by SIGKILL in mid-slot; the run is taken up again and compared with an unbroken one."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        views, steps, slot = (24, 60, 20) if quick else (96, 600, 100)
+        write_town_capture(folder / "town", 12, views, 240, 160, points=12_000)
+        arguments = ["reconstruct", str(folder / "town"), "--method", "momentum_gs", "--blocks", "2,2,1", "--processes", "2"]
+        arguments += ["--steps", str(steps), "--slot-steps", str(slot), "--coarse-steps", str(steps), "--threads", "1"]
+        arguments += ["--settle-steps", "20", "--max-gaussians", "40000", "--json"]
+        command = [sys.executable, "-m", "scenewise.cli.main", *arguments]
+        whole = json.loads(subprocess.run([*command, "--out", str(folder / "whole")], check=True, capture_output=True).stdout)
+        broken = subprocess.Popen([*command, "--out", str(folder / "broken")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        step, pid = _wait_for_mid_slot(folder / "broken", slot)
+        os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        _, said = broken.communicate(timeout=300)
+        ended = time.monotonic() - began
+        again = subprocess.run([*command, "--out", str(folder / "broken"), "--resume"], check=True, capture_output=True)
+        resumed = json.loads(again.stdout)
+        same = (folder / "whole" / "splats.ply").read_bytes() == (folder / "broken" / "splats.ply").read_bytes()
+    return {
+        "killed_after_step": step,
+        "exit_code": broken.returncode,
+        "seconds_until_the_other_ended": ended,
+        "said": said.decode().strip().splitlines()[-1][:200],
+        "psnr_unbroken": whole["city"]["splats_psnr"],
+        "psnr_resumed": resumed["city"]["splats_psnr"],
+        "same_splats": same,
+    }
+
+
+def _wait_for_mid_slot(scene: Path, slot: int) -> tuple[int, int]:
+    """The step that the first process has told last, in the middle of a slot, and the number of the second."""
+    while True:
+        time.sleep(0.02)
+        diaries = scene / "log.jsonl", scene / "workers" / "1" / "log.jsonl"
+        if not all(diary.exists() for diary in diaries):
+            continue
+        ours, theirs = ([json.loads(line) for line in diary.read_text().splitlines() if line.endswith("}")] for diary in diaries)
+        steps = [event["step"] for event in ours if event["event"] == "step"]
+        if steps and steps[-1] > 2 * slot and steps[-1] % slot > 0:
+            return steps[-1], next(event["pid"] for event in theirs if event["event"] == "process")
+
+
 def brighton(data: Path, quick: bool) -> dict[str, Any] | None:
     """The beach in two by two blocks: quality, seams, and whether it still lies where its GPS says."""
     from georeference import gps_residuals  # type: ignore[import-not-found]
@@ -233,6 +278,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "iteration": lambda options: [iteration(threads, 3 if options.quick else 15) for threads in (1, 2)],
     "memory": lambda options: memory(options.quick),
     "processes": lambda options: processes(options.quick),
+    "kill": lambda options: kill(options.quick),
     "brighton": lambda options: brighton(Path(os.environ.get("SCENEWISE_DATA", "data")), options.quick),
 }
 
