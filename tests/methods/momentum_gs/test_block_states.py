@@ -88,18 +88,20 @@ class TestForgetting:
         (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
         needed = {BlockVersion(0, 6), BlockVersion(1, 4), BlockVersion(2, 5)}
         assert len(states.files()) == 9
-        states.forget(needed)
+        states.forget(needed, range(3))
         for version in versions:
             assert states.path(version).exists() == (version in needed)
         assert len(states.files()) == 3 and (tmp_path / "notes.txt").exists()
-        states.forget(needed)
+        states.forget(needed, range(3))
         assert len(states.files()) == 3
-        states.forget(set())
+        states.forget(set(), [0, 2])  # block 1 is another process's
+        assert [product.path for product in states.files()] == [states.path(BlockVersion(1, 4))]
+        states.forget(set(), range(3))
         assert states.files() == []
 
     def test_of_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
         states = BlockStates(tmp_path / "blocks", "run")
-        states.forget(set())
+        states.forget(set(), range(3))
         assert states.files() == []
 
     def test_runs_blocks_and_slots_have_files_of_their_own(self, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Blocks that wait on the disk: one file for each block and slot, bit for bit what was in memory."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -10,7 +11,7 @@ from scenewise.engine.checkpoints import Checkpoint
 from scenewise.errors import DataFormatError
 from scenewise.io.json_values import fingerprint_of
 from scenewise.io.product_kinds import BLOCK
-from scenewise.io.products import Product, drop, files_in
+from scenewise.io.products import Product, files_in
 from scenewise.io.products import keep as keep_product
 from scenewise.io.tensor_files import read_tensors, write_tensors
 
@@ -79,12 +80,18 @@ class BlockStates:
             )
         return replace(like, step=step, details=details, **parts)
 
-    def forget(self, needed: set[BlockVersion]) -> None:
-        """Deletes the files of all versions but those that are needed."""
-        digits = {BLOCK.digits(self.path(version)) for version in needed}
-        for product in self.files():
-            if product.fingerprint not in digits:
-                drop(product)
+    def forget(self, needed: set[BlockVersion], blocks: Iterable[int]) -> None:
+        """Deletes the files of all versions but those that are needed.
+
+        Args:
+            needed: versions that stay.
+            blocks: whose files are looked at; others may belong to another process, which deletes them itself.
+        """
+        kept = {self.path(version) for version in needed}
+        for block in blocks:
+            for path in sorted(self.folder.glob(f"block_{block:03d}-*{BLOCK.suffix}")):
+                if path not in kept:
+                    path.unlink(missing_ok=True)
 
     def files(self) -> list[Product]:
         """All that are there."""

@@ -328,7 +328,7 @@ class BlockTrainer:
         """Deletes versions of waiting blocks that none of the newest checkpoints asks for."""
         self._needed = [*self._needed, set(self._waiting.values())][-_KEPT_CHECKPOINTS:]
         if len(self._needed) == _KEPT_CHECKPOINTS:
-            self.states.forget(set.union(*self._needed))
+            self.states.forget(set.union(*self._needed), self.own_blocks)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue exactly where a checkpoint was taken.
