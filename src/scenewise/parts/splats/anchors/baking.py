@@ -2,8 +2,8 @@
 
 Not in the papers.  A child's place does not depend on the camera; its colour, opacity, scale and rotation do.  Each becomes what
 the views say of it: colours as harmonics fitted by least squares, scales and rotations as means, all weighted by how much a view
-sees of the child; opacity as the mean over all views that decode its anchor, since weighing it by what is seen forgets those that decode
-nothing (half a decibel on the fox).  What is lost comes back in a few hundred steps of ordinary training
+sees of the child; opacity as the mean over all views that decode its anchor, since weighing it by what is seen forgets those that
+decode nothing (half a decibel on the fox).  What is lost comes back in a few hundred steps of ordinary training
 (:mod:`scenewise.methods.momentum_gs.settling`).
 """
 
