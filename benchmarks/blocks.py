@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from scenewise.engine.memory import peak_resident_bytes
+from scenewise.engine.memory import forget_peak, peak_resident_bytes, peak_since_forgotten, resident_bytes
 from scenewise.engine.progress import NullProgress
 from scenewise.engine.threads import compute_threads
+from scenewise.io.captures import open_capture
 from scenewise.kernels.native import library
 from scenewise.methods.momentum_gs.assignment import with_cameras
 from scenewise.methods.momentum_gs.coarse import coarse_of
@@ -119,13 +120,10 @@ def _step_ms(trainer: SplatTrainer, steps: int = 10) -> float:
     return 1000.0 * (time.perf_counter() - began) / steps
 
 
-def memory_of(blocks: int, steps: int) -> dict[str, Any]:
-    """Largest memory while so many blocks of one size are trained in turn; the town grows with their number."""
+def memory_of(town: Path, blocks: int, steps: int) -> dict[str, Any]:
+    """Largest memory while the blocks of a town are trained in turn."""
     grid = grid_of(blocks, (1.0, 1.0))
-    size = (_SIDE_OF_BLOCK * grid[0], _SIDE_OF_BLOCK * grid[1])
-    capture = town_capture(
-        3, _VIEWS_OF_BLOCK * blocks, 160, 107, points=4_000 * blocks, size=(max(60.0, size[0]), max(60.0, size[1]))
-    )
+    capture = open_capture(town)
     assert capture.points is not None
     cap = with_anchor_cap(FAST_ANCHORS, _ANCHORS_OF_BLOCK)
     with compute_threads(1), tempfile.TemporaryDirectory() as folder:
@@ -146,7 +144,9 @@ def memory_of(blocks: int, steps: int) -> dict[str, Any]:
         )
         city = City(capture, model, cut, belongs, capture.points)
         trainer = block_trainer(city, config, Path(folder), seed=0, record={}, cache_bytes=_CACHE)
-        most, waiting = 0, 0
+        most, waiting, before = 0, 0, peak_resident_bytes()
+        started = resident_bytes()
+        forget_peak()
         while trainer.steps_done < trainer.total_steps:
             trainer.step()
             most = max(most, sum(len(each.field.store) for each in trainer.in_hand.values()))
@@ -156,16 +156,22 @@ def memory_of(blocks: int, steps: int) -> dict[str, Any]:
         "views": len(cameras),
         "most_anchors_in_hand": most,
         "bytes_waiting": waiting,
-        "peak_bytes": peak_resident_bytes(),
+        "peak_bytes": peak_since_forgotten(),
+        "bytes_before_training": started,
+        "peak_bytes_before_training": before,
     }
 
 
 def memory(quick: bool) -> list[dict[str, Any]]:
-    """:func:`memory_of` in a process of its own for each number of blocks."""
+    """:func:`memory_of` towns of one, two, four … blocks of one size, each in a process of its own that reads photographs."""
     found = []
     for blocks in BLOCKS[:2] if quick else BLOCKS:
-        command = [sys.executable, __file__, "--memory-of", str(blocks), *(["--quick"] if quick else [])]
-        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        with tempfile.TemporaryDirectory() as temporary:
+            grid, town = grid_of(blocks, (1.0, 1.0)), Path(temporary) / "town"
+            size = (_SIDE_OF_BLOCK * grid[0], _SIDE_OF_BLOCK * grid[1])
+            write_town_capture(town, 3, _VIEWS_OF_BLOCK * blocks, 160, 107, points=4_000 * blocks, size=size)
+            command = [sys.executable, __file__, "--memory-of", str(blocks), str(town), *(["--quick"] if quick else [])]
+            found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         print(f"{blocks} blocks: {found[-1]['peak_bytes'] / 1e6:.0f} MB", file=sys.stderr, flush=True)
     return found
 
@@ -289,10 +295,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.memory_of is not None:
-        print(json.dumps(memory_of(options.memory_of, 10 if options.quick else _MEMORY_STEPS)))
+        blocks, town = options.memory_of
+        print(json.dumps(memory_of(Path(town), int(blocks), 10 if options.quick else _MEMORY_STEPS)))
         return 0
     found = {name: PARTS[name](options) for name in options.parts or PARTS}
     found["kernels"] = library.describe().variant
