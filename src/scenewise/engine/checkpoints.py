@@ -169,6 +169,16 @@ def latest_of_all(checkpointer: Checkpointer, found: Checkpoint | None, ranks: R
     return found
 
 
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a part of a trainer, named as the part's."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of :func:`prefixed`; tensors of other parts are left out."""
+    return {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint folder.
 

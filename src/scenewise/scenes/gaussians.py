@@ -1,6 +1,6 @@
 """A set of 3D Gaussians: stored parameters and their activated views."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol, runtime_checkable
 
@@ -99,3 +99,8 @@ class Gaussians:
         kept = self.shN[:, :wanted]
         zeros = kept.new_zeros(len(self), wanted - kept.shape[1], 3)
         return replace(self, shN=torch.cat([kept, zeros], dim=1))
+
+
+def joined_gaussians(parts: Sequence[Gaussians]) -> Gaussians:
+    """All rows of several sets of one degree, one after the other; at least one set."""
+    return Gaussians(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Gaussians)})

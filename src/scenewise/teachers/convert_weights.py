@@ -1,14 +1,13 @@
 """Checkpoints in torch's own format become safetensors, explicitly and without running anything they contain."""
 
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from scenewise.errors import DataFormatError
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.bounded import open_bounded
+from scenewise.io.torch_files import read_torch_file
 from scenewise.networks.resnet_clip import ResNetClip, shape_of_state
 from scenewise.networks.sizes_only import sizes_only
 from scenewise.teachers.hugging_face import CLIP_MEAN, CLIP_STD
@@ -111,17 +110,8 @@ def read_state_dictionary(path: Path) -> dict[str, Tensor]:
         DataFormatError: no such file, or it holds anything but tensors and plain values (``weights_only`` refuses it), or it is a
             TorchScript archive, which is a program.
     """
-    with open_bounded(path):  # one message for missing files
-        pass
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle's, zip's and torch's own errors
-        raise DataFormatError(
-            path,
-            expected="a checkpoint that holds tensors only",
-            got=(str(error).strip().splitlines() or ["an unreadable file"])[0][:160],
-            fix="use the model's safetensors version, e.g. timm/resnet50_clip.openai on Hugging Face",
-        ) from error
+    fix = "use the model's safetensors version, e.g. timm/resnet50_clip.openai on Hugging Face"
+    content = read_torch_file(path, expected="a checkpoint that holds tensors only", fix=fix)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):

@@ -18,12 +18,12 @@ from scenewise.errors import DataFormatError
 from scenewise.geometry.lens_cameras import LensCamera
 from scenewise.geometry.transforms import OPENCV_FROM_OPENGL
 from scenewise.io.atomic import atomic_folder
-from scenewise.io.bounded import open_bounded
 from scenewise.io.city_datasets import PHOTOGRAPHS
 from scenewise.io.colmap.models import find_colmap_model
 from scenewise.io.colmap.records import checked_lens
 from scenewise.io.colmap.writing import write_colmap_model
 from scenewise.io.listed_files import ListedFiles
+from scenewise.io.torch_files import read_torch_file
 from scenewise.io.views import rigid_inverse
 
 SIDES = ("train", "val")
@@ -86,17 +86,8 @@ def _cameras(
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    with open_bounded(path):  # one message for missing files
-        pass
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle's, zip's and torch's own errors
-        raise DataFormatError(
-            path,
-            expected="a torch file of tensors and numbers",
-            got=(str(error).strip().splitlines() or ["an unreadable file"])[0][:160],
-            fix="download it again; nothing else in it is run",
-        ) from error
+    fix = "download it again; nothing else in it is run"
+    content = read_torch_file(path, expected="a torch file of tensors and numbers", fix=fix)
     if not isinstance(content, Mapping):
         raise DataFormatError(path, expected="named tensors and numbers", got=type(content).__name__)
     return content

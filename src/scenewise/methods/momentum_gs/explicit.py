@@ -15,7 +15,6 @@ from scenewise.io.decode_cache import DecodeCache
 from scenewise.kernels.anchor_decoder import visible_rows
 from scenewise.methods.momentum_gs.blocks import is_in_block
 from scenewise.methods.momentum_gs.compose import City
-from scenewise.methods.momentum_gs.merging import joined_gaussians
 from scenewise.methods.momentum_gs.slots import SlotPlan
 from scenewise.parts.splats.fields import ExplicitGaussians
 from scenewise.parts.splats.merging import merged_to
@@ -27,7 +26,7 @@ from scenewise.parts.splats.strategies.protocol import StepContext, Strategy
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.parts.splats.views import TrainingViews
 from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.gaussians import Gaussians
+from scenewise.scenes.gaussians import Gaussians, joined_gaussians
 
 
 @final

@@ -20,7 +20,7 @@ from scenewise.parts.splats.anchors.field import AnchorField, decoded_anchors
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.scenes.anchors import Anchors
 from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.gaussians import Gaussians
+from scenewise.scenes.gaussians import Gaussians, joined_gaussians
 
 CITY_FOLDER = "city"
 ANCHORS_FILE = "anchors.ply"
@@ -47,8 +47,7 @@ def block_part(trainer: SplatTrainer, partition: Partition, block: int) -> Block
     field = trainer.field
     assert isinstance(field, AnchorField), "anchors were trained"
     anchors = Anchors(**{name: value.detach().cpu() for name, value in vars(field.anchors()).items()})
-    heads = field.decoder.heads()
-    fixed = DecoderHeads(*(getattr(heads, name).detach().cpu().clone() for name in HEADS))
+    fixed = copied(field.decoder.heads(), "cpu")
     return BlockPart(block, anchors.select(is_in_block(partition, block, anchors.positions)), fixed)
 
 
@@ -58,7 +57,7 @@ def merged_view(parts: Sequence[BlockPart], device: torch.device | str = "cpu") 
 
     def seen_by(camera: Cameras) -> Gaussians:
         decoded = [decoded_anchors(anchors, heads, camera).gaussians for anchors, heads in there]
-        return Gaussians(**{name: torch.cat([getattr(each, name) for each in decoded]) for name in vars(decoded[0])})
+        return joined_gaussians(decoded)
 
     return seen_by
 
@@ -89,11 +88,6 @@ class JoinedGaussians:
     def in_memory(self) -> Gaussians:
         """All of them at once."""
         return joined_gaussians([part.in_memory() for part in self.parts])
-
-
-def joined_gaussians(parts: Sequence[Gaussians]) -> Gaussians:
-    """All rows of several sets, one after the other."""
-    return Gaussians(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
 def write_city(folder: Path, parts: Callable[[], Iterator[BlockPart]], counts: Sequence[int]) -> None:

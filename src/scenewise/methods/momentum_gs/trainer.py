@@ -12,7 +12,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from scenewise.engine.checkpoints import Checkpoint
+from scenewise.engine.checkpoints import Checkpoint, prefixed, without_prefix
 from scenewise.engine.distribution import ALONE, Ranks
 from scenewise.engine.training import StepReport
 from scenewise.errors import ConventionError
@@ -302,10 +302,10 @@ class BlockTrainer:
         optimizer: dict[str, Tensor] = {}
         state: dict[str, Tensor] = {}
         if self.shared is not None:
-            parameters |= _prefixed("decoder", self.shared.decoder.parameters.parameter_tensors())
-            optimizer |= _prefixed("decoder", self.shared.decoder.parameters.optimizer_tensors())
+            parameters |= prefixed("decoder", self.shared.decoder.parameters.parameter_tensors())
+            optimizer |= prefixed("decoder", self.shared.decoder.parameters.optimizer_tensors())
             if self.shared.teacher is not None:
-                parameters |= _prefixed("teacher", self.shared.teacher.tensors())
+                parameters |= prefixed("teacher", self.shared.teacher.tensors())
         details: dict[str, Any] = {
             "seconds": self.seconds,
             "order": [list(blocks) for blocks in self._order],
@@ -317,9 +317,9 @@ class BlockTrainer:
         }
         for block, trainer in self._active.items():
             own = trainer.checkpoint()
-            parameters |= _prefixed(f"block{block}", own.parameters)
-            optimizer |= _prefixed(f"block{block}", own.optimizer)
-            state |= _prefixed(f"block{block}", own.state)
+            parameters |= prefixed(f"block{block}", own.parameters)
+            optimizer |= prefixed(f"block{block}", own.optimizer)
+            state |= prefixed(f"block{block}", own.state)
             details["in_hand"][str(block)] = {"step": own.step, "details": dict(own.details)}
         self._forget()
         return Checkpoint(self.steps_done, parameters, optimizer, state, self.config, self.data_hash, details)
@@ -340,10 +340,10 @@ class BlockTrainer:
         details = checkpoint.details
         if self.shared is not None:
             self.shared.decoder.parameters.load(
-                _without_prefix("decoder", checkpoint.parameters), _without_prefix("decoder", checkpoint.optimizer)
+                without_prefix("decoder", checkpoint.parameters), without_prefix("decoder", checkpoint.optimizer)
             )
             if self.shared.teacher is not None:
-                self.shared.teacher.load(_without_prefix("teacher", checkpoint.parameters))
+                self.shared.teacher.load(without_prefix("teacher", checkpoint.parameters))
         self.steps_done, self.seconds = checkpoint.step, float(details["seconds"])
         self._order = tuple(tuple(blocks) for blocks in details["order"])
         self.quality = [None if each is None else (float(each[0]), float(each[1])) for each in details["quality"]]
@@ -358,9 +358,9 @@ class BlockTrainer:
                 replace(
                     trainer.checkpoint(),
                     step=int(own["step"]),
-                    parameters=_without_prefix(f"block{name}", checkpoint.parameters),
-                    optimizer=_without_prefix(f"block{name}", checkpoint.optimizer),
-                    state=_without_prefix(f"block{name}", checkpoint.state),
+                    parameters=without_prefix(f"block{name}", checkpoint.parameters),
+                    optimizer=without_prefix(f"block{name}", checkpoint.optimizer),
+                    state=without_prefix(f"block{name}", checkpoint.state),
                     details=own["details"],
                 )
             )
@@ -385,11 +385,3 @@ def _quality(trainer: SplatTrainer, every: int) -> BlockQuality:
         ratios.append(psnr(image, view.image, view.mask))
         similarities.append(ssim(image, view.image, view.mask))
     return (sum(ratios) / len(ratios), sum(similarities) / len(similarities)) if ratios else (0.0, 0.0)
-
-
-def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}

@@ -5,7 +5,7 @@ state that another run would need to continue identically, and refuses to go on 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Unpack, final
 
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scenewise.engine.checkpoints import Checkpoint
+from scenewise.engine.checkpoints import Checkpoint, prefixed, without_prefix
 from scenewise.engine.measuring import steps_within
 from scenewise.engine.randomness import RandomStreams
 from scenewise.engine.step_back import NonFiniteError
@@ -328,14 +328,14 @@ class SplatTrainer:
     def checkpoint(self) -> Checkpoint:
         """Everything another trainer needs to continue identically.  Tensors are not copied."""
         store, free = self.field.store, self._free_parameters()
-        parameters = _prefixed("rows", store.parameter_tensors())
-        optimizer = _prefixed("rows", store.optimizer_tensors())
+        parameters = prefixed("rows", store.parameter_tensors())
+        optimizer = prefixed("rows", store.optimizer_tensors())
         for owner, group in free.items():
-            parameters |= _prefixed(owner, group.parameter_tensors())
-            optimizer |= _prefixed(owner, group.optimizer_tensors())
-        state = _prefixed("records", store.record_tensors())
-        state |= _prefixed("random", self.random.state_tensors())
-        state |= _prefixed("views", self._order.state_tensors())
+            parameters |= prefixed(owner, group.parameter_tensors())
+            optimizer |= prefixed(owner, group.optimizer_tensors())
+        state = prefixed("records", store.record_tensors())
+        state |= prefixed("random", self.random.state_tensors())
+        state |= prefixed("views", self._order.state_tensors())
         details = {
             "total_steps": self.settings.steps,
             "scene_extent": self.scene_extent,
@@ -357,14 +357,14 @@ class SplatTrainer:
         """
         store = self.field.store
         store.load(
-            _without_prefix("rows", checkpoint.parameters),
-            _without_prefix("rows", checkpoint.optimizer),
-            _without_prefix("records", checkpoint.state),
+            without_prefix("rows", checkpoint.parameters),
+            without_prefix("rows", checkpoint.optimizer),
+            without_prefix("records", checkpoint.state),
         )
         for owner, group in self._free_parameters().items():
-            group.load(_without_prefix(owner, checkpoint.parameters), _without_prefix(owner, checkpoint.optimizer))
-        self.random.load(_without_prefix("random", checkpoint.state))
-        self._order.load(_without_prefix("views", checkpoint.state), self.random["views"])
+            group.load(without_prefix(owner, checkpoint.parameters), without_prefix(owner, checkpoint.optimizer))
+        self.random.load(without_prefix("random", checkpoint.state))
+        self._order.load(without_prefix("views", checkpoint.state), self.random["views"])
         self.settings = replace(self.settings, steps=int(checkpoint.details["total_steps"]))
         turn = checkpoint.details.get("turn")
         self.schedule = Schedule(self.settings.steps, turn=None if turn is None else (int(turn[0]), int(turn[1])))
@@ -374,11 +374,3 @@ class SplatTrainer:
         self.failures = list(checkpoint.details["failures"])
         self.steps_done = checkpoint.step
         self._started = True
-
-
-def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}

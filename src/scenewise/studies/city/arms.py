@@ -22,7 +22,7 @@ from scenewise.methods.momentum_gs.compose import City, block_trainer, slot_plan
 from scenewise.methods.momentum_gs.config import FAST_MOMENTUM, MomentumConfig
 from scenewise.methods.momentum_gs.explicit import explicit_blocks, own_gaussians
 from scenewise.methods.momentum_gs.figures import every_nth, quality
-from scenewise.methods.momentum_gs.merging import block_part, joined_gaussians, merged_view
+from scenewise.methods.momentum_gs.merging import block_part, merged_view
 from scenewise.methods.momentum_gs.partition import Partition
 from scenewise.methods.momentum_gs.seams import SeenBy, blocks_of_pixels, seam_errors, seam_jumps
 from scenewise.methods.momentum_gs.slots import SlotOrder
@@ -39,6 +39,7 @@ from scenewise.parts.splats.settings import RunIdentity
 from scenewise.rendering import render
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import ImageU8
+from scenewise.scenes.gaussians import joined_gaussians
 from scenewise.studies.arms import Outcome
 from scenewise.studies.city.towns import TownBench
 from scenewise.teachers.choice import TeacherChoice

@@ -21,7 +21,7 @@ from scenewise.parts.splats.anchors.field import decoded_anchors
 from scenewise.rendering import render
 from scenewise.scenes.anchors import Anchors
 from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians
+from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians, joined_gaussians
 
 _ANCHORS_AT_ONCE = 4096  # the equations of their children take 75 MB
 _RIDGE = 0.05
@@ -82,7 +82,7 @@ def baked(anchors: Anchors, heads: DecoderHeads, cameras: Sequence[Cameras], set
         gaussians, row_of = sums.gaussians(part, settings)
         parts.append(gaussians.to("cpu"))
         rows.append((row_of + begin).cpu())
-    return Baked(_joined(parts), torch.cat(rows))
+    return Baked(joined_gaussians(parts), torch.cat(rows))
 
 
 def _weights(anchors: Anchors, heads: DecoderHeads, camera: Cameras) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
@@ -155,7 +155,3 @@ class _Sums:
             sh0=harmonics[:, :1],
             shN=harmonics[:, 1:],
         ), kept // self._slots
-
-
-def _joined(parts: list[Gaussians]) -> Gaussians:
-    return Gaussians(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
