@@ -1,7 +1,7 @@
-"""Training in blocks: an iteration of anchors beside one of explicit Gaussians, memory over the number of blocks, two processes
-beside one, a killed process, and a real capture in four blocks.
+"""Training in blocks: an iteration of anchors beside one of explicit Gaussians, memory over the number of blocks, a budget
+against what the whole command took, two processes beside one, a killed process, and a real capture in four blocks.
 
-    python benchmarks/blocks.py [iteration] [memory] [processes] [kill] [brighton] [--quick] [--json]
+    python benchmarks/blocks.py [iteration] [memory] [budget] [processes] [kill] [brighton] [--quick] [--json]
 
 Without names everything is run.  ``brighton`` needs the capture of that name in SCENEWISE_DATA; without it, it is left out, and
 that is said.
@@ -54,6 +54,7 @@ GOAL_RATIO = 1.6
 BLOCKS = (1, 2, 4, 8, 16)
 _VIEWS_OF_BLOCK, _ANCHORS_OF_BLOCK, _SIDE_OF_BLOCK = 30, 3_000, 60.0
 _MEMORY_STEPS, _CACHE = 100, 10_000_000
+_BUDGET, _GAUSSIANS_OF_BLOCK = 450_000_000, 20_000
 _STILL = LearningRates(means=1e-9, means_end=1e-9, sh0=1e-9, shN=1e-9, opacities=1e-9, scales=1e-9, quats=1e-9)
 """The picture is to stay as it is while it is timed."""
 
@@ -162,17 +163,42 @@ def memory_of(town: Path, blocks: int, steps: int) -> dict[str, Any]:
     }
 
 
+def _write_town(town: Path, blocks: int) -> None:
+    """A town as large as so many blocks of one size."""
+    grid = grid_of(blocks, (1.0, 1.0))
+    size = (_SIDE_OF_BLOCK * grid[0], _SIDE_OF_BLOCK * grid[1])
+    write_town_capture(town, 3, _VIEWS_OF_BLOCK * blocks, 160, 107, points=4_000 * blocks, size=size)
+
+
 def memory(quick: bool) -> list[dict[str, Any]]:
     """:func:`memory_of` towns of one, two, four … blocks of one size, each in a process of its own that reads photographs."""
     found = []
     for blocks in BLOCKS[:2] if quick else BLOCKS:
         with tempfile.TemporaryDirectory() as temporary:
-            grid, town = grid_of(blocks, (1.0, 1.0)), Path(temporary) / "town"
-            size = (_SIDE_OF_BLOCK * grid[0], _SIDE_OF_BLOCK * grid[1])
-            write_town_capture(town, 3, _VIEWS_OF_BLOCK * blocks, 160, 107, points=4_000 * blocks, size=size)
+            town = Path(temporary) / "town"
+            _write_town(town, blocks)
             command = [sys.executable, __file__, "--memory-of", str(blocks), str(town), *(["--quick"] if quick else [])]
             found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         print(f"{blocks} blocks: {found[-1]['peak_bytes'] / 1e6:.0f} MB", file=sys.stderr, flush=True)
+    return found
+
+
+def budget(quick: bool) -> list[dict[str, Any]]:
+    """Towns of several sizes with one budget for all: blocks that were planned, and the largest memory of the whole command."""
+    found = []
+    for blocks in BLOCKS[:1] if quick else BLOCKS[::2]:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            _write_town(folder / "town", blocks)
+            command = [sys.executable, "-m", "scenewise.cli.main", "reconstruct", str(folder / "town"), "--method", "momentum_gs"]
+            command += ["--out", str(folder / "scene"), "--budget", f"{_BUDGET / 1e6:.0f}MB", "--threads", "1", "--json"]
+            steps = "10" if quick else "100"
+            command += ["--steps", steps, "--coarse-steps", steps, "--settle-steps", steps]
+            command += ["--slot-steps", "5" if quick else "50", "--max-gaussians", str(_GAUSSIANS_OF_BLOCK * blocks)]
+            summary = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        row = {"town": blocks, "blocks": len(summary["city"]["blocks"]), "gaussians": summary["num_gaussians"]}
+        found.append(row | {"peak_bytes": summary["peak_memory_bytes"], "budget_bytes": _BUDGET})
+        print(f"{row}: {found[-1]['peak_bytes'] / 1e6:.0f} MB", file=sys.stderr, flush=True)
     return found
 
 
@@ -283,6 +309,7 @@ def brighton(data: Path, quick: bool) -> dict[str, Any] | None:
 PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "iteration": lambda options: [iteration(threads, 3 if options.quick else 15) for threads in (1, 2)],
     "memory": lambda options: memory(options.quick),
+    "budget": lambda options: budget(options.quick),
     "processes": lambda options: processes(options.quick),
     "kill": lambda options: kill(options.quick),
     "brighton": lambda options: brighton(Path(os.environ.get("SCENEWISE_DATA", "data")), options.quick),

@@ -19,6 +19,7 @@ poses           ``poses.json``                   names and heads of the pictures
 coarse model    ``coarse/coarse.json``           canonical JSON of data, settings and initial points; stated
 block           ``block_003-<digits>.safetensors`` run, number and slot
 settled block   ``settled_003-<digits>.ply``     run, number, steps and settings
+part of a scene ``part_003-<digits>.safetensors`` likewise
 outcome         ``arm_0_<digits>.json``          canonical JSON of arm, seed and configuration
 ==============  ===============================  =======================================================================
 
@@ -197,11 +198,12 @@ COARSE = FolderKind(
 )
 BLOCK = FileKind("block", ".safetensors", entry="block")
 SETTLED = FileKind("settled block", ".ply")
+BLOCK_PART = FileKind("part of a scene", ".safetensors", entry="block_part")
 OUTCOME = FileKind("outcome", ".json", joint="_", entry="metrics")
 
 KINDS: tuple[Kind, ...] = (
     TEACHER, STUDENT, PICTURES, LABELS, STUDY_TRAINING, PICTURE, ANSWER, SCAN, PICTURE_FEATURES, POSES, BLOCK, COARSE, SETTLED,
-    OUTCOME, folder_kind("product"),
+    BLOCK_PART, OUTCOME, folder_kind("product"),
 )  # fmt: skip
 """All kinds by which :func:`scenewise.io.products.products_in` knows what it finds."""
 

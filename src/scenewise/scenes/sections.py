@@ -4,13 +4,15 @@ A product is anything that leaves something in a scene folder: a training run, a
 It makes its sections from a :class:`ReportMaterial`; ``scenewise.show.report`` lays them out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import ImageU8
+from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.scenes import Scene, SceneCamera
 
 
@@ -139,6 +141,7 @@ class ReportMaterial:
         capture: the photographs, or None where they cannot be read.
         events: of the run's journal.
         renders: the scene as rendered from some of ``views`` at their size, by frame; nobody needs to render those again.
+        seen_by: what cameras see of the scene's Gaussians, where these need not all be in memory; else None.
     """
 
     folder: Path
@@ -148,3 +151,4 @@ class ReportMaterial:
     capture: Capture | None = None
     events: Sequence[Mapping[str, Any]] = ()
     renders: Mapping[str, ImageU8] = field(default_factory=dict)
+    seen_by: Callable[[Cameras], Gaussians] | None = None

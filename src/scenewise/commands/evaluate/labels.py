@@ -1,6 +1,6 @@
 """How well a scene's labels agree with the class maps of its capture, where it has them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ _SEEN = 0.5  # share of a pixel that labelled splats must cover before the pixel
 
 
 def evaluate_labels(
-    folder: Path, capture: Capture, frames: Sequence[Frame], gaussians: Gaussians, progress: Progress
+    folder: Path, capture: Capture, frames: Sequence[Frame], load_gaussians: Callable[[], Gaussians], progress: Progress
 ) -> SegmentationScores | None:
     """Classes of splats, rendered into views, against the views' class maps; None where there are no labels or no maps.
 
@@ -33,13 +33,14 @@ def evaluate_labels(
         folder: scene folder with ``labels_splats.safetensors`` and ``classes.json``.
         capture: where class maps may be; classes that the scene was not asked for do not count.
         frames: views to compare, with the scene's cameras.
-        gaussians: of the scene.
+        load_gaussians: reads those of the scene.
         progress: where to report.
     """
     names = read_class_names(capture.root) if capture.source_format == "rgbd" else None
     if names is None or not (folder / VOCABULARY_FILE).is_file() or not labels_path(folder, "splats").is_file():
         return None
     vocabulary, _ = read_vocabulary(folder / VOCABULARY_FILE)
+    gaussians = load_gaussians()
     labels = read_labels(labels_path(folder, "splats"), count=len(gaussians))
     table = asked_for(names, vocabulary)
     one_hot = np.zeros((len(gaussians), len(vocabulary)), dtype=np.float32)

@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from scenewise.metrics.psnr import psnr
 from scenewise.metrics.ssim import ssim
 from scenewise.parts.sources.scene_photographs import ScenePhotographs, reopen_photographs
 from scenewise.rendering import RenderOutput, render
+from scenewise.rendering.in_view import SeenBy
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame, ImageU8
 from scenewise.scenes.gaussians import Gaussians
@@ -169,6 +171,7 @@ def evaluate_scene(
     *,
     scene: Scene | None = None,
     capture: Capture | None = None,
+    seen_by: SeenBy | None = None,
     cost: TrainingCost | None = None,
     progress: Progress | None = None,
 ) -> Evaluated:
@@ -183,6 +186,7 @@ def evaluate_scene(
         settings: how to measure.
         scene: what the folder holds; read when None.
         capture: the photographs; read from where the scene says they were when None.
+        seen_by: what cameras see of the scene's Gaussians, where these need not all be in memory; None loads them.
         cost: what to enter into the card; what is unknown stays as an earlier card has it.
         progress: told about every view.
     """
@@ -195,10 +199,11 @@ def evaluate_scene(
     else:
         photographs = ScenePhotographs(scene, capture)
     frames = photographs.frames_of(settings.split)
-    gaussians = scene.gaussians.to(settings.device)
-    rows, renders, seconds = _measured(folder, scene, gaussians, frames, settings, progress)
+    loaded = cache(partial(_loaded, scene, settings.device))
+    seen_by = (lambda camera: loaded()) if seen_by is None else seen_by
+    rows, renders, seconds = _measured(folder, scene, seen_by, frames, settings, progress)
     more = {"images": rows, "render_ms": 1000.0 * seconds / len(rows)} | _further_means(rows)
-    labels = evaluate_labels(folder, photographs.opened, frames, gaussians, progress)
+    labels = evaluate_labels(folder, photographs.opened, frames, loaded, progress)
     if labels is not None:
         per_class = {name: iou for name, iou in zip(labels.names, labels.iou.tolist()) if not math.isnan(iou)}
         more["labels"] = {"accuracy": labels.all_accuracy, "coverage": labels.coverage, "iou": per_class}
@@ -210,7 +215,7 @@ def evaluate_scene(
         psnr=_mean(rows, "psnr"),
         ssim=_mean(rows, "ssim"),
         lpips=_mean(rows, "lpips") if "lpips" in rows[0] else None,
-        num_gaussians=len(gaussians),
+        num_gaussians=scene.num_gaussians,
         seconds=cost.seconds if cost.seconds is not None or older is None else older.seconds,
         peak_memory_bytes=peak if peak is not None or older is None else older.peak_memory_bytes,
         miou=None if labels is None else labels.miou,
@@ -224,10 +229,14 @@ def evaluate_scene(
     return Evaluated(scene, card, renders)
 
 
+def _loaded(scene: Scene, device: torch.device) -> Gaussians:
+    return scene.gaussians.to(device)
+
+
 def _measured(
     folder: Path,
     scene: Scene,
-    gaussians: Gaussians,
+    seen_by: SeenBy,
     frames: Sequence[Frame],
     settings: EvaluationSettings,
     progress: Progress,
@@ -241,7 +250,7 @@ def _measured(
     with progress.stage("evaluate", len(frames)) as stage, torch.no_grad():
         for frame in frames:
             began = time.monotonic()
-            output = render(gaussians, frame.camera, background=background)
+            output = render(seen_by(frame.camera), frame.camera, background=background)
             render_seconds += time.monotonic() - began
             row = _measure(frame, output, lpips)
             rows.append({"image": frame.name} | {key: value if math.isfinite(value) else None for key, value in row.items()})

@@ -45,6 +45,7 @@ from scenewise.parts.splats.reconstruction import (
 )
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.parts.splats.training import train_splats
+from scenewise.rendering.in_view import in_view, seen_by
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Scene
@@ -98,7 +99,7 @@ class Reconstruction:
         finished = splats.finish(trainer)
         scene = self._write(capture, trainer, finished, data_hash)
         evaluated = self._evaluate(scene, capture, trainer, finished)
-        peak = self._end(capture, trainer, scene, evaluated)
+        peak = self._end(capture, trainer, scene, evaluated, finished)
         return ReconstructSummary(
             self.folder,
             len(finished.gaussians),
@@ -317,6 +318,7 @@ class Reconstruction:
                 EvaluationSettings(device=self.device, keep=shown),
                 scene=scene,
                 capture=capture,
+                seen_by=seen_by(finished.gaussians, self.device, room=finished.room),
                 cost=TrainingCost(finished.seconds, peak_resident_bytes()),
                 progress=self.progress,
             )
@@ -324,7 +326,9 @@ class Reconstruction:
         self.journal.write("evaluation", step=trainer.steps_done, psnr=card.psnr, ssim=card.ssim)
         return evaluated
 
-    def _end(self, capture: Capture, trainer: SceneTrainer, scene: Scene, evaluated: Evaluated | None) -> int:
+    def _end(
+        self, capture: Capture, trainer: SceneTrainer, scene: Scene, evaluated: Evaluated | None, finished: FinishedSplats
+    ) -> int:
         peak = peak_resident_bytes()
         self.journal.write("end", seconds=trainer.seconds, peak_memory_bytes=peak)
         with timed(self.journal, "report"):
@@ -333,6 +337,7 @@ class Reconstruction:
                 scene=scene if evaluated is None else evaluated.scene,
                 capture=capture,
                 renders=None if evaluated is None else evaluated.renders,
+                seen_by=lambda camera: in_view(finished.gaussians, camera),
                 progress=self.progress,
             )
         return peak

@@ -9,9 +9,10 @@ import torch
 
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.images import png_bytes
+from scenewise.io.json_fields import read_json_object
 from scenewise.io.json_values import fingerprint_of, json_ready
 from scenewise.io.ply.gaussians import GaussiansOnDisk, open_gaussians_ply, write_gaussians_ply
-from scenewise.io.product_kinds import SETTLED
+from scenewise.io.product_kinds import BLOCK_PART, SETTLED, FileKind
 from scenewise.io.products import made
 from scenewise.methods.momentum_gs.blocks import is_in_block
 from scenewise.methods.momentum_gs.compose import BLOCKS_FOLDER, City
@@ -19,17 +20,25 @@ from scenewise.methods.momentum_gs.config import MomentumConfig
 from scenewise.methods.momentum_gs.cuts import Cut
 from scenewise.methods.momentum_gs.delivery import deliver
 from scenewise.methods.momentum_gs.figures import BlockFigures, CitySummary, every_nth, quality
-from scenewise.methods.momentum_gs.merging import CITY_FOLDER, BlockPart, JoinedGaussians, block_part, merged_view, write_city
-from scenewise.methods.momentum_gs.seams import SeamErrors, SeenBy, seam_errors, seam_jumps, seam_picture
+from scenewise.methods.momentum_gs.from_above import from_above
+from scenewise.methods.momentum_gs.merging import (
+    CITY_FOLDER,
+    BlockPart,
+    JoinedGaussians,
+    StoredParts,
+    block_part,
+    merged_view,
+    write_city,
+)
+from scenewise.methods.momentum_gs.seams import SeamErrors, seam_errors, seam_jumps, seam_picture
 from scenewise.methods.momentum_gs.settling import settled_block
 from scenewise.methods.momentum_gs.trainer import BlockTrainer
 from scenewise.parts.splats.anchors.field import AnchorField
 from scenewise.parts.splats.reconstruction import FinishedSplats, SplatRun, timed
 from scenewise.parts.splats.trainer import SplatTrainer
-from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.gaussians import Gaussians
+from scenewise.rendering.in_view import SeenBy, seen_by
 
-CITY_FILE = "city.json"
+CITY_FILE, MAP_FILE = "city.json", "from_above.png"
 _LOOKED_AT = 10  # every so many views of a block are measured
 _JUMP_VIEWS = 4  # of each block that show two blocks' pictures
 _WORST = 2  # seams pictured
@@ -44,16 +53,18 @@ class Assembly:
         config: the settings.
         city: the scene in blocks.
         trainer: finished.
+        room: memory for the whole scene in bytes, or None for no limit; what has no room is read for every view.
     """
 
-    def __init__(self, run: SplatRun, config: MomentumConfig, city: City, trainer: BlockTrainer) -> None:
+    def __init__(self, run: SplatRun, config: MomentumConfig, city: City, trainer: BlockTrainer, room: int | None = None) -> None:
         self._run, self._config, self._city, self._trainer = run, config, city, trainer
+        self._room = room
         self._background = torch.tensor(city.capture.background or (0.0, 0.0, 0.0), device=run.device)
 
     def finished(self, cut: Cut) -> FinishedSplats:
         """The Gaussians of the scene, anchors and figures beside them."""
         run = self._run
-        parts: list[BlockPart] = []
+        parts = StoredParts(self._room, run.device)
         figures: list[BlockFigures] = []
         gaussians: list[GaussiansOnDisk] = []
         with timed(run.journal, "settle"), run.progress.stage("settle blocks", cut.partition.num_blocks) as stage:
@@ -61,19 +72,22 @@ class Assembly:
                 trained = self._trainer.finished(block)
                 part = block_part(trained, cut.partition, block)
                 settled, own = self._settled(block, trained, part)
-                parts.append(part)
+                if run.ranks.is_first:
+                    parts.add(*self._file(BLOCK_PART, "part", block), part)
                 figures.append(own)
                 gaussians.append(settled)
                 stage.advance(gaussians=sum(map(len, gaussians)))
-        if not run.ranks.is_first:
-            return FinishedSplats(JoinedGaussians(tuple(gaussians)), self._trainer.seconds)
-        write_city(run.folder, lambda: iter(parts), [len(part.anchors) for part in parts])
         merged = JoinedGaussians(tuple(gaussians))
+        if not run.ranks.is_first:
+            return FinishedSplats(merged, self._trainer.seconds)
+        write_city(run.folder, parts, parts.counts)
         with timed(run.journal, "measure the merged scene"):
-            summary = self._summary(cut, parts, figures, merged.in_memory())
+            summary = self._summary(cut, parts, figures, seen_by(merged, run.device, room=self._room))
+            centers = torch.stack([frame.camera.centers_in_world for frame in self._city.capture.frames_with_image])
+            atomic_write_bytes(run.folder / CITY_FOLDER / MAP_FILE, png_bytes(from_above(cut, merged, centers)))
         seconds = sum(summary.seconds.values())
         atomic_write_json(run.folder / CITY_FOLDER / CITY_FILE, json_ready(asdict(summary)))
-        return FinishedSplats(merged, seconds, summary)
+        return FinishedSplats(merged, seconds, summary, room=self._room)
 
     # -------------------------------------------------------------------------------------------------------------- settling
 
@@ -86,17 +100,15 @@ class Assembly:
             if ranks.is_first and trainer.owner(block) == 0:
                 yield block
             if trainer.owner(block) != 0:
-                path = self._settled_file(block)
+                path, _ = self._file(SETTLED, "settled", block)
                 for file in (trainer.waiting_file(block), path, path.with_suffix(".json")):
                     deliver(ranks, file, trainer.owner(block), to_first_only=True)
                 if ranks.is_first:
                     yield block
 
-    def _settled_file(self, block: int) -> Path:
-        return SETTLED.path(self._run.folder / BLOCKS_FOLDER, f"settled_{block:03d}", self._fingerprint(block))
-
-    def _fingerprint(self, block: int) -> str:
-        return fingerprint_of(
+    def _file(self, kind: FileKind, stem: str, block: int) -> tuple[Path, str]:
+        """Where a block's product is kept, and its fingerprint."""
+        fingerprint = fingerprint_of(
             {
                 "run": self._trainer.config,
                 "data": self._trainer.data_hash,
@@ -105,13 +117,14 @@ class Assembly:
                 "step": self._trainer.steps_done,
             }
         )
+        return kind.path(self._run.folder / BLOCKS_FOLDER, f"{stem}_{block:03d}", fingerprint), fingerprint
 
     def _settled(self, block: int, trained: SplatTrainer, part: BlockPart) -> tuple[GaussiansOnDisk, BlockFigures]:
         """A block's own Gaussians, from before where they are there, and its figures."""
         run, config, field = self._run, self._config, trained.field
         assert isinstance(field, AnchorField), "anchors were trained"
         frames = every_nth(self._city.frames(block), _LOOKED_AT)
-        path = self._settled_file(block)
+        path, fingerprint = self._file(SETTLED, "settled", block)
         measured: dict[str, float] = {}
 
         def make(place: Path) -> None:
@@ -128,12 +141,12 @@ class Assembly:
             )
             measured.update({"seconds": settled.seconds})
             for name, all_of_it in (("baked_psnr", settled.baked_all), ("settled_psnr", settled.settled_all)):
-                found = quality(_always(all_of_it.to(run.device)), frames, self._background)
+                found = quality(seen_by(all_of_it, run.device), frames, self._background)
                 measured[name] = 0.0 if found is None else found[0]
             write_gaussians_ply(place, settled.own)
             atomic_write_json(path.with_suffix(".json"), measured)
 
-        gaussians = made(path, SETTLED, self._fingerprint(block), make, open_gaussians_ply).value
+        gaussians = made(path, SETTLED, fingerprint, make, open_gaussians_ply).value
         if not measured:
             measured = _read_measured(path.with_suffix(".json"))
         decoded = quality(field.gaussians, frames, self._background)
@@ -151,9 +164,9 @@ class Assembly:
 
     # ------------------------------------------------------------------------------------------------------------- measuring
 
-    def _summary(self, cut: Cut, parts: list[BlockPart], figures: list[BlockFigures], merged: Gaussians) -> CitySummary:
+    def _summary(self, cut: Cut, parts: StoredParts, figures: list[BlockFigures], splats: SeenBy) -> CitySummary:
         capture, run = self._city.capture, self._run
-        decoded, splats = merged_view(parts, run.device), _always(merged.to(run.device))
+        decoded = merged_view(parts)
         with run.progress.stage("measure the merged scene"):
             whole = [quality(decoded, every_nth(self._city.frames(each.block), _LOOKED_AT), self._background) for each in figures]
             held_out = quality(decoded, capture.test_frames, self._background)
@@ -161,7 +174,8 @@ class Assembly:
             views = capture.test_frames or tuple(every_nth(capture.train_frames, _LOOKED_AT))
             seams = seam_errors(splats, views, cut.partition, self._background)
             decoded_seams = seam_errors(decoded, views, cut.partition, self._background)
-            jumps = seam_jumps(decoded, self._blocks_alone(), cut.partition, self._background)
+            looking = self._city.shared_views(_JUMP_VIEWS)
+            jumps = seam_jumps(decoded, self._alone, looking, cut.partition, self._background)
             worst = self._pictures(seams, splats, cut)
         return CitySummary(
             blocks=tuple(replace(each, merged_psnr=None if found is None else found[0]) for each, found in zip(figures, whole)),
@@ -183,19 +197,8 @@ class Assembly:
             bytes_reduced=self._trainer.bytes_reduced,
         )
 
-    def _blocks_alone(self) -> Iterator[tuple[int, SeenBy, list[Cameras]]]:
-        """Every block as it was trained, with some of its cameras that other blocks have too."""
-        belongs = self._city.belongs
-        frames = self._city.capture.train_frames
-        shared = [index for index in range(len(frames)) if belongs[index].sum() > 1]
-        chosen = {
-            index
-            for block in range(belongs.shape[1])
-            for index in [each for each in shared if belongs[each, block]][:: max(1, len(shared) // _JUMP_VIEWS)]
-        }
-        for block in range(belongs.shape[1]):
-            field = self._trainer.finished(block).field
-            yield block, field.gaussians, [frames[index].camera for index in sorted(chosen) if belongs[index, block]]
+    def _alone(self, block: int) -> SeenBy:
+        return self._trainer.finished(block).field.gaussians
 
     def _pictures(self, seams: SeamErrors, splats: SeenBy, cut: Cut) -> dict[str, str]:
         """Pictures of the worst seams: the view with its cuts, and its errors."""
@@ -211,13 +214,6 @@ class Assembly:
         return written
 
 
-def _always(gaussians: Gaussians) -> SeenBy:
-    """The same Gaussians for every camera."""
-    return lambda camera: gaussians
-
-
 def _read_measured(path: Path) -> dict[str, float]:
-    from scenewise.io.json_fields import read_json_object
-
     fields = read_json_object(path)
     return {name: float(fields.number(name)) for name in ("seconds", "baked_psnr", "settled_psnr")}

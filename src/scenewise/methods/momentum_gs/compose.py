@@ -30,6 +30,7 @@ from scenewise.parts.splats.schedules import ShSchedule
 from scenewise.parts.splats.settings import RunIdentity, TrainerSettings
 from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.parts.splats.views import TrainingViews
+from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.point_clouds import PointCloud
@@ -58,6 +59,15 @@ class City:
     def frames(self, block: int) -> list[Frame]:
         """Training frames of a block."""
         return [frame for frame, belongs in zip(self.capture.train_frames, self.belongs[:, block]) if belongs]
+
+    def shared_views(self, most: int) -> dict[int, list[Cameras]]:
+        """Training cameras of each block that another one has too: about ``most`` for each block are chosen, from all over the
+        capture, and every block that has one of these gets it.
+        """
+        blocks, frames = self.belongs.shape[1], self.capture.train_frames
+        shared = np.flatnonzero(self.belongs.sum(axis=1) > 1)
+        chosen = shared[:: max(1, len(shared) // (most * blocks))]
+        return {block: [frames[index].camera for index in chosen if self.belongs[index, block]] for block in range(blocks)}
 
 
 def slot_plan(config: MomentumConfig, blocks: int, seed: int) -> SlotPlan:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from scenewise.methods.momentum_gs.seams import SeenBy
 from scenewise.metrics.hidden import grey_where_hidden
 from scenewise.metrics.psnr import psnr
 from scenewise.metrics.ssim import ssim
 from scenewise.rendering import render
+from scenewise.rendering.in_view import SeenBy
 from scenewise.scenes.frames import Frame
 
 

@@ -3,22 +3,20 @@
 Not in the paper, which shows pictures; people who merge blocks ask for figures (released code, issue 10).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int32, Int64, UInt8
 
 from scenewise.io.images import image_u8_from_color
 from scenewise.methods.momentum_gs.partition import Partition
 from scenewise.rendering import RenderOutput, render
+from scenewise.rendering.in_view import SeenBy
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import DepthMap, Frame, ImageU8
-from scenewise.scenes.gaussians import Gaussians
-
-SeenBy = Callable[[Cameras], Gaussians]
-"""What a camera sees: the same Gaussians for all, or those decoded for it."""
 
 _SOLID = 0.5
 _MARK = np.array([255, 40, 200], dtype=np.uint8)  # a colour that no town has
@@ -130,43 +128,65 @@ def seam_picture(seen_by: SeenBy, frame: Frame, partition: Partition, background
 
 @torch.no_grad()
 def seam_jumps(
-    merged: SeenBy, blocks: Iterable[tuple[int, SeenBy, Sequence[Cameras]]], partition: Partition, background: torch.Tensor
+    merged: SeenBy,
+    alone: Callable[[int], SeenBy],
+    looking: Mapping[int, Sequence[Cameras]],
+    partition: Partition,
+    background: torch.Tensor,
 ) -> dict[tuple[int, int], float]:
     """How far two blocks differ where they meet: mean absolute difference of their pictures of what lies near the cut between.
 
     Args:
         merged: the scene as a whole, which says where surfaces are.
-        blocks: number, what it sees itself (its own and what is behind), and cameras it was trained with; one at a time is in
-            memory.
+        alone: what a block sees itself, its own and what is behind; one block after the other is asked for.
+        looking: cameras that each block was trained with, by its number; only those that several have count.
         partition: where the cuts are.
         background: colour behind everything.
 
     Returns:
         By pair of blocks, the lower number first; pairs that no camera sees are missing.
     """
-    pictures: dict[int, dict[int, np.ndarray]] = {}  # by camera, by block
-    cameras: dict[int, Cameras] = {}
-    for block, seen_by, looking in blocks:
-        for camera in looking:
+    views: dict[int, _CutsInView] = {}
+    for block, cameras in looking.items():
+        for camera in cameras:
             place = _identity(camera)
-            color = render(seen_by(camera), camera, background=background).color.clamp(0.0, 1.0)
-            pictures.setdefault(place, {})[block] = image_u8_from_color(color.cpu().numpy())
-            cameras[place] = camera
+            if place not in views:
+                owners = blocks_of_pixels(depth_of(render(merged(camera), camera, background=background)), camera, partition)
+                near = np.flatnonzero((owners[..., 1:] >= 0).any(axis=2).ravel())
+                views[place] = _CutsInView(near, owners.reshape(-1, 7)[near].astype(np.int32), {})
+            views[place].colors_u8[block] = np.zeros((0, 3), np.uint8)
+    for block, cameras in looking.items():
+        own = [camera for camera in cameras if len(views[_identity(camera)].colors_u8) > 1]
+        seen = alone(block) if own else None
+        for camera in own:
+            assert seen is not None, "it has cameras"
+            view = views[_identity(camera)]
+            color = render(seen(camera), camera, background=background).color.clamp(0.0, 1.0)
+            view.colors_u8[block] = image_u8_from_color(color.cpu().numpy()).reshape(-1, 3)[view.near]
     sums: dict[tuple[int, int], np.ndarray] = {}
-    for place, by_block in pictures.items():
-        if len(by_block) < 2:
-            continue
-        output = render(merged(cameras[place]), cameras[place], background=background)
-        owners = blocks_of_pixels(depth_of(output), cameras[place], partition)
-        for a in by_block:
-            for b in by_block:
-                between = (owners[..., 0] == a) & (owners[..., 1:] == b).any(axis=2)
-                if a == b or not between.any():
-                    continue
-                difference = np.abs(by_block[a][between].astype(np.float64) - by_block[b][between]) / 255.0
+    for view in views.values():
+        for a, b in permutations(view.colors_u8, 2):
+            between = (view.owners[:, 0] == a) & (view.owners[:, 1:] == b).any(axis=1)
+            if between.any():
+                difference = np.abs(view.colors_u8[a][between].astype(np.float64) - view.colors_u8[b][between]) / 255.0
                 pair = (min(a, b), max(a, b))
                 sums[pair] = sums.get(pair, np.zeros(2)) + np.array([difference.mean(axis=1).sum(), between.sum()])
     return {pair: float(total / count) for pair, (total, count) in sorted(sums.items())}
+
+
+@dataclass(frozen=True)
+class _CutsInView:
+    """What a camera sees near cuts, and no other pixel: cities have more pictures than memory.
+
+    Attributes:
+        near: pixels, by their number in the picture.
+        owners: of each, and its neighbours; see :func:`blocks_of_pixels`.
+        colors_u8: of each, as every block sees it alone.
+    """
+
+    near: Int64[np.ndarray, "pixels"]
+    owners: Int32[np.ndarray, "pixels 7"]
+    colors_u8: dict[int, UInt8[np.ndarray, "seen 3"]]
 
 
 def _identity(camera: Cameras) -> int:

@@ -136,9 +136,15 @@ class BlockStages:
         """Blocks settle and become one scene; what it is worth."""
         assert isinstance(trainer, BlockTrainer), "it comes from above"
         assert self._cut_as is not None, "it was prepared"
-        return Assembly(self._run, self._config, self._made_city, trainer).finished(self._cut_as)
+        return Assembly(self._run, self._config, self._made_city, trainer, self._room).finished(self._cut_as)
 
     # ---------------------------------------------------------------------------------------------------------------- the plan
+
+    @property
+    def _room(self) -> int | None:
+        """Memory beside program and photographs, or None for no limit."""
+        run = self._run
+        return None if run.budget is None else run.budget - fixed_bytes(run.capture.train_frames, run.cache_bytes)
 
     @property
     def _made_city(self) -> City:
@@ -154,7 +160,7 @@ class BlockStages:
             config.block.decoder,
             config.background.most,
             blocks=None if config.blocks is None else math.prod(config.blocks),
-            room=None if run.budget is None else run.budget - fixed_bytes(frames, run.cache_bytes),
+            room=self._room,
             workers=max(1, config.workers // run.ranks.size),
         )
         if sizes.blocks < run.ranks.size:

@@ -93,11 +93,13 @@ class FinishedSplats:
         gaussians: on the CPU or on the disk; no training changes them any more.
         seconds: of training in all.
         more: what else the method has to say, a record of its own.
+        room: memory that all of them may take at once, bytes; None for no limit.
     """
 
     gaussians: GaussianRows
     seconds: float
     more: object = None
+    room: int | None = None
 
 
 @runtime_checkable

@@ -44,7 +44,7 @@ def _compared(material: ReportMaterial, renders: dict[str, ImageU8], progress: P
         return []
     scene = material.scene
     photographs = ScenePhotographs(scene, material.capture)
-    gaussians = scene.gaussians
+    seen_by = material.seen_by or (lambda camera: scene.gaussians)
     background = torch.tensor(scene.background or (0.0, 0.0, 0.0))
     measured = {row.get("image"): row for row in image_rows(scene.evaluation)}
     rows = []
@@ -59,7 +59,7 @@ def _compared(material: ReportMaterial, renders: dict[str, ImageU8], progress: P
             figures = {name: measured.get(entry.name, {}).get(name) for name in ("psnr", "ssim", "lpips")}
             if figures["psnr"] is None or entry.name not in renders:
                 with torch.no_grad():
-                    color = render(gaussians, entry.camera, background=background).color
+                    color = render(seen_by(entry.camera), entry.camera, background=background).color
                 renders[entry.name] = image_u8_from_color(color.numpy())
                 if figures["psnr"] is None:
                     mask = None if frame.load_mask is None else torch.from_numpy(frame.load_mask().copy())

@@ -13,6 +13,7 @@ from scenewise.io.scene_folder import JOURNAL_FILE, REPORT_FILE, read_scene
 from scenewise.methods.distilled_3dgs.report import distillation_sections
 from scenewise.methods.momentum_gs.report import city_sections
 from scenewise.parts.sources.scene_photographs import reopen_photographs
+from scenewise.rendering.in_view import SeenBy
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.scenes import Scene, SceneCamera
@@ -41,6 +42,7 @@ def write_report(
     scene: Scene | None = None,
     capture: Capture | None = None,
     renders: Mapping[str, ImageU8] | None = None,
+    seen_by: SeenBy | None = None,
     views: int = 3,
     progress: Progress | None = None,
 ) -> Path:
@@ -52,6 +54,7 @@ def write_report(
         capture: the photographs; read again from where the scene says they were when None.  Without them the page has no pictures
             and says why.
         renders: views of the scene's Gaussians as the evaluation rendered them, by frame; others are rendered here.
+        seen_by: what cameras see of the scene's Gaussians, where these need not all be in memory; None loads them.
         views: how many held-out photographs to compare, see :func:`shown_views`.
         progress: told about the pictures.
 
@@ -68,7 +71,7 @@ def write_report(
         capture = reopen_photographs(scene, Path(scene.provenance.capture)).opened if capture is None else capture
     except (ScenewiseError, OSError) as error:
         warnings.append(f"No pictures: {error}")
-    material = ReportMaterial(folder, scene, shown_views(scene, views), views, capture, events, renders or {})
+    material = ReportMaterial(folder, scene, shown_views(scene, views), views, capture, events, renders or {}, seen_by)
     held_out, rendered = held_out_section(material, progress)
     material = replace(material, renders=rendered)
     sections = [Section("Run", warnings=tuple(warnings)), held_out]

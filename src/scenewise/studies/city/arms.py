@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from scenewise.methods.momentum_gs.explicit import explicit_blocks, own_gaussian
 from scenewise.methods.momentum_gs.figures import every_nth, quality
 from scenewise.methods.momentum_gs.merging import block_part, merged_view
 from scenewise.methods.momentum_gs.partition import Partition
-from scenewise.methods.momentum_gs.seams import SeenBy, blocks_of_pixels, seam_errors, seam_jumps
+from scenewise.methods.momentum_gs.seams import blocks_of_pixels, seam_errors, seam_jumps
 from scenewise.methods.momentum_gs.slots import SlotOrder
 from scenewise.methods.momentum_gs.teaching import TeacherSettings
 from scenewise.methods.momentum_gs.trainer import BlockTrainer
@@ -37,7 +37,7 @@ from scenewise.parts.splats.anchors.decoder import HEADS
 from scenewise.parts.splats.anchors.recipes import with_anchor_cap
 from scenewise.parts.splats.settings import RunIdentity
 from scenewise.rendering import render
-from scenewise.scenes.cameras import Cameras
+from scenewise.rendering.in_view import SeenBy
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.gaussians import joined_gaussians
 from scenewise.studies.arms import Outcome
@@ -149,7 +149,7 @@ def trained(arm: CityArm, bench: TownBench, folder: Path) -> Trained:
     heads = sum(getattr(parts[0].heads, name).numel() for name in HEADS) * (1 if arm.shares else plan.blocks)
     size = anchors_ply_bytes(rows, decoder.slots, decoder.channels) + 4 * heads
     numbers = rows * (3 * decoder.slots + decoder.channels + 6) + heads
-    return Trained(city, trainer, merged_view(parts), _alone(trainer), rows, size, numbers)
+    return Trained(city, trainer, merged_view(lambda: iter(parts)), _alone(trainer), rows, size, numbers)
 
 
 def _alone(trainer: BlockTrainer) -> Callable[[int], SeenBy]:
@@ -186,7 +186,7 @@ def measured(made: Trained, bench: TownBench, lpips: Lpips | None) -> dict[str, 
     if partition.num_blocks > 1:
         seams = seam_errors(made.merged, bench.capture.test_frames, partition, background, bench.depth)
         metrics["seam_ratio"] = seams.ratio
-        jumps = seam_jumps(made.merged, _shared_views(made), partition, background)
+        jumps = seam_jumps(made.merged, made.alone, made.city.shared_views(_JUMP_VIEWS), partition, background)
         metrics["seam_jump"] = float(np.mean(list(jumps.values()))) if jumps else None
         metrics["merged_minus_training"] = float(np.mean(_lost_by_merging(made, background)))
     else:
@@ -198,9 +198,7 @@ def measured(made: Trained, bench: TownBench, lpips: Lpips | None) -> dict[str, 
 def view_figures(seen_by: SeenBy, bench: TownBench, blocks: Partition, lpips: Lpips | None) -> dict[str, float | None]:
     """Quality, speed and memory on the held-out views; of single blocks by the pixels that show them, whoever trained them."""
     background = torch.tensor(bench.capture.background or (0.0, 0.0, 0.0))
-    sums: dict[str, list[float]] = {
-        name: [] for name in ("psnr", "ssim", "psnr_corrected", "ssim_corrected", "lpips", "small_clip_distance")
-    }
+    sums: dict[str, list[float]] = {name: [] for name in _PER_VIEW}
     squares = np.zeros((blocks.num_blocks, 2))
     seconds, teacher = 0.0, open_choice(TeacherChoice())
     forget_peak()
@@ -240,17 +238,6 @@ def _feature_distance(teacher: Teacher, image: Float[torch.Tensor, "height width
     both = [found.values for name, picture in pictures.items() if (found := teacher.dense(picture, name)) is not None]
     rendered, photographed = (values / np.linalg.norm(values, axis=-1, keepdims=True) for values in both)
     return float(1.0 - (rendered * photographed).sum(axis=-1).mean())
-
-
-def _shared_views(made: Trained) -> list[tuple[int, SeenBy, Sequence[Cameras]]]:
-    """Every block with some cameras that another block has too."""
-    belongs, frames = made.city.belongs, made.city.capture.train_frames
-    shared = np.flatnonzero(belongs.sum(axis=1) > 1)
-    chosen = shared[:: max(1, len(shared) // (_JUMP_VIEWS * belongs.shape[1]))]
-    return [
-        (block, made.alone(block), [frames[index].camera for index in chosen if belongs[index, block]])
-        for block in range(belongs.shape[1])
-    ]
 
 
 def _lost_by_merging(made: Trained, background: torch.Tensor) -> list[float]:

@@ -203,6 +203,8 @@ def _common(a: DecodedAnchors, b: DecodedAnchors, slots: int) -> tuple[torch.Ten
 
 def _psnr(finished: Callable[[int], SplatTrainer], city: City) -> float:
     parts = [block_part(finished(block), city.partition, block) for block in range(2)]
-    found = quality(merged_view(parts), city.capture.test_frames, torch.tensor(city.capture.background or (0.0, 0.0, 0.0)))
+    found = quality(
+        merged_view(lambda: iter(parts)), city.capture.test_frames, torch.tensor(city.capture.background or (0.0, 0.0, 0.0))
+    )
     assert found is not None, "a town holds views out"
     return found[0]
