@@ -27,7 +27,7 @@ from scenewise.studies.bench import (
     processors_for,
     say,
 )
-from scenewise.studies.city.arms import ONE, SIXTEEN, CityArm, outcome
+from scenewise.studies.city.arms import ONE, SIXTEEN, BareArm, CityArm, outcome
 from scenewise.studies.city.control import CONTROLS, ControlArm, drift_outcome
 from scenewise.studies.city.towns import QUICK_SIZE, TownBench, TownSize
 from scenewise.studies.claims import Claim, not_run, paired_claim, threshold_claim, verdict
@@ -56,6 +56,18 @@ MAIN: Mapping[str, CityArm] = {
     "g_explicit_16": CityArm(explicit=True, grid=SIXTEEN),
 }
 """Arms of the claims, by letter of the issue; four blocks and one worker where nothing else is said."""
+BARE: Mapping[str, CityArm] = {
+    "bare_b_own_decoders": BareArm(shares=False),
+    "bare_c_shared_all_at_once": BareArm(workers=4),
+    "bare_d_shared_in_turn": BareArm(),
+    "bare_e_teacher": BareArm(teacher=TEACHER),
+}
+"""The same where blocks begin with places alone, as in the paper: decoders that go on from one coarse model are alike anyway."""
+FEW_VIEWS: Mapping[str, CityArm] = {
+    "few_views_b_own_decoders": CityArm(shares=False),
+    "few_views_c_shared_all_at_once": CityArm(workers=4),
+}
+"""The same with a quarter of the photographs: what one decoder for all could be good for is to learn from more of them."""
 SWEEPS: Mapping[str, CityArm] = {
     "e_momentum_0p99": CityArm(teacher=replace(TEACHER, momentum=0.99)),
     "e_momentum_0p999": CityArm(teacher=replace(TEACHER, momentum=0.999)),
@@ -103,6 +115,8 @@ COLUMNS: Mapping[str, tuple[str, str, float]] = {
     "memory to train, MB": ("train_memory_bytes", ",.0f", 1e6),
     "to render, MB": ("render_memory_bytes", ",.0f", 1e6),
     "teacher − student": ("drift", ".5f", 1.0),
+    "colours' drift": ("color_drift", ".4f", 1.0),
+    "forgotten, dB": ("forgotten", ".2f", 1.0),
     "training, s": ("train_seconds", ",.0f", 1.0),
 }
 
@@ -131,22 +145,29 @@ def arms_of(bench: Bench, size: TownSize, lpips_weights: Path | None) -> list[tu
         "lpips": None if lpips_weights is None else lpips_weights.name,
     }
 
-    def town(seed: int) -> TownBench:
-        return TownBench(size, seed, bench.cache)
-
     def of_control(arm: ControlArm) -> Callable[[int], Outcome]:
-        return lambda seed: drift_outcome(arm, town(seed), bench.quick)
+        return lambda seed: drift_outcome(arm, TownBench(size, seed, bench.cache), bench.quick)
 
-    def of_city(arm: CityArm) -> Callable[[int], Outcome]:
-        return lambda seed: outcome(arm, town(seed), lpips)
+    def of_city(arm: CityArm, size: TownSize) -> Callable[[int], Outcome]:
+        return lambda seed: outcome(arm, TownBench(size, seed, bench.cache), lpips)
+
+    def listed(group: Mapping[str, CityArm], seeds: Sequence[int], size: TownSize = size) -> list[tuple[Arm, Sequence[int]]]:
+        config = shared | {"size": asdict(size)}
+        return [(Arm(name, config | {"arm": asdict(arm)}, of_city(arm, size)), seeds) for name, arm in group.items()]
 
     arms: list[tuple[Arm, Sequence[int]]] = [
-        (Arm(name, shared | {"control": asdict(arm)}, of_control(arm)), bench.seeds) for name, arm in CONTROLS.items()
+        (Arm(name, shared | {"control": asdict(arm), "measures": "forgotten"}, of_control(arm)), bench.seeds)
+        for name, arm in CONTROLS.items()
     ]
-    arms += [(Arm(name, shared | {"arm": asdict(arm)}, of_city(arm)), bench.seeds) for name, arm in MAIN.items()]
+    arms += listed(MAIN, bench.seeds)
     if not bench.quick:
-        arms += [(Arm(name, shared | {"arm": asdict(arm)}, of_city(arm)), bench.seeds[:1]) for name, arm in SWEEPS.items()]
+        arms += listed(BARE, bench.seeds) + listed(FEW_VIEWS, bench.seeds, few(size)) + listed(SWEEPS, bench.seeds[:1])
     return arms
+
+
+def few(size: TownSize) -> TownSize:
+    """A quarter of the photographs."""
+    return replace(size, views=size.views // 4)
 
 
 def judge(outcomes: Mapping[str, Sequence[Outcome]], lpips: bool) -> list[Claim]:
@@ -219,11 +240,39 @@ def judge(outcomes: Mapping[str, Sequence[Outcome]], lpips: bool) -> list[Claim]
     ]
 
 
+def further_claims(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Claim]:
+    """Where sharing and the teacher could pay, if they do not in the town as it is."""
+
+    def of(arm: str) -> list[float]:
+        return measured("psnr", outcomes[arm])
+
+    return [
+        paired_claim(
+            "shared_over_independent_bare",
+            "one decoder for all blocks above one for each, where blocks begin with places alone",
+            of("bare_c_shared_all_at_once"),
+            of("bare_b_own_decoders"),
+        ),
+        paired_claim(
+            "shared_over_independent_few_views",
+            "one decoder for all blocks above one for each, with a quarter of the photographs",
+            of("few_views_c_shared_all_at_once"),
+            of("few_views_b_own_decoders"),
+        ),
+        paired_claim(
+            "teacher_over_none_bare",
+            "with the teacher above without, where blocks begin with places alone",
+            of("bare_e_teacher"),
+            of("bare_d_shared_in_turn"),
+        ),
+    ]
+
+
 def control_claims(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Claim]:
     """Whether the instrument can show what the teacher is for, and whether the paper's teacher does it."""
 
-    def drift(arm: str) -> list[float]:
-        return measured("color_drift", outcomes[arm])
+    def drift(arm: str, metric: str = "color_drift") -> list[float]:
+        return measured(metric, outcomes[arm])
 
     return [
         paired_claim(
@@ -243,6 +292,18 @@ def control_claims(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Claim]:
             "a momentum of 0.999 reduces the drift of idle anchors",
             drift("control_no_teacher"),
             drift("control_0p999"),
+        ),
+        paired_claim(
+            "control_idle_block_forgets",
+            "by the drift idle blocks lose more PSNR where the blocks' photographs disagree than where they agree",
+            drift("control_no_teacher", "forgotten"),
+            drift("control_one_light", "forgotten"),
+        ),
+        paired_claim(
+            "control_teacher_keeps_idle_block",
+            "with a momentum of 0.9 idle blocks lose less PSNR",
+            drift("control_no_teacher", "forgotten"),
+            drift("control_0p9", "forgotten"),
         ),
         threshold_claim(
             "control_placebo_changes_nothing",
@@ -276,6 +337,7 @@ def main(options: Options) -> int:
         arms = arms_of(bench, size, options.lpips_weights)
         runs.stage(arms, ready=lambda: _coarse(size, bench))
     claims = [*control_claims(runs.outcomes), *judge(runs.outcomes, options.lpips_weights is not None)]
+    claims += [] if keeping.quick else further_claims(runs.outcomes)
     notes = [QUICK_NOTE] if keeping.quick else [*NOTES]
     for note in notes:
         say(note)
@@ -293,3 +355,5 @@ def _coarse(size: TownSize, bench: Bench) -> None:
     for seed in bench.seeds:
         town = TownBench(size, seed, bench.cache)
         say(f"town of seed {seed}: {len(town.coarse.anchors):,} coarse anchors, {len(town.explicit_coarse):,} coarse Gaussians")
+        if not bench.quick:
+            _ = TownBench(few(size), seed, bench.cache).coarse

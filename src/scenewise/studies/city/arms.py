@@ -18,6 +18,7 @@ from scenewise.io.json_values import fingerprint_of
 from scenewise.io.ply.anchors import anchors_ply_bytes
 from scenewise.io.ply.gaussians import gaussians_ply_bytes
 from scenewise.methods.momentum_gs.block_states import BlockStates
+from scenewise.methods.momentum_gs.coarse import CoarseModel
 from scenewise.methods.momentum_gs.compose import City, block_trainer, slot_plan
 from scenewise.methods.momentum_gs.config import FAST_MOMENTUM, MomentumConfig
 from scenewise.methods.momentum_gs.explicit import explicit_blocks, own_gaussians
@@ -33,13 +34,15 @@ from scenewise.metrics.color_correction import color_corrected
 from scenewise.metrics.lpips import Lpips
 from scenewise.metrics.psnr import psnr
 from scenewise.metrics.ssim import ssim
-from scenewise.parts.splats.anchors.decoder import HEADS
+from scenewise.parts.splats.anchors.decoder import HEADS, AnchorDecoder, copied
 from scenewise.parts.splats.anchors.recipes import with_anchor_cap
+from scenewise.parts.splats.anchors.starting import anchors_from_points
 from scenewise.parts.splats.settings import RunIdentity
 from scenewise.rendering import render
 from scenewise.rendering.in_view import SeenBy
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.gaussians import joined_gaussians
+from scenewise.scenes.point_clouds import PointCloud
 from scenewise.studies.arms import Outcome
 from scenewise.studies.city.towns import TownBench
 from scenewise.teachers.choice import TeacherChoice
@@ -77,6 +80,26 @@ class CityArm:
     slot_steps: int | None = None
     frozen: bool = True
     order: SlotOrder = "round_robin"
+
+
+@dataclass(frozen=True)
+class BareArm(CityArm):
+    """The same, but blocks begin with the coarse model's places alone: their features and decoders know nothing yet.
+
+    Attributes:
+        is_bare: says so in what an outcome is kept under.
+    """
+
+    is_bare: bool = True
+
+
+def bare(model: CoarseModel, seed: int) -> CoarseModel:
+    """A coarse model that has learned nothing but where anchors go."""
+    slots, channels = model.anchors.slots, model.anchors.channels
+    places = PointCloud(model.anchors.positions.double().numpy())
+    anchors = anchors_from_points(places, model.scene_extent, model.cell, slots=slots, channels=channels)
+    decoder = AnchorDecoder(FAST_MOMENTUM.block.decoder, torch.Generator().manual_seed(seed))
+    return replace(model, anchors=anchors, heads=copied(decoder.heads()), importance=torch.ones(len(anchors)))
 
 
 def config_of(arm: CityArm, bench: TownBench) -> MomentumConfig:
@@ -125,6 +148,8 @@ class Trained:
 def trained(arm: CityArm, bench: TownBench, folder: Path) -> Trained:
     """Trains an arm; blocks wait in the folder."""
     city = bench.whole() if arm.grid == ONE else bench.city(arm.grid)
+    if isinstance(arm, BareArm):
+        city = replace(city, model=bare(city.model, bench.seed))
     config = config_of(arm, bench)
     record = {"arm": asdict(arm), "size": asdict(bench.size), "seed": bench.seed}
     plan = slot_plan(config, city.partition.num_blocks, bench.seed)

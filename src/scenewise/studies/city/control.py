@@ -30,6 +30,7 @@ from scenewise.methods.momentum_gs.teaching import TeacherSettings
 from scenewise.parts.splats.anchors.decoder import copied
 from scenewise.parts.splats.anchors.field import AnchorField, DecodedAnchors, decoded_anchors
 from scenewise.parts.splats.trainer import SplatTrainer
+from scenewise.rendering.in_view import SeenBy
 from scenewise.scenes.anchors import Anchors
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
@@ -65,6 +66,7 @@ class Drift:
         color: root mean square change of the children's colours, in [0, 1].
         opacity: likewise of their opacities.
         log_scale: likewise of the logarithms of their scales.
+        forgotten: PSNR that idle blocks lose by it on photographs that they were trained with, dB.
         lag: distance between teacher and student at the ends of slots.
         psnr: of the town's held-out views, blocks together, against photographs in the light of the block that owns the camera.
     """
@@ -72,6 +74,7 @@ class Drift:
     color: float
     opacity: float
     log_scale: float
+    forgotten: float
     lag: float
     psnr: float
 
@@ -128,7 +131,9 @@ def drift_of(arm: ControlArm, bench: TownBench, folder: Path, *, slot_steps: int
         city, control_config(arm, bench, slot_steps, rounds), folder, seed=bench.seed, record={"control": str(arm)}
     )
     assert trainer.shared is not None, "the decoder is shared"
+    background = torch.tensor(city.capture.background or (0.0, 0.0, 0.0))
     changes: list[tuple[float, float, float]] = []
+    forgotten: list[float] = []
     put_away: dict[int, tuple[Anchors, DecoderHeads]] = {}
     while trainer.steps_done < trainer.total_steps:
         block = (trainer.steps_done // slot_steps) % 2
@@ -140,13 +145,22 @@ def drift_of(arm: ControlArm, bench: TownBench, folder: Path, *, slot_steps: int
         trainer.step()
         other = 1 - block
         if other in put_away:
-            cameras = [frame.camera for frame in city.frames(other)][:: max(1, len(city.frames(other)) // _VIEWS)]
+            frames = city.frames(other)[:: max(1, len(city.frames(other)) // _VIEWS)]
             idle, before = put_away[other]
-            changes.append(moved(idle, before, trainer.shared.decoder.heads(), cameras))
+            now = trainer.shared.decoder.heads()
+            changes.append(moved(idle, before, now, [frame.camera for frame in frames]))
+            then, since = (quality(_decoded_by(idle, heads), frames, background) for heads in (before, now))
+            assert then is not None and since is not None, "blocks have views"
+            forgotten.append(then[0] - since[0])
         put_away[block] = (anchors, copied(trainer.shared.decoder.heads()))
     color, opacity, log_scale = np.mean(changes, axis=0)
     lag = float(np.mean(trainer.drift)) if trainer.drift else 0.0
-    return Drift(float(color), float(opacity), float(log_scale), lag, _psnr(trainer.finished, city))
+    shown = _psnr(trainer.finished, city, background)
+    return Drift(float(color), float(opacity), float(log_scale), float(np.mean(forgotten)), lag, shown)
+
+
+def _decoded_by(anchors: Anchors, heads: DecoderHeads) -> SeenBy:
+    return lambda camera: decoded_anchors(anchors, heads, camera).gaussians
 
 
 def drift_outcome(arm: ControlArm, bench: TownBench, quick: bool) -> Outcome:
@@ -162,6 +176,7 @@ def drift_outcome(arm: ControlArm, bench: TownBench, quick: bool) -> Outcome:
         "color_drift": found.color,
         "opacity_drift": found.opacity,
         "scale_drift": found.log_scale,
+        "forgotten": found.forgotten,
         "drift": found.lag,
     }
     return Outcome(metrics, train_seconds=time.monotonic() - started)
@@ -201,10 +216,8 @@ def _common(a: DecodedAnchors, b: DecodedAnchors, slots: int) -> tuple[torch.Ten
     return torch.isin(own, other), torch.isin(other, own)
 
 
-def _psnr(finished: Callable[[int], SplatTrainer], city: City) -> float:
+def _psnr(finished: Callable[[int], SplatTrainer], city: City, background: torch.Tensor) -> float:
     parts = [block_part(finished(block), city.partition, block) for block in range(2)]
-    found = quality(
-        merged_view(lambda: iter(parts)), city.capture.test_frames, torch.tensor(city.capture.background or (0.0, 0.0, 0.0))
-    )
+    found = quality(merged_view(lambda: iter(parts)), city.capture.test_frames, background)
     assert found is not None, "a town holds views out"
     return found[0]
