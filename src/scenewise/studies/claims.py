@@ -93,4 +93,6 @@ def not_run(identifier: str, claim: str, why: str) -> Claim:
 
 def verdict(claim: Claim) -> str:
     """A line for people: whether it holds, and why not."""
+    if not claim.per_seed:
+        return f"{claim.id}: not measured: {claim.why}"
     return f"{claim.id}: {'holds' if claim.holds else f'does NOT hold: {claim.why}'}"

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tests.support.small_anchors import CHANNELS, SLOTS, plain_heads, random_anc
 from scenewise.engine.progress import NullProgress
 from scenewise.errors import ResourceError
 from scenewise.methods.momentum_gs import assignment
-from scenewise.methods.momentum_gs.assignment import assigned_cameras, cameras_inside, visible_change, with_cameras
+from scenewise.methods.momentum_gs.assignment import cameras_inside, visible_change, with_cameras
 from scenewise.methods.momentum_gs.coarse import CoarseModel, anchor_importance
 from scenewise.methods.momentum_gs.config import AssignmentSettings
 from scenewise.methods.momentum_gs.partition import Partition, contracted, even_partition
@@ -178,13 +179,14 @@ class TestVisibility:
         assert change[0, 0] > 0.3 and change[3, 0] == 0.0
 
     def test_cameras_belong_by_place_or_by_what_they_see(self) -> None:
-        belongs = assigned_cameras(self.HALVES, _two_heaps(), self._cameras(), AssignmentSettings(), NullProgress())
+        few = AssignmentSettings(fewest_cameras=0, fewest_anchors=0)
+        model, cameras = _two_heaps(), self._cameras()
+        found, belongs, said = with_cameras(self.HALVES, model, cameras, few, NullProgress())
+        assert found is self.HALVES and said == []
         assert belongs.tolist() == [[True, False], [False, True], [True, True], [True, False]]
-        strict = AssignmentSettings(threshold=2.0)  # no change is larger
-        assert np.array_equal(
-            assigned_cameras(self.HALVES, _two_heaps(), self._cameras(), strict, NullProgress()),
-            cameras_inside(self.HALVES, self._cameras()),
-        )
+        strict = replace(few, threshold=2.0)  # no change is larger
+        _, belongs, _ = with_cameras(self.HALVES, model, cameras, strict, NullProgress())
+        assert np.array_equal(belongs, cameras_inside(self.HALVES, cameras))
 
     def test_what_the_whole_scene_is_seen_of_is_summed_over_views(self) -> None:
         model, cameras = _two_heaps(), self._cameras()
@@ -218,6 +220,26 @@ class TestStarvedBlocks:
         assert found.num_blocks == 2 and found.block_of_cell.tolist() == [0, 1, 1, 1]
         assert belongs.tolist() == [[True, False], [True, False], [False, True], [False, True]]
         assert len(said) == 1 and re.fullmatch("a block with 0 cameras and 0 coarse anchors was given to a neighbour", said[0])
+
+    def test_who_sees_a_grown_block_is_found_out_and_nothing_else_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A strip with a part of the right heap is given away: the result is that of the new partition as a whole."""
+        cells = [[[0, 0, 0], [0.5, 1, 1]], [[0.5, 0, 0], [0.6, 1, 1]], [[0.6, 0, 0], [1, 1, 1]]]
+        partition = Partition(frame_of_box((-4.0, -4.0, -4.0, 4.0, 4.0, 4.0)), np.array(cells), np.array([1, 0, 2]))
+        model = _two_heaps()
+        model.anchors.positions[40:, 0] -= 2.2  # two thirds of the right heap lie in the strip
+        assert np.bincount(partition.block_of(model.anchors.positions.numpy())).tolist() == [20, 30, 10]
+        cameras = [
+            _standing_at(np.array([x, 0.0, z])) for x, z in ((-3.0, -2.5), (-2.0, -4.0), (0.8, -2.5), (3.0, -2.5), (0, -9.0))
+        ]
+        asked: list[object] = []
+        compute = assignment.visible_change
+        monkeypatch.setattr(assignment, "visible_change", lambda *given: asked.append(given[5:]) or compute(*given))
+        settings = AssignmentSettings(fewest_cameras=0, fewest_anchors=15, threshold=0.02)
+        found, belongs, said = with_cameras(partition, model, cameras, settings, NullProgress())
+        assert found.num_blocks == 2 and len(said) == 1 and asked == [(), ([0],)]
+        change = compute(found, model, cameras, settings.downscale, NullProgress())
+        assert np.array_equal(belongs, cameras_inside(found, cameras) | (change > settings.threshold))
+        assert belongs.any(axis=0).all() and not belongs.all()
 
     def test_until_all_have_enough_or_one_is_left(self) -> None:
         cameras = [_standing_at(np.array([x, 0.0, -2.5])) for x in (-3.0, -2.8, 3.0)]

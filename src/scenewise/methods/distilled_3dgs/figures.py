@@ -9,9 +9,7 @@ import torch
 from scenewise.io.ply.gaussians import gaussians_ply_bytes
 from scenewise.methods.distilled_3dgs.distillation import mean_picture
 from scenewise.methods.distilled_3dgs.size import file_bytes
-from scenewise.metrics.hidden import grey_where_hidden
-from scenewise.metrics.psnr import psnr
-from scenewise.metrics.ssim import ssim
+from scenewise.metrics.photographs import likeness
 from scenewise.rendering import render
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
@@ -101,11 +99,5 @@ def measured_mean(teachers: Sequence[Gaussians], capture: Capture, device: torch
 
 
 def _with_quality(figures: SplatFigures, pictures: Sequence[torch.Tensor], frames: Sequence[Frame]) -> SplatFigures:
-    ratios, similarities = [], []
-    for picture, frame in zip(pictures, frames):
-        assert frame.load_image is not None
-        truth = torch.from_numpy(frame.load_image().copy()).to(torch.float32) / 255.0
-        mask = None if frame.load_mask is None else torch.from_numpy(frame.load_mask().copy())
-        ratios.append(psnr(picture, truth, mask))
-        similarities.append(ssim(grey_where_hidden(picture, mask), grey_where_hidden(truth, mask), mask))
+    ratios, similarities = zip(*(likeness(picture, frame) for picture, frame in zip(pictures, frames)))
     return replace(figures, psnr=sum(ratios) / len(ratios), ssim=sum(similarities) / len(similarities))

@@ -31,19 +31,26 @@ def cameras_inside(partition: Partition, cameras: Sequence[Cameras]) -> Bool[np.
 
 @torch.no_grad()
 def visible_change(
-    partition: Partition, model: CoarseModel, cameras: Sequence[Cameras], downscale: int, progress: Progress
+    partition: Partition,
+    model: CoarseModel,
+    cameras: Sequence[Cameras],
+    downscale: int,
+    progress: Progress,
+    blocks: Sequence[int] | None = None,
 ) -> Float32[np.ndarray, "cameras blocks"]:
     """1 − SSIM of each view with and without each block's anchors; 0 where none of them is seen.
 
     Args:
-        partition: blocks.
+        partition: of the scene.
         model: what is rendered.
         cameras: at the size that is trained with.
         downscale: views are compared at 1/N of that.
         progress: told about cameras.
+        blocks: that are asked about, None for all; columns of the result.
     """
     block_of_anchor = torch.from_numpy(partition.block_of(model.anchors.positions.numpy()))
-    change = np.zeros((len(cameras), partition.num_blocks), dtype=np.float32)
+    asked = range(partition.num_blocks) if blocks is None else blocks
+    change = np.zeros((len(cameras), len(asked)), dtype=np.float32)
     with progress.stage("assign cameras", len(cameras)) as stage:
         for index, camera in enumerate(cameras):
             small = camera.resized(max(16, camera.width // downscale), max(16, camera.height // downscale))
@@ -53,26 +60,19 @@ def visible_change(
             assert whole.contribution is not None, "contributions were asked for"
             owner = block_of_anchor[decoded.row_of]
             share = torch.zeros(partition.num_blocks).index_add_(0, owner, whole.contribution.weight_sum)
-            for block in (share > _NOTHING_SHOWN * small.width * small.height).nonzero()[:, 0].tolist():
-                rest = render(decoded.gaussians.select(owner != block), small).color
-                change[index, block] = 1.0 - ssim(rest.clamp(0.0, 1.0), whole.color.clamp(0.0, 1.0))
+            for column, block in enumerate(asked):
+                if float(share[block]) > _NOTHING_SHOWN * small.width * small.height:
+                    rest = render(decoded.gaussians.select(owner != block), small).color
+                    change[index, column] = 1.0 - ssim(rest.clamp(0.0, 1.0), whole.color.clamp(0.0, 1.0))
             stage.advance()
     return change
-
-
-def assigned_cameras(
-    partition: Partition, model: CoarseModel, cameras: Sequence[Cameras], settings: AssignmentSettings, progress: Progress
-) -> Bool[np.ndarray, "cameras blocks"]:
-    """Which cameras belong to which blocks: by place, and by what they see."""
-    change = visible_change(partition, model, cameras, settings.downscale, progress)
-    return cameras_inside(partition, cameras) | (change > settings.threshold)
 
 
 def with_cameras(
     partition: Partition, model: CoarseModel, cameras: Sequence[Cameras], settings: AssignmentSettings, progress: Progress
 ) -> tuple[Partition, Bool[np.ndarray, "cameras blocks"], list[str]]:
     """The partition with blocks that have too little to learn from given to a neighbour, which cameras belong to which blocks
-    then, and what was done in words.
+    then, by place and by what they see, and what was done in words.
 
     Args:
         partition: as planned.
@@ -83,8 +83,9 @@ def with_cameras(
     """
     said: list[str] = []
     anchors = model.anchors.positions.numpy()
+    change = visible_change(partition, model, cameras, settings.downscale, progress)
     while True:
-        belongs = assigned_cameras(partition, model, cameras, settings, progress)
+        belongs = cameras_inside(partition, cameras) | (change > settings.threshold)
         held = np.bincount(partition.block_of(anchors), minlength=partition.num_blocks)
         seen = belongs.sum(axis=0)
         starved = [
@@ -98,3 +99,6 @@ def with_cameras(
         into = partition.touching(block)[0]
         said.append(f"a block with {seen[block]} cameras and {held[block]:,} coarse anchors was given to a neighbour")
         partition = partition.joined(block, into)
+        grown = into - int(into > block)  # what is seen of all others is as before
+        change = np.delete(change, block, axis=1)
+        change[:, grown] = visible_change(partition, model, cameras, settings.downscale, progress, [grown])[:, 0]

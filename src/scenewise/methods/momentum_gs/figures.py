@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scenewise.metrics.hidden import grey_where_hidden
-from scenewise.metrics.psnr import psnr
-from scenewise.metrics.ssim import ssim
+from scenewise.metrics.photographs import likeness
 from scenewise.rendering import render
 from scenewise.rendering.in_view import SeenBy
 from scenewise.scenes.frames import Frame
@@ -80,15 +78,14 @@ class CitySummary:
 @torch.no_grad()
 def quality(seen_by: SeenBy, frames: Sequence[Frame], background: torch.Tensor) -> tuple[float, float] | None:
     """Mean PSNR in dB and SSIM over views; None without any."""
-    ratios, similarities = [], []
-    for frame in frames:
-        assert frame.load_image is not None
-        truth = torch.from_numpy(frame.load_image().copy()).to(background.device, torch.float32) / 255.0
-        mask = None if frame.load_mask is None else torch.from_numpy(frame.load_mask().copy())
-        color = render(seen_by(frame.camera), frame.camera, background=background).color.clamp(0.0, 1.0)
-        ratios.append(psnr(color, truth, mask))
-        similarities.append(ssim(grey_where_hidden(color, mask), grey_where_hidden(truth, mask), mask))
-    return (sum(ratios) / len(ratios), sum(similarities) / len(similarities)) if ratios else None
+    found = [
+        likeness(render(seen_by(frame.camera), frame.camera, background=background).color.clamp(0.0, 1.0), frame)
+        for frame in frames
+    ]
+    if not found:
+        return None
+    ratios, similarities = zip(*found)
+    return sum(ratios) / len(ratios), sum(similarities) / len(similarities)
 
 
 def every_nth(frames: Sequence[Frame], n: int) -> list[Frame]:
