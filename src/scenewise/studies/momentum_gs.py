@@ -27,7 +27,7 @@ from scenewise.studies.bench import (
     processors_for,
     say,
 )
-from scenewise.studies.city.arms import ONE, SIXTEEN, BareArm, CityArm, outcome
+from scenewise.studies.city.arms import ONE, SIXTEEN, BareArm, CityArm, RepeatedArm, outcome
 from scenewise.studies.city.control import CONTROLS, ControlArm, drift_outcome
 from scenewise.studies.city.towns import QUICK_SIZE, TownBench, TownSize
 from scenewise.studies.claims import Claim, not_run, paired_claim, threshold_claim, verdict
@@ -83,10 +83,14 @@ SWEEPS: Mapping[str, CityArm] = {
     "f_four_workers_ssim": CityArm(teacher=TEACHER, weighting=replace(WEIGHTING, signal="ssim"), workers=4),
     "d_slots_of_400_not_frozen": CityArm(slot_steps=400, frozen=False),
     "e_slots_of_400_not_frozen": CityArm(teacher=TEACHER, slot_steps=400, frozen=False),
+    "d_once_more": RepeatedArm(),
+    "e_once_more": RepeatedArm(teacher=TEACHER),
+    "f_once_more": RepeatedArm(teacher=TEACHER, weighting=WEIGHTING),
+    "f_a_third_time": RepeatedArm(teacher=TEACHER, weighting=WEIGHTING, repeat=2),
     "f_random_order": CityArm(teacher=TEACHER, weighting=WEIGHTING, order="random"),
     "f_worst_first": CityArm(teacher=TEACHER, weighting=WEIGHTING, order="worst_first"),
 }
-"""One seed: momentum, slots, number of blocks, signal of the weights, frozen round, order of the turns."""
+"""One seed: momentum, slots, number of blocks, signal of the weights, frozen round, order of the turns, other random numbers."""
 NOTES = (
     "Reduced to fit two hours on two cores: 160 views of 240×160, 1,200 steps of each block, 1,000 of the coarse models.",
     "A scene that is trained as one takes as many steps as four blocks together, from the same coarse model.",
@@ -115,6 +119,7 @@ COLUMNS: Mapping[str, tuple[str, str, float]] = {
     "memory to train, MB": ("train_memory_bytes", ",.0f", 1e6),
     "to render, MB": ("render_memory_bytes", ",.0f", 1e6),
     "teacher − student": ("drift", ".5f", 1.0),
+    "heaviest weight": ("heaviest_weight", ".2f", 1.0),
     "colours' drift": ("color_drift", ".4f", 1.0),
     "forgotten, dB": ("forgotten", ".2f", 1.0),
     "training, s": ("train_seconds", ",.0f", 1.0),

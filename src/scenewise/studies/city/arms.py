@@ -29,7 +29,7 @@ from scenewise.methods.momentum_gs.seams import blocks_of_pixels, seam_errors, s
 from scenewise.methods.momentum_gs.slots import SlotOrder
 from scenewise.methods.momentum_gs.teaching import TeacherSettings
 from scenewise.methods.momentum_gs.trainer import BlockTrainer
-from scenewise.methods.momentum_gs.weighting import WeightingSettings
+from scenewise.methods.momentum_gs.weighting import WeightingSettings, block_weights
 from scenewise.metrics.color_correction import color_corrected
 from scenewise.metrics.lpips import Lpips
 from scenewise.metrics.psnr import psnr
@@ -93,6 +93,17 @@ class BareArm(CityArm):
     is_bare: bool = True
 
 
+@dataclass(frozen=True)
+class RepeatedArm(CityArm):
+    """The same once more, with other random numbers: how much figures differ by chance.
+
+    Attributes:
+        repeat: which time.
+    """
+
+    repeat: int = 1
+
+
 def bare(model: CoarseModel, seed: int) -> CoarseModel:
     """A coarse model that has learned nothing but where anchors go."""
     slots, channels = model.anchors.slots, model.anchors.channels
@@ -150,17 +161,19 @@ def trained(arm: CityArm, bench: TownBench, folder: Path) -> Trained:
     city = bench.whole() if arm.grid == ONE else bench.city(arm.grid)
     if isinstance(arm, BareArm):
         city = replace(city, model=bare(city.model, bench.seed))
-    config = config_of(arm, bench)
+    config, seed = config_of(arm, bench), bench.seed
+    if isinstance(arm, RepeatedArm):
+        seed += 1_000 * arm.repeat
     record = {"arm": asdict(arm), "size": asdict(bench.size), "seed": bench.seed}
-    plan = slot_plan(config, city.partition.num_blocks, bench.seed)
+    plan = slot_plan(config, city.partition.num_blocks, seed)
     if arm.explicit:
         behind = config.background.most if plan.blocks > 1 else 0.0
         most = int(1.3 * (1.0 + behind) * bench.size.gaussians / plan.blocks)
         recipe = replace(bench.explicit_recipe(most, plan.block_steps), resolution=config.block.resolution)
-        make = explicit_blocks(city, recipe, plan, bench.explicit_coarse, most_behind=behind, seed=bench.seed)
-        trainer = BlockTrainer(plan, make, BlockStates(folder, fingerprint_of(record)), identity=RunIdentity(bench.seed, record))
+        make = explicit_blocks(city, recipe, plan, bench.explicit_coarse, most_behind=behind, seed=seed)
+        trainer = BlockTrainer(plan, make, BlockStates(folder, fingerprint_of(record)), identity=RunIdentity(seed, record))
     else:
-        trainer = block_trainer(city, config, folder, seed=bench.seed, record=record)
+        trainer = block_trainer(city, config, folder, seed=seed, record=record)
     run_steps(trainer)
     blocks = range(plan.blocks)
     if arm.explicit:
@@ -197,6 +210,8 @@ def outcome(arm: CityArm, bench: TownBench, lpips: Lpips | None = None) -> Outco
         metrics["train_memory_bytes"] = float(memory)
         if made.trainer.drift:
             metrics["drift"] = float(np.mean(made.trainer.drift))
+        if arm.weighting is not None:
+            metrics["heaviest_weight"] = max(block_weights(made.trainer.quality, arm.weighting))
         return Outcome(metrics, made.numbers, made.numbers, made.trainer.seconds, made.bytes)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
