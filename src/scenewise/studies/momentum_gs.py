@@ -39,6 +39,8 @@ SEEDS = (0, 1, 2)
 TEACHER, WEIGHTING = FAST_MOMENTUM.teacher, WeightingSettings()
 assert TEACHER is not None, "the preset has a teacher"
 EIGHT = (4, 2, 1)
+_AS_LARGE = 244
+"""Thousandths of the Gaussians that have the size of the anchors: 29 and 7.1 MB in the mean of three towns."""
 
 MAIN: Mapping[str, CityArm] = {
     "a_anchors": CityArm(grid=ONE),
@@ -68,6 +70,11 @@ FEW_VIEWS: Mapping[str, CityArm] = {
     "few_views_c_shared_all_at_once": CityArm(workers=4),
 }
 """The same with a quarter of the photographs: what one decoder for all could be good for is to learn from more of them."""
+SAME_SIZE: Mapping[str, CityArm] = {
+    "small_g_explicit_4": CityArm(explicit=True),
+    "small_g_explicit_16": CityArm(explicit=True, grid=SIXTEEN),
+}
+"""Explicit Gaussians in blocks that take as many megabytes as the anchors do."""
 SWEEPS: Mapping[str, CityArm] = {
     "e_momentum_0p99": CityArm(teacher=replace(TEACHER, momentum=0.99)),
     "e_momentum_0p999": CityArm(teacher=replace(TEACHER, momentum=0.999)),
@@ -166,13 +173,21 @@ def arms_of(bench: Bench, size: TownSize, lpips_weights: Path | None) -> list[tu
     ]
     arms += listed(MAIN, bench.seeds)
     if not bench.quick:
-        arms += listed(BARE, bench.seeds) + listed(FEW_VIEWS, bench.seeds, few(size)) + listed(SWEEPS, bench.seeds[:1])
+        arms += listed(BARE, bench.seeds)
+        arms += listed(FEW_VIEWS, bench.seeds, few_views(size))
+        arms += listed(SAME_SIZE, bench.seeds, as_large_as_anchors(size))
+        arms += listed(SWEEPS, bench.seeds[:1])
     return arms
 
 
-def few(size: TownSize) -> TownSize:
+def few_views(size: TownSize) -> TownSize:
     """A quarter of the photographs."""
     return replace(size, views=size.views // 4)
+
+
+def as_large_as_anchors(size: TownSize) -> TownSize:
+    """Explicit Gaussians that take as many megabytes as the anchors."""
+    return replace(size, gaussians=_AS_LARGE * size.gaussians // 1000)
 
 
 def judge(outcomes: Mapping[str, Sequence[Outcome]], lpips: bool) -> list[Claim]:
@@ -263,6 +278,12 @@ def further_claims(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Claim]:
             "one decoder for all blocks above one for each, with a quarter of the photographs",
             of("few_views_c_shared_all_at_once"),
             of("few_views_b_own_decoders"),
+        ),
+        paired_claim(
+            "blocks_of_anchors_beat_explicit_of_that_size",
+            "four blocks of anchors (F) above explicit Gaussians in 4 and in 16 blocks that take as many megabytes",
+            of("f_weighting"),
+            [max(pair) for pair in zip(of("small_g_explicit_4"), of("small_g_explicit_16"))],
         ),
         paired_claim(
             "teacher_over_none_bare",
@@ -361,4 +382,5 @@ def _coarse(size: TownSize, bench: Bench) -> None:
         town = TownBench(size, seed, bench.cache)
         say(f"town of seed {seed}: {len(town.coarse.anchors):,} coarse anchors, {len(town.explicit_coarse):,} coarse Gaussians")
         if not bench.quick:
-            _ = TownBench(few(size), seed, bench.cache).coarse
+            small = TownBench(as_large_as_anchors(size), seed, bench.cache)
+            _ = TownBench(few_views(size), seed, bench.cache).coarse, small.coarse, small.explicit_coarse
