@@ -77,7 +77,9 @@ class TestStart:
         generator = np.random.default_rng(4)
         return PointCloud((generator.random((n, 3)) - 0.5) * [2.2, 1.6, 0.8])
 
-    def test_points_become_anchors_in_free_cells_of_one_block_each(self) -> None:
+    @pytest.mark.parametrize("at_a_time", [1 << 14, 7])
+    def test_points_become_anchors_in_free_cells_of_one_block_each(self, at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("scenewise.methods.momentum_gs.blocks._POINTS", at_a_time)
         model, points = _model(), self._points()
         held = {tuple(cell) for cell in np.round(model.anchors.positions.double().numpy() / CELL).astype(int).tolist()}
         wanted = {tuple(cell) for cell in np.round(points.points_in_world / CELL).astype(int).tolist()}

@@ -17,6 +17,7 @@ from scenewise.scenes.anchors import Anchors, joined
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.point_clouds import PointCloud
 
+_POINTS = 1 << 14
 _WIDER = 1.3  # factor on the angle until the background is small enough
 
 
@@ -83,9 +84,7 @@ def _new_anchors(
     A cell is the block's that owns its middle, where the anchor goes: blocks begin with no anchor outside of them, and no two
     with the same one.
     """
-    cells = np.round(points.points_in_world / model.cell).astype(np.int64)
-    centers = (cells * model.cell).astype(np.float32)  # as anchors hold them
-    cells = np.unique(cells[partition.block_of(centers) == block], axis=0)
+    cells = _cells_of_block(block, partition, points, model.cell)
     taken = {tuple(cell) for cell in np.round(own.positions.numpy().astype(np.float64) / model.cell).astype(np.int64).tolist()}
     cells = cells[np.array([tuple(cell) not in taken for cell in cells.tolist()], dtype=bool)]
     room = len(cells) if most is None else max(0, most - len(own))
@@ -98,6 +97,16 @@ def _new_anchors(
     _, nearest = cKDTree(own.positions.numpy()).query(fresh.positions.numpy())
     near = own.select(torch.from_numpy(np.asarray(nearest, dtype=np.int64)))
     return Anchors(fresh.positions, near.offsets.clone(), near.features.clone(), fresh.log_scales)
+
+
+def _cells_of_block(block: int, partition: Partition, points: PointCloud, cell: float) -> Int64[np.ndarray, "cells 3"]:
+    """Cells with points whose middles a block owns, each once; of the points, which are the whole scene's, some at a time."""
+    found = [np.zeros((0, 3), dtype=np.int64)]
+    for start in range(0, len(points), _POINTS):
+        cells = np.unique(np.round(points.points_in_world[start : start + _POINTS] / cell).astype(np.int64), axis=0)
+        centers = (cells * cell).astype(np.float32)  # as anchors hold them
+        found.append(cells[partition.block_of(centers) == block])
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def thinned_background(
