@@ -129,6 +129,7 @@ COLUMNS: Mapping[str, tuple[str, str, float]] = {
     "heaviest weight": ("heaviest_weight", ".2f", 1.0),
     "colours' drift": ("color_drift", ".4f", 1.0),
     "forgotten, dB": ("forgotten", ".2f", 1.0),
+    "own views, dB": ("own_psnr", ".2f", 1.0),
     "training, s": ("train_seconds", ",.0f", 1.0),
 }
 
@@ -168,8 +169,7 @@ def arms_of(bench: Bench, size: TownSize, lpips_weights: Path | None) -> list[tu
         return [(Arm(name, config | {"arm": asdict(arm)}, of_city(arm, size)), seeds) for name, arm in group.items()]
 
     arms: list[tuple[Arm, Sequence[int]]] = [
-        (Arm(name, shared | {"control": asdict(arm), "measures": "forgotten"}, of_control(arm)), bench.seeds)
-        for name, arm in CONTROLS.items()
+        (Arm(name, shared | {"control": asdict(arm)}, of_control(arm)), bench.seeds) for name, arm in CONTROLS.items()
     ]
     arms += listed(MAIN, bench.seeds)
     if not bench.quick:
@@ -274,6 +274,12 @@ def further_claims(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Claim]:
             of("bare_b_own_decoders"),
         ),
         paired_claim(
+            "shared_in_turn_over_independent_bare",
+            "one decoder for all blocks, one after the other, above one for each, where blocks begin with places alone",
+            of("bare_d_shared_in_turn"),
+            of("bare_b_own_decoders"),
+        ),
+        paired_claim(
             "shared_over_independent_few_views",
             "one decoder for all blocks above one for each, with a quarter of the photographs",
             of("few_views_c_shared_all_at_once"),
@@ -330,6 +336,18 @@ def control_claims(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Claim]:
             "with a momentum of 0.9 idle blocks lose less PSNR",
             drift("control_no_teacher", "forgotten"),
             drift("control_0p9", "forgotten"),
+        ),
+        paired_claim(
+            "control_teacher_lifts_blocks",
+            "with a momentum of 0.9 both blocks show their own photographs better when all is over",
+            drift("control_0p9", "own_psnr"),
+            drift("control_no_teacher", "own_psnr"),
+        ),
+        paired_claim(
+            "control_frozen_round_lifts_blocks",
+            "a last round with a decoder that rests does that without a teacher",
+            drift("control_frozen", "own_psnr"),
+            drift("control_no_teacher", "own_psnr"),
         ),
         threshold_claim(
             "control_placebo_changes_nothing",

@@ -52,10 +52,12 @@ class ControlArm:
     Attributes:
         teacher: of the shared decoder, or None.
         two_lights: whether the halves are photographed in different light.
+        frozen: the last slot of each block is one in which the decoder does not change.
     """
 
     teacher: TeacherSettings | None = None
     two_lights: bool = True
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Drift:
         log_scale: likewise of the logarithms of their scales.
         forgotten: PSNR that idle blocks lose by it on photographs that they were trained with, dB.
         lag: distance between teacher and student at the ends of slots.
+        own_psnr: mean of both blocks on photographs that they were trained with, each alone, when all is over, dB.
         psnr: of the town's held-out views, blocks together, against photographs in the light of the block that owns the camera.
     """
 
@@ -76,6 +79,7 @@ class Drift:
     log_scale: float
     forgotten: float
     lag: float
+    own_psnr: float
     psnr: float
 
 
@@ -86,6 +90,8 @@ CONTROLS: Mapping[str, ControlArm] = {
     "control_0p9": ControlArm(TeacherSettings()),
     "control_0p99": ControlArm(TeacherSettings(momentum=0.99)),
     "control_0p999": ControlArm(TeacherSettings(momentum=0.999)),
+    "control_frozen": ControlArm(frozen=True),
+    "control_0p9_frozen": ControlArm(TeacherSettings(), frozen=True),
     "control_once_a_slot": ControlArm(TeacherSettings(momentum=0.5, period=SLOT_STEPS)),
 }
 """Arms of the control."""
@@ -119,7 +125,7 @@ def control_city(bench: TownBench, two_lights: bool) -> City:
 
 def control_config(arm: ControlArm, bench: TownBench, slot_steps: int, rounds: int) -> MomentumConfig:
     """Two blocks, one worker, long slots."""
-    config = config_of(CityArm(grid=(2, 1, 1), teacher=arm.teacher, slot_steps=slot_steps, frozen=False), bench)
+    config = config_of(CityArm(grid=(2, 1, 1), teacher=arm.teacher, slot_steps=slot_steps, frozen=arm.frozen), bench)
     growth = replace(config.block.growth, refine_from=0, refine_until=1)  # idle anchors are compared with themselves
     return replace(config, block=replace(config.block, steps=slot_steps * rounds, growth=growth))
 
@@ -136,7 +142,7 @@ def drift_of(arm: ControlArm, bench: TownBench, folder: Path, *, slot_steps: int
     forgotten: list[float] = []
     put_away: dict[int, tuple[Anchors, DecoderHeads]] = {}
     while trainer.steps_done < trainer.total_steps:
-        block = (trainer.steps_done // slot_steps) % 2
+        block, has_learned = (trainer.steps_done // slot_steps) % 2, trainer.learns
         for _ in range(slot_steps - 1):
             trainer.step()
         field = trainer.in_hand[block].field
@@ -144,8 +150,8 @@ def drift_of(arm: ControlArm, bench: TownBench, folder: Path, *, slot_steps: int
         anchors = Anchors(**{name: value.detach().clone() for name, value in vars(field.anchors()).items()})
         trainer.step()
         other = 1 - block
-        if other in put_away:
-            frames = city.frames(other)[:: max(1, len(city.frames(other)) // _VIEWS)]
+        if other in put_away and has_learned:
+            frames = _looked_at(city, other)
             idle, before = put_away[other]
             now = trainer.shared.decoder.heads()
             changes.append(moved(idle, before, now, [frame.camera for frame in frames]))
@@ -155,8 +161,15 @@ def drift_of(arm: ControlArm, bench: TownBench, folder: Path, *, slot_steps: int
         put_away[block] = (anchors, copied(trainer.shared.decoder.heads()))
     color, opacity, log_scale = np.mean(changes, axis=0)
     lag = float(np.mean(trainer.drift)) if trainer.drift else 0.0
+    alone = [quality(trainer.finished(block).field.gaussians, _looked_at(city, block), background) for block in range(2)]
+    own = float(np.mean([0.0 if found is None else found[0] for found in alone]))
     shown = _psnr(trainer.finished, city, background)
-    return Drift(float(color), float(opacity), float(log_scale), float(np.mean(forgotten)), lag, shown)
+    return Drift(float(color), float(opacity), float(log_scale), float(np.mean(forgotten)), lag, own, shown)
+
+
+def _looked_at(city: City, block: int) -> list[Frame]:
+    frames = city.frames(block)
+    return frames[:: max(1, len(frames) // _VIEWS)]
 
 
 def _decoded_by(anchors: Anchors, heads: DecoderHeads) -> SeenBy:
@@ -177,6 +190,7 @@ def drift_outcome(arm: ControlArm, bench: TownBench, quick: bool) -> Outcome:
         "opacity_drift": found.opacity,
         "scale_drift": found.log_scale,
         "forgotten": found.forgotten,
+        "own_psnr": found.own_psnr,
         "drift": found.lag,
     }
     return Outcome(metrics, train_seconds=time.monotonic() - started)
