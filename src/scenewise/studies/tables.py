@@ -49,7 +49,7 @@ def claims_table(content: Mapping[str, Any]) -> str:
         difference = f"{claim['difference']:+.2f}" if claim["per_seed"] else "–"
         if claim["interval"] is not None:
             difference += " ({:+.2f} … {:+.2f})".format(*claim["interval"])
-        verdict = "yes" if claim["holds"] else f"no: {claim['why']}"
+        verdict = "yes" if claim["holds"] else f"{'no' if claim['per_seed'] else 'not measured'}: {claim['why']}"
         lines.append(f"| `{claim['id']}`: {claim['claim']} | {difference} | {each} | {verdict} |")
     return "\n".join(lines)
 
