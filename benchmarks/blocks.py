@@ -53,8 +53,8 @@ from scenewise.worlds.town_captures import town_capture
 GOAL_RATIO = 1.6
 BLOCKS = (1, 2, 4, 8, 16)
 _VIEWS_OF_BLOCK, _ANCHORS_OF_BLOCK, _SIDE_OF_BLOCK = 30, 3_000, 60.0
-_MEMORY_STEPS, _CACHE = 100, 10_000_000
-_BUDGET, _GAUSSIANS_OF_BLOCK = 450_000_000, 20_000
+_MEMORY_STEPS, _CACHE = 100, 1_000_000  # photographs of less than a block, so that all fill it
+_BUDGET, _GAUSSIANS_OF_BLOCK = 600_000_000, 20_000
 _STILL = LearningRates(means=1e-9, means_end=1e-9, sh0=1e-9, shN=1e-9, opacities=1e-9, scales=1e-9, quats=1e-9)
 """The picture is to stay as it is while it is timed."""
 

@@ -3,13 +3,22 @@
 import mmap
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from scenewise.engine import memory
-from scenewise.engine.memory import MemoryEstimate, cap_within_budget, peak_resident_bytes, resident_bytes, text_from_bytes
+from scenewise.engine.memory import (
+    MemoryEstimate,
+    cap_within_budget,
+    forget_peak,
+    peak_resident_bytes,
+    peak_since_forgotten,
+    resident_bytes,
+    text_from_bytes,
+)
 from scenewise.errors import ResourceError
 
 ESTIMATE = MemoryEstimate({"program": 100, "pictures": 20}, {"parameters": 8, "rasteriser": 2})
@@ -95,3 +104,24 @@ def test_freed_memory_is_kept() -> None:
             pytest.skip("not the GNU C library")
         faults[choice] = int(count)
     assert faults["keep"] < 100 < faults["default"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of a program")
+def test_the_peak_is_not_that_of_whoever_started_the_program() -> None:
+    with mmap.mmap(-1, 480_000_000) as block:
+        np.frombuffer(block, dtype=np.uint8)[:] = 1
+        assert peak_resident_bytes() > 480_000_000
+        asked = "from scenewise.engine.memory import peak_resident_bytes; print(peak_resident_bytes())"
+        child = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
+    assert 5_000_000 < int(child.stdout) < 400_000_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux forgets a peak")
+def test_a_peak_that_was_forgotten_still_counts_for_the_whole() -> None:
+    with mmap.mmap(-1, 320_000_000) as block:
+        np.frombuffer(block, dtype=np.uint8)[:] = 1
+    whole = peak_resident_bytes()
+    if not forget_peak():
+        pytest.skip("this system does not let a program forget its peak")
+    assert peak_since_forgotten() < whole - 200_000_000
+    assert peak_resident_bytes() >= whole

@@ -47,32 +47,49 @@ def resident_bytes() -> int:
 
 def peak_resident_bytes() -> int:
     """Largest memory this process has occupied so far; 0 where the system does not tell (Windows)."""
+    peak = _high_water()
+    if peak is not None:
+        return max(_forgotten, peak)
     try:
         import resource
     except ImportError:
         return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+    # Linux counts here what the parent occupied before this program was started, so it is asked last.
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(usage) if sys.platform == "darwin" else int(usage) * 1024
+
+
+_forgotten = 0
+"""The peak before the last :func:`forget_peak`."""
 
 
 def forget_peak() -> bool:
     """Makes :func:`peak_since_forgotten` start from what this process occupies now; returns whether the system can do that."""
+    global _forgotten
+    before = peak_resident_bytes()
     try:
         with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - Path.write_text would truncate first
             file.write("5")  # proc(5): resets the peak resident size
     except OSError:
         return False
+    _forgotten = before
     return True
 
 
 def peak_since_forgotten() -> int:
     """Largest memory this process has occupied since the last :func:`forget_peak`; since its start where that has no effect."""
+    peak = _high_water()
+    return peak_resident_bytes() if peak is None else peak
+
+
+def _high_water() -> int | None:
+    """What Linux says was this program's largest size since its start, or since it was made to forget."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123 - as above
-            peak = next((line for line in file if line.startswith("VmHWM:")), None)
-            return peak_resident_bytes() if peak is None else 1024 * int(peak.split()[1])
+            line = next((line for line in file if line.startswith("VmHWM:")), None)
+        return None if line is None else 1024 * int(line.split()[1])
     except (OSError, ValueError, IndexError):
-        return peak_resident_bytes()
+        return None
 
 
 def keep_freed_memory() -> bool:

@@ -58,7 +58,10 @@ class TestGrid:
 
     def test_an_anchor_takes_its_floats_eight_times_and_its_children(self) -> None:
         # 3 + 30 + 32 + 6 floats, two records of ten and two of one: 93; three children in view
-        assert anchor_bytes(DecoderSettings()) == 8 * 4 * 93 + 3 * 650
+        # Five Gaussians of degree 3 that settle, their values as they were baked, and the anchor itself.
+        assert anchor_bytes(DecoderSettings()) == 5 * (8 * 4 * 59 + 420 + 4 * 59) + 4 * 93
+        # With many children training takes more.
+        assert anchor_bytes(DecoderSettings(slots=40)) == 8 * 4 * 243 + 12 * 650
         assert anchor_bytes(DecoderSettings(slots=20)) > anchor_bytes(DecoderSettings())
 
     def test_sizes_that_follow_from_what_is_asked_for_and_from_memory(self) -> None:

@@ -35,8 +35,8 @@ from scenewise.methods.momentum_gs.settling import settled_block
 from scenewise.methods.momentum_gs.trainer import BlockTrainer
 from scenewise.parts.splats.anchors.field import AnchorField
 from scenewise.parts.splats.reconstruction import FinishedSplats, SplatRun, timed
-from scenewise.parts.splats.trainer import SplatTrainer
 from scenewise.rendering.in_view import SeenBy, seen_by
+from scenewise.scenes.anchors import Anchors
 
 CITY_FILE, MAP_FILE = "city.json", "from_above.png"
 _LOOKED_AT = 10  # every so many views of a block are measured
@@ -69,9 +69,7 @@ class Assembly:
         gaussians: list[GaussiansOnDisk] = []
         with timed(run.journal, "settle"), run.progress.stage("settle blocks", cut.partition.num_blocks) as stage:
             for block in self._in_turn():
-                trained = self._trainer.finished(block)
-                part = block_part(trained, cut.partition, block)
-                settled, own = self._settled(block, trained, part)
+                settled, part, own = self._settled(block)
                 if run.ranks.is_first:
                     parts.add(*self._file(BLOCK_PART, "part", block), part)
                 figures.append(own)
@@ -119,22 +117,27 @@ class Assembly:
         )
         return kind.path(self._run.folder / BLOCKS_FOLDER, f"{stem}_{block:03d}", fingerprint), fingerprint
 
-    def _settled(self, block: int, trained: SplatTrainer, part: BlockPart) -> tuple[GaussiansOnDisk, BlockFigures]:
-        """A block's own Gaussians, from before where they are there, and its figures."""
-        run, config, field = self._run, self._config, trained.field
-        assert isinstance(field, AnchorField), "anchors were trained"
+    def _settled(self, block: int) -> tuple[GaussiansOnDisk, BlockPart, BlockFigures]:
+        """A block's own Gaussians, from before where they are there, its own anchors, and its figures."""
+        run, config, partition = self._run, self._config, self._city.partition
         frames = every_nth(self._city.frames(block), _LOOKED_AT)
+        trained = self._trainer.finished(block)
+        assert isinstance(trained.field, AnchorField), "anchors were trained"
+        decoded = quality(trained.field.gaussians, frames, self._background)
+        part = block_part(trained, partition, block)
+        views, scene_extent, heads = trained.views, trained.scene_extent, trained.field.decoder.heads()
+        anchors = Anchors(**{name: value.detach().clone() for name, value in vars(trained.field.anchors()).items()})
+        del trained  # gradients and moments make room for those of the Gaussians
         path, fingerprint = self._file(SETTLED, "settled", block)
         measured: dict[str, float] = {}
 
         def make(place: Path) -> None:
-            own = is_in_block(self._city.partition, block, field.anchors().positions)
             settled = settled_block(
-                field.anchors(),
-                field.decoder.heads(),
-                own,
-                trained.views,
-                trained.scene_extent,
+                anchors,
+                heads,
+                is_in_block(partition, block, anchors.positions),
+                views,
+                scene_extent,
                 config.settling,
                 background=self._city.capture.background,
                 seed=run.seed,
@@ -149,18 +152,18 @@ class Assembly:
         gaussians = made(path, SETTLED, fingerprint, make, open_gaussians_ply).value
         if not measured:
             measured = _read_measured(path.with_suffix(".json"))
-        decoded = quality(field.gaussians, frames, self._background)
-        return gaussians, BlockFigures(
+        figures = BlockFigures(
             block,
-            cameras=len(trained.views),
+            cameras=len(views),
             anchors=len(part.anchors),
-            behind=len(field.store) - len(part.anchors),
+            behind=len(anchors) - len(part.anchors),
             gaussians=len(gaussians),
             psnr=0.0 if decoded is None else decoded[0],
             baked_psnr=measured["baked_psnr"],
             settled_psnr=measured["settled_psnr"],
             seconds=measured["seconds"],
         )
+        return gaussians, part, figures
 
     # ------------------------------------------------------------------------------------------------------------- measuring
 

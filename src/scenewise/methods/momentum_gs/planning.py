@@ -10,15 +10,17 @@ from jaxtyping import Float64
 
 from scenewise.errors import ResourceError
 from scenewise.methods.momentum_gs.partition import Points
+from scenewise.parts.splats.anchors.baking import BAKING_BYTES, BakeSettings
 from scenewise.parts.splats.anchors.decoder import DecoderSettings
 from scenewise.parts.splats.fitting import GAUSSIANS_PER_POINT, pixels_of
-from scenewise.parts.splats.memory import training_memory
+from scenewise.parts.splats.memory import gaussian_memory, training_memory
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import Frame
 
 _OUTLIERS = 0.02
 """Part of the points on either side that a box need not hold."""
 _COPIES, _FLOAT = 8, 4  # as in parts/splats/memory.py: value, gradient, moments, what is kept to fall back on
+_BAKED_FLOATS = 59  # as it was before it settled
 _CHILD_BYTES = 650
 """A decoded Gaussian with its gradients, and the same in the rasteriser."""
 SEEN_CHILDREN = 0.3
@@ -26,9 +28,12 @@ SEEN_CHILDREN = 0.3
 
 
 def anchor_bytes(decoder: DecoderSettings) -> int:
-    """Memory that an anchor takes in training."""
+    """Memory that an anchor takes in training, or what becomes of it while that settles, which is more."""
     floats = 3 + 3 * decoder.slots + decoder.channels + 6 + 2 * decoder.slots + 2
-    return _COPIES * _FLOAT * floats + math.ceil(SEEN_CHILDREN * decoder.slots * _CHILD_BYTES)
+    training = _COPIES * _FLOAT * floats + math.ceil(SEEN_CHILDREN * decoder.slots * _CHILD_BYTES)
+    each = sum(gaussian_memory(BakeSettings().sh_degree).values()) + _FLOAT * _BAKED_FLOATS
+    settling = _FLOAT * floats + GAUSSIANS_PER_ANCHOR * each
+    return max(training, settling)
 
 
 def blocks_within(anchors: int, most_of_block: int, background: float) -> int:
@@ -190,10 +195,10 @@ def gaussians_of(frames: Sequence[Frame], points: int) -> int:
 
 
 def fixed_bytes(frames: Sequence[Frame], cache_bytes: int) -> int:
-    """Memory of a process that trains blocks, beside their anchors.
+    """Memory of a process that trains blocks and bakes them, beside their anchors.
 
     Args:
         frames: training frames.
         cache_bytes: decoded pixels that are kept.
     """
-    return sum(training_memory(frames, sh_degree=0, cache_bytes=cache_bytes).fixed.values())
+    return BAKING_BYTES + sum(training_memory(frames, sh_degree=0, cache_bytes=cache_bytes).fixed.values())

@@ -41,7 +41,6 @@ def training_memory(frames: Sequence[Frame], *, sh_degree: int, cache_bytes: int
         matches: whether initial points are triangulated from feature matches.
     """
     pixels = max(frame.camera.width * frame.camera.height for frame in frames)
-    floats = 3 + 3 + 4 + 1 + 3 * (sh_degree + 1) ** 2
     return MemoryEstimate(
         fixed={
             "program": PROCESS_BYTES,
@@ -49,5 +48,11 @@ def training_memory(frames: Sequence[Frame], *, sh_degree: int, cache_bytes: int
             "pictures": _PIXEL_BYTES * pixels,
             **({"feature matching": MATCHING_BYTES} if matches else {}),
         },
-        per_gaussian={"parameters": _COPIES * _FLOAT * floats, "rasteriser": _RASTER_BYTES},
+        per_gaussian=gaussian_memory(sh_degree),
     )
+
+
+def gaussian_memory(sh_degree: int) -> dict[str, int]:
+    """Bytes that a Gaussian of this degree takes in training, by part."""
+    floats = 3 + 3 + 4 + 1 + 3 * (sh_degree + 1) ** 2
+    return {"parameters": _COPIES * _FLOAT * floats, "rasteriser": _RASTER_BYTES}

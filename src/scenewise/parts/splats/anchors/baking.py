@@ -23,7 +23,9 @@ from scenewise.scenes.anchors import Anchors
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.gaussians import SH_COEFFICIENTS, Gaussians, joined_gaussians
 
-_ANCHORS_AT_ONCE = 4096  # the equations of their children take 75 MB
+_ANCHORS_AT_ONCE = 1024
+BAKING_BYTES = 40_000_000
+"""What the equations of the children of so many anchors take, to degree 3."""
 _RIDGE = 0.05
 """Coefficients above degree 0 are pulled towards zero by this part of a child's weight: few views do not tell them apart."""
 _FAINTEST = 1.0 / 255.0
