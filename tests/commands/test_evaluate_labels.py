@@ -63,7 +63,7 @@ def test_true_labels_score_high_and_swapped_ones_do_not(tmp_path: Path) -> None:
         ids = asked_for(CLASS_NAMES, VOCABULARY)[classes_of_splats].astype(np.int32)
         labels = ElementLabels(ids, np.full(count, -1, np.int32), np.ones(count, np.float32))
         write_labels(tmp_path / "labels_splats.safetensors", labels, count=count)
-        return evaluate_labels(tmp_path, capture, frames, gaussians, NullProgress())
+        return evaluate_labels(tmp_path, capture, frames, lambda: gaussians, NullProgress())
 
     right = scores_of(truth)
     assert right is not None and right.all_accuracy > 0.9 and right.miou > 0.7
@@ -79,4 +79,4 @@ def test_true_labels_score_high_and_swapped_ones_do_not(tmp_path: Path) -> None:
 def test_nothing_is_measured_without_labels(tmp_path: Path) -> None:
     write_demo_capture(tmp_path / "room", frames=2, width=16, height=12)
     none = Gaussians(*(torch.zeros(0, n) for n in (3, 3, 4)), torch.zeros(0), torch.zeros(0, 1, 3), torch.zeros(0, 0, 3))
-    assert evaluate_labels(tmp_path, open_capture(tmp_path / "room"), [], none, NullProgress()) is None
+    assert evaluate_labels(tmp_path, open_capture(tmp_path / "room"), [], lambda: none, NullProgress()) is None

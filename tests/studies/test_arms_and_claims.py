@@ -52,7 +52,7 @@ def test_claims_are_shown_with_every_difference_and_the_interval() -> None:
     rows = claims_table({"claims": [asdict(claim) for claim in claims]}).splitlines()
     assert rows[2] == "| `better`: a over b | +2.00 (-0.48 … +4.48) | 1.00, 2.00, 3.00 | yes |"
     assert rows[3].startswith("| `reaches`: thirty | -0.25 (-9.78 … +9.28) | 29.00, 30.50 | no: the mean over 2 seeds")
-    assert rows[4] == "| `missing`: left out | – | – | no: not run |"
+    assert rows[4] == "| `missing`: left out | – | – | not measured: not run |"
 
 
 def test_an_outcome_lies_where_it_lay_before(tmp_path: Path) -> None:

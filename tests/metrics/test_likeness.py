@@ -12,7 +12,7 @@ from scenewise.metrics.ssim import ssim
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import Frame
 
-PHOTOGRAPH_U8 = np.random.default_rng(0).integers(0, 256, (24, 20, 3)).astype(np.uint8)
+PHOTOGRAPH_U8 = np.random.default_rng(0).integers(10, 240, (24, 20, 3)).astype(np.uint8)
 
 
 def frame(mask: np.ndarray | None = None) -> Frame:
