@@ -57,5 +57,11 @@ _FACTS = {
 
 
 def _seams(folder: Path, pictures: Mapping[str, Any]) -> list[Block]:
-    shown = tuple(Picture(name, read_image(folder / str(place))) for name, place in pictures.items())
-    return [Pictures("Worst seams", "cuts marked; errors five times as bright", shown)] if shown else []
+    """A row for each view: the view with its cuts, and its errors."""
+    rows: dict[str, list[Picture]] = {}
+    for name, place in pictures.items():
+        view, _, kind = name.rpartition(" ")
+        rows.setdefault(view, []).append(Picture(kind, read_image(folder / str(place)), f"{kind} of {view}"))
+    return [
+        Pictures(f"Worst seams: {view}", "cuts marked; errors five times as bright", tuple(row)) for view, row in rows.items()
+    ]
