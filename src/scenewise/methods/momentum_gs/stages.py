@@ -4,9 +4,9 @@ What a stage has made lies in the scene folder, so every stage can be killed and
 
     coarse/               the coarse model of the whole scene, see coarse.py
     city/partition.json   cells, their owners, and which cameras train which block
-    blocks/               blocks that wait for their turn, and settled ones
+    blocks/               blocks that wait for their turn; settled ones, and what each gives to the scene
     city/anchors.ply      all anchors; decoder.safetensors beside it
-    city/city.json        figures of blocks, seams, and what all of it cost
+    city/city.json        figures of blocks, seams, and what all of it cost; pictures of seams and from above beside it
 """
 
 import math
