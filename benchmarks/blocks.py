@@ -202,16 +202,21 @@ def budget(quick: bool) -> list[dict[str, Any]]:
     return found
 
 
+def _in_four_blocks(town: Path, seed: int, views: int, steps: int, slot_steps: int, more: Sequence[str]) -> list[str]:
+    """Writes a town, and returns the arguments that reconstruct it, one thread in each process."""
+    write_town_capture(town, seed, views, 240, 160, points=12_000)
+    arguments = ["reconstruct", str(town), "--method", "momentum_gs", "--blocks", "2,2,1", "--threads", "1", *more]
+    arguments += ["--steps", str(steps), "--slot-steps", str(slot_steps), "--coarse-steps", str(steps)]
+    return [*arguments, "--settle-steps", "20", "--max-gaussians", "40000", "--json"]
+
+
 def processes(quick: bool) -> dict[str, Any]:
     """A town by two processes with one thread each, and by one process with one thread that does the work of both."""
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        views, steps, slot = (24, 40, 10) if quick else (96, 800, 100)
-        write_town_capture(folder / "town", 11, views, 240, 160, points=12_000)
-        arguments = ["reconstruct", str(folder / "town"), "--method", "momentum_gs", "--blocks", "2,2,1", "--workers", "2"]
-        arguments += ["--steps", str(steps), "--slot-steps", str(slot), "--coarse-steps", str(steps), "--threads", "1"]
-        arguments += ["--settle-steps", "20", "--max-gaussians", "40000", "--json"]
+        size = (24, 40, 10) if quick else (96, 800, 100)
+        arguments = _in_four_blocks(folder / "town", 11, *size, ["--workers", "2"])
         one = [sys.executable, "-m", "scenewise.cli.main", *arguments, "--out", str(folder / "one")]
         two = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29533"]
         two += ["-m", "scenewise.cli.main", *arguments, "--out", str(folder / "two")]
@@ -238,10 +243,7 @@ def kill(quick: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         views, steps, slot = (24, 60, 20) if quick else (96, 600, 100)
-        write_town_capture(folder / "town", 12, views, 240, 160, points=12_000)
-        arguments = ["reconstruct", str(folder / "town"), "--method", "momentum_gs", "--blocks", "2,2,1", "--processes", "2"]
-        arguments += ["--steps", str(steps), "--slot-steps", str(slot), "--coarse-steps", str(steps), "--threads", "1"]
-        arguments += ["--settle-steps", "20", "--max-gaussians", "40000", "--json"]
+        arguments = _in_four_blocks(folder / "town", 12, views, steps, slot, ["--processes", "2"])
         command = [sys.executable, "-m", "scenewise.cli.main", *arguments]
         whole = json.loads(subprocess.run([*command, "--out", str(folder / "whole")], check=True, capture_output=True).stdout)
         broken = subprocess.Popen([*command, "--out", str(folder / "broken")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 
 from scenewise.kernels.splats.constants import ALPHA_MIN, DILATION, FRUSTUM_MARGIN
 from scenewise.scenes.cameras import Cameras
-from scenewise.scenes.gaussians import GaussianRows, Gaussians, joined_gaussians
+from scenewise.scenes.gaussians import GaussianRows, Gaussians, gaussian_numbers, joined_gaussians
 
 SeenBy = Callable[[Cameras], Gaussians]
 """What a camera sees: the same Gaussians for all, those in its view, or those decoded for it."""
@@ -28,7 +28,7 @@ def seen_by(rows: GaussianRows, device: torch.device | str = "cpu", *, room: int
         device: where they are to be.
         room: memory that they may take with what rendering needs, bytes; None for no limit.
     """
-    each = 4 * (14 + 3 * (rows.sh_degree + 1) ** 2 - 3) + _RENDERED_BYTES
+    each = 4 * gaussian_numbers(rows.sh_degree) + _RENDERED_BYTES
     if room is not None and len(rows) * each > room:
         return lambda camera: in_view(rows, camera).to(device)
     whole = rows.in_memory().to(device)

@@ -13,6 +13,11 @@ from scenewise.errors import ShapeError
 SH_COEFFICIENTS = {0: 1, 1: 4, 2: 9, 3: 16}
 
 
+def gaussian_numbers(sh_degree: int) -> int:
+    """How many numbers a Gaussian of this degree is: mean, scales, rotation, opacity, colour."""
+    return 3 + 3 + 4 + 1 + 3 * SH_COEFFICIENTS[sh_degree]
+
+
 @runtime_checkable
 class GaussianRows(Protocol):
     """Gaussians that can be gone through block by block, as often as needed: in memory or on the disk."""

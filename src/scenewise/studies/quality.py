@@ -29,6 +29,7 @@ from scenewise.methods.gaussian_splatting.config import PRESETS
 from scenewise.parts.poses.refinement.refine import RefinementRequest, refine_poses
 from scenewise.parts.sources.scene_photographs import reopen_photographs
 from scenewise.rendering import render
+from scenewise.scenes.gaussians import gaussian_numbers
 from scenewise.show.pictures import depth_picture, error_picture, thumbnail
 from scenewise.studies.arms import Arm, Outcome
 from scenewise.studies.bench import data_root
@@ -129,7 +130,7 @@ def run_quality_arm(arm: QualityArm, seed: int, *, show: bool = False, picture: 
             if value is not None:
                 metrics[f"depth_{name}"] = value
         degree = options.sh_degree
-        parameters = card.num_gaussians * (11 + 3 * (degree + 1) ** 2)
+        parameters = card.num_gaussians * gaussian_numbers(degree)
         size = (out / "splats.spz").stat().st_size if (out / "splats.spz").exists() else (out / "splats.ply").stat().st_size
         return Outcome(metrics, parameters, parameters, summary.seconds, size)
 

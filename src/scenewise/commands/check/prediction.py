@@ -9,10 +9,11 @@ from scenewise.errors import ResourceError
 from scenewise.methods.gaussian_splatting.config import preset
 from scenewise.methods.momentum_gs.config import FAST_MOMENTUM
 from scenewise.methods.momentum_gs.planning import SEEN_CHILDREN, anchor_bytes, block_sizes, fixed_bytes, gaussians_of
-from scenewise.parts.splats.building import DEFAULT_CACHE_BYTES
+from scenewise.parts.splats.building import DEFAULT_CACHE_BYTES, cache_limit
 from scenewise.parts.splats.fitting import fitted, points_of
 from scenewise.parts.splats.memory import decoded_bytes, training_memory
 from scenewise.scenes.captures import Capture
+from scenewise.scenes.gaussians import gaussian_numbers
 
 # Time of one training step on one core in ms: a + b per 1,000 pixels + c per 1,000 Gaussians (269×479 pixels, 10k to 100k
 # Gaussians, degree-3 colour), on n threads divided by n^d.  The machine decides a factor of two either way.
@@ -31,7 +32,7 @@ class BlockPrediction:
     Attributes:
         blocks: how many there will be; some may be given to neighbours.
         anchors: that a block may have, those behind it included.
-        memory_bytes: peak resident memory of training.
+        memory_bytes: peak resident memory, settling included.
         seconds: of training, the coarse model and settling included; good to a factor of two.
     """
 
@@ -89,8 +90,7 @@ def predict(capture: Capture, threads: int, budget: int | None = None) -> Predic
     cache_bytes = min(DEFAULT_CACHE_BYTES, decoded_bytes(frames, config.resolution.factors))
     estimate = training_memory(frames, sh_degree=config.sh.highest, cache_bytes=cache_bytes, matches=source == "matches")
     memory = estimate.total(gaussians)
-    floats = 11 + 3 * (config.sh.highest + 1) ** 2
-    megabytes = gaussians * floats * 4 / 1e6
+    megabytes = gaussians * gaussian_numbers(config.sh.highest) * 4 / 1e6
     return Prediction(
         config.steps, gaussians, source, memory, seconds, threads, megabytes, _in_blocks(capture, threads, pixels, budget)
     )
@@ -105,8 +105,7 @@ def _in_blocks(capture: Capture, threads: int, pixels: float, budget: int | None
     """None where the budget does not suffice for a block."""
     frames, config = capture.train_frames, FAST_MOMENTUM
     decoder = config.block.decoder
-    limit = DEFAULT_CACHE_BYTES if budget is None else int(0.3 * budget)
-    fixed = fixed_bytes(frames, min(limit, decoded_bytes(frames, config.block.resolution.factors)))
+    fixed = fixed_bytes(frames, min(cache_limit(budget), decoded_bytes(frames, config.block.resolution.factors)))
     try:
         sizes = block_sizes(
             gaussians_of(frames, points_of(capture)),

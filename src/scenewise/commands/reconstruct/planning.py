@@ -10,8 +10,9 @@ from scenewise.engine.memory import cap_within_budget, text_from_bytes
 from scenewise.engine.progress import Progress
 from scenewise.errors import ConventionError
 from scenewise.methods.gaussian_splatting.config import preset
+from scenewise.parts.splats.building import cache_limit
 from scenewise.parts.splats.exposure import ExposureSettings
-from scenewise.parts.splats.fitting import fitted, pixels_of, points_of, what_there_is
+from scenewise.parts.splats.fitting import PIXELS_PER_GAUSSIAN, fitted, pixels_of, points_of, what_there_is
 from scenewise.parts.splats.memory import decoded_bytes, training_memory
 from scenewise.parts.splats.pose_refinement import PoseRefinementSettings
 from scenewise.parts.splats.recipes import PAPER_FROM_STEPS, SplatRecipe, with_cap
@@ -21,16 +22,10 @@ from scenewise.scenes.captures import Capture
 
 FEWEST_GAUSSIANS = 2_000
 """A budget that allows fewer is refused: nothing recognisable would come of it."""
-PIXELS_PER_GAUSSIAN = 4
-"""Without a cap of the user's own there is never more than one Gaussian for this many training pixels: more would learn them
-by heart.
-"""
 INITIAL_SHARE = 0.5
 """Part of the cap that initial points may fill; the rest is for densification, which knows better where detail is missing."""
 _MOST_INITIAL_POINTS = 500_000
 _NO_CAP = 5_000_000
-_CACHE_BYTES = 1_000_000_000
-_CACHE_SHARE = 0.3  # of a memory budget
 ABSGRAD_THRESHOLD = 8e-4
 """Sums of absolute gradients are larger than the absolute sum (Ye et al. 2024, section 4)."""
 
@@ -55,8 +50,7 @@ def planned(
         options, data_set=capture.preset, max_gaussians=max_gaussians, fit_to=capture if method.fits_capture else None
     )
     budget = options.budget_bytes
-    limit = _CACHE_BYTES if budget is None else int(_CACHE_SHARE * budget)
-    cache_bytes = min(limit, decoded_bytes(frames, config.resolution.factors))
+    cache_bytes = min(cache_limit(budget), decoded_bytes(frames, config.resolution.factors))
     if method.plans_memory:
         return config, cache_bytes
     has_points = capture.points is not None and len(capture.points) > 0

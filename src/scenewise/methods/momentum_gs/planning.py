@@ -12,15 +12,15 @@ from scenewise.errors import ResourceError
 from scenewise.methods.momentum_gs.partition import Points
 from scenewise.parts.splats.anchors.baking import BAKING_BYTES, BakeSettings
 from scenewise.parts.splats.anchors.decoder import DecoderSettings
-from scenewise.parts.splats.fitting import GAUSSIANS_PER_POINT, pixels_of
+from scenewise.parts.splats.fitting import GAUSSIANS_PER_POINT, PIXELS_PER_GAUSSIAN, pixels_of
 from scenewise.parts.splats.memory import gaussian_memory, training_memory
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import Frame
+from scenewise.scenes.gaussians import gaussian_numbers
 
 _OUTLIERS = 0.02
 """Part of the points on either side that a box need not hold."""
 _COPIES, _FLOAT = 8, 4  # as in parts/splats/memory.py: value, gradient, moments, what is kept to fall back on
-_BAKED_FLOATS = 59  # as it was before it settled
 _CHILD_BYTES = 650
 """A decoded Gaussian with its gradients, and the same in the rasteriser."""
 SEEN_CHILDREN = 0.3
@@ -31,7 +31,8 @@ def anchor_bytes(decoder: DecoderSettings) -> int:
     """Memory that an anchor takes in training, or what becomes of it while that settles, which is more."""
     floats = 3 + 3 * decoder.slots + decoder.channels + 6 + 2 * decoder.slots + 2
     training = _COPIES * _FLOAT * floats + math.ceil(SEEN_CHILDREN * decoder.slots * _CHILD_BYTES)
-    each = sum(gaussian_memory(BakeSettings().sh_degree).values()) + _FLOAT * _BAKED_FLOATS
+    degree = BakeSettings().sh_degree
+    each = sum(gaussian_memory(degree).values()) + _FLOAT * gaussian_numbers(degree)  # and as it was baked
     settling = _FLOAT * floats + GAUSSIANS_PER_ANCHOR * each
     return max(training, settling)
 
@@ -131,7 +132,6 @@ GAUSSIANS_PER_ANCHOR = 5
 _MOST_OF_BLOCK = 40_000
 """Anchors of a block where nobody names a budget: what a process of about a gigabyte trains."""
 _FEWEST_OF_BLOCK = 500
-_PIXELS_PER_GAUSSIAN = 4  # more would learn the photographs by heart
 _FEWEST_GAUSSIANS = 20_000
 _UNEVEN = 1.3
 """A block may have so many times its share of the anchors."""
@@ -190,7 +190,7 @@ def gaussians_of(frames: Sequence[Frame], points: int) -> int:
         frames: training frames.
         points: of the capture, or that its depth maps stand for.
     """
-    pixels = pixels_of(frames) // _PIXELS_PER_GAUSSIAN
+    pixels = pixels_of(frames) // PIXELS_PER_GAUSSIAN
     return max(_FEWEST_GAUSSIANS, min(GAUSSIANS_PER_POINT * points, pixels))
 
 

@@ -22,6 +22,7 @@ from scenewise.scenes.frames import Frame
 from scenewise.scenes.point_clouds import PointCloud
 
 DEFAULT_CACHE_BYTES = 1_000_000_000
+_CACHE_SHARE = 0.3  # of a memory budget
 
 
 class RunArguments(TypedDict, total=False):
@@ -55,6 +56,11 @@ class Additions:
     objectives: Sequence[Objective] = ()
     views: Sequence[Frame] = ()
     views_from: int = 0
+
+
+def cache_limit(budget: int | None) -> int:
+    """Decoded pixels that may be kept: of a memory budget in bytes a part."""
+    return DEFAULT_CACHE_BYTES if budget is None else int(_CACHE_SHARE * budget)
 
 
 def build_trainer(

@@ -18,6 +18,10 @@ from scenewise.scenes.frames import Frame
 
 GAUSSIANS_PER_POINT = 2
 """Each point starts a Gaussian, and each of those has room for one more."""
+PIXELS_PER_GAUSSIAN = 4
+"""Without a cap of the user's own there is never more than one Gaussian for this many training pixels: more would learn them
+by heart.
+"""
 PIXELS_PER_POINT = 180
 """Where depth is measured, so many pixels of training photographs count as a point.  150 RGB-D frames of 320×240 of a kitchen,
 measured on views that are not used elsewhere: 28.4 dB with a cap of 60,000, 28.6 with 100,000, 28.7 with 150,000 and 200,000."""

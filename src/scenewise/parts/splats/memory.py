@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from scenewise.engine.memory import MemoryEstimate
 from scenewise.scenes.frames import Frame
+from scenewise.scenes.gaussians import gaussian_numbers
 
 PROCESS_BYTES = 400_000_000
 """Interpreter, torch, SciPy and OpenCV loaded and used (resident size measured before the first step; a constant, so that the
@@ -54,5 +55,4 @@ def training_memory(frames: Sequence[Frame], *, sh_degree: int, cache_bytes: int
 
 def gaussian_memory(sh_degree: int) -> dict[str, int]:
     """Bytes that a Gaussian of this degree takes in training, by part."""
-    floats = 3 + 3 + 4 + 1 + 3 * (sh_degree + 1) ** 2
-    return {"parameters": _COPIES * _FLOAT * floats, "rasteriser": _RASTER_BYTES}
+    return {"parameters": _COPIES * _FLOAT * gaussian_numbers(sh_degree), "rasteriser": _RASTER_BYTES}

@@ -41,7 +41,7 @@ from scenewise.parts.splats.settings import RunIdentity
 from scenewise.rendering import render
 from scenewise.rendering.in_view import SeenBy
 from scenewise.scenes.frames import ImageU8
-from scenewise.scenes.gaussians import joined_gaussians
+from scenewise.scenes.gaussians import gaussian_numbers, joined_gaussians
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.studies.arms import Outcome
 from scenewise.studies.city.towns import TownBench
@@ -179,7 +179,7 @@ def trained(arm: CityArm, bench: TownBench, folder: Path) -> Trained:
     if arm.explicit:
         whole = joined_gaussians([own_gaussians(trainer.finished(block), city, block) for block in blocks])
         rows, size = len(whole), gaussians_ply_bytes(len(whole), whole.sh_degree)
-        numbers = rows * (14 + 3 * whole.shN.shape[1])
+        numbers = rows * gaussian_numbers(whole.sh_degree)
         return Trained(city, trainer, lambda camera: whole, _alone(trainer), rows, size, numbers)
     parts = [block_part(trainer.finished(block), city.partition, block) for block in blocks]
     rows = sum(len(part.anchors) for part in parts)
