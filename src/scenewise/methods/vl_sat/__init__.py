@@ -1,0 +1,1 @@
+"""VL-SAT: scene graphs from 3D alone, taught by an oracle that sees pictures and reads sentences."""

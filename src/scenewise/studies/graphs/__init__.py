@@ -1,0 +1,1 @@
+"""Worlds and measurements of the study of scene graphs."""

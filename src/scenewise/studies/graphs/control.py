@@ -1,0 +1,151 @@
+"""A positive control: a small world in which an oracle must help, or the implementation is wrong.
+
+Every thing has a class, which is labelled, and a *use*, which is not.  Frequent relations follow from the classes; rare ones from
+the uses: each of them holds of one pair of uses alone, so few examples of it are ever seen.  The use shows in the points (a cluster
+at one of the corners of a box), so a network that sees points alone can tell it; but it has little reason to look.  The pictures say
+it outright, and so teach it of every thing, not only of those in a rare relation.  Three further worlds keep all of this but one
+thing: in "placebo" the pictures are those of other things, in "null" the points do not show the use, in "plenty" there are many
+scans, so that nothing is rare.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Literal, final
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from scenewise.methods.vl_sat.examples import GraphData, GraphExample
+from scenewise.scenes.graph_scans import GraphScan
+
+ControlKind = Literal["teaching", "placebo", "null", "plenty"]
+DIM = 64
+
+
+@dataclass(frozen=True)
+class ControlWorld:
+    """Sizes of the world.
+
+    Attributes:
+        scans: that are learned from.
+        plenty: that are learned from where nothing is rare.
+        test: that figures are of.
+        things: in a scan.
+        uses: how many there are, at most 8.
+        classes: how many.
+        frequent: relations that follow from classes.
+        rare: relations that follow from uses.
+        points: of a thing.
+        picture_noise: standard deviation of each channel of a unit feature, times √dim.
+    """
+
+    scans: int = 20
+    plenty: int = 300
+    test: int = 60
+    things: int = 8
+    uses: int = 8
+    classes: int = 6
+    frequent: int = 4
+    rare: int = 8
+    points: int = 64
+    picture_noise: float = 0.5
+
+
+@final
+class RandomText:
+    """Sentences as sums of fixed random vectors of their words: what an encoder would say of a world without a language."""
+
+    def embed_triplets(self, triplets: Sequence[tuple[str, str | None, str]]) -> Float32[np.ndarray, "triplets dim"]:
+        """Unit rows."""
+        words = {word for triplet in triplets for word in triplet}
+        vectors = {word: _vector(str(word)) for word in words}
+        rows = np.stack([vectors[a] + 2.0 * vectors[p] - 0.5 * vectors[b] for a, p, b in triplets])
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def control_data(world: ControlWorld, kind: ControlKind, seed: int) -> tuple[GraphData, GraphData]:
+    """Scans to learn from and scans to measure on; the same rules hold in both.
+
+    Args:
+        world: sizes.
+        kind: which of the four worlds.
+        seed: of everything, the rules included.
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, 11]))
+    rules = _Rules(
+        rng.integers(0, 2 * world.frequent, (world.classes, world.classes)),
+        np.stack(np.divmod(rng.choice(world.uses**2, world.rare, replace=False), world.uses), axis=1),
+    )
+    directions = np.stack([_vector(f"use {use} of {seed}") for use in range(world.uses)])
+    classes = tuple(f"thing {number}" for number in range(world.classes))
+    predicates = tuple(f"relation {number}" for number in range(world.frequent + world.rare))
+    text = np.stack([_vector(name) for name in classes])
+    made = []
+    for total in (world.plenty if kind == "plenty" else world.scans, world.test):
+        examples = [_example(world, kind, rules, directions, text, rng) for _ in range(total)]
+        if kind == "placebo":
+            examples = _exchanged(examples, rng)
+        made.append(GraphData(examples, classes, predicates, text))
+    return made[0], made[1]
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What holds: by two classes, numbers from ``frequent`` on meaning nothing; and the pair of uses of each rare relation."""
+
+    of_classes: Int64[np.ndarray, "classes classes"]
+    of_uses: Int64[np.ndarray, "rare 2"]
+
+
+def _example(
+    world: ControlWorld,
+    kind: ControlKind,
+    rules: _Rules,
+    directions: Float32[np.ndarray, "uses dim"],
+    text: Float32[np.ndarray, "classes dim"],
+    rng: np.random.Generator,
+) -> GraphExample:
+    uses, classes = rng.integers(0, world.uses, world.things), rng.integers(0, world.classes, world.things)
+    points = []
+    for use, own_class in zip(uses, classes):
+        shown = int(rng.integers(world.uses)) if kind == "null" else int(use)
+        points.append(_shape(rng, int(own_class), shown, world.points) + rng.uniform(-2.0, 2.0, 3).astype(np.float32))
+    triplets = []
+    for a, b in permutations(range(world.things), 2):
+        frequent = int(rules.of_classes[classes[a], classes[b]])
+        if frequent < world.frequent:
+            triplets.append((a, b, frequent))
+        rare = np.flatnonzero((rules.of_uses == [uses[a], uses[b]]).all(axis=1))
+        triplets += [(a, b, world.frequent + int(number)) for number in rare]
+    noise = rng.normal(0.0, world.picture_noise / np.sqrt(DIM), (world.things, DIM))
+    pictures = (directions[uses] + 0.5 * text[classes] + noise).astype(np.float32)
+    pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
+    told = np.array(triplets, dtype=np.int64).reshape(-1, 3)
+    return GraphExample(GraphScan("scan", tuple(points), classes.astype(np.int64), told), pictures)
+
+
+def _shape(rng: np.random.Generator, own_class: int, use: int, count: int) -> Float32[np.ndarray, "k 3"]:
+    """Points in a box whose proportions are the class's, a quarter of them at one of its corners, which is the use's."""
+    half = (0.3 + 0.1 * np.array([own_class % 3, own_class // 3, (own_class * 2) % 3])) * rng.uniform(0.8, 1.2, 3)
+    corner = np.array([use >> 2 & 1, use >> 1 & 1, use & 1]) * 2.0 - 1.0
+    body = rng.uniform(-1.0, 1.0, (count, 3)) * half
+    few = count // 4
+    body[:few] = corner * half + rng.normal(0.0, 0.05, (few, 3))
+    return rng.permutation(body).astype(np.float32)
+
+
+def _exchanged(examples: Sequence[GraphExample], rng: np.random.Generator) -> list[GraphExample]:
+    """The pictures of all scans, dealt out anew."""
+    pictures = np.concatenate([each.pictures for each in examples if each.pictures is not None])
+    dealt = np.split(pictures[rng.permutation(len(pictures))], np.cumsum([len(each.scan) for each in examples])[:-1])
+    return [GraphExample(each.scan, own) for each, own in zip(examples, dealt)]
+
+
+def _vector(name: str) -> Float32[np.ndarray, "dim"]:
+    """A unit vector that depends on a name alone."""
+    import hashlib
+
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    vector = np.random.Generator(np.random.PCG64(seed)).normal(size=DIM)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
