@@ -132,6 +132,13 @@ class JsonFields:
             raise self.wrong(key, f"finite numbers in the shape {'×'.join(map(str, shape))}", _brief(value))
         return np.array(value, dtype=np.float64)
 
+    def rows(self, key: str, width: int, *, most: int) -> Any:
+        """A float64 array of any number of rows up to ``most``, all of this width."""
+        value = self._take(key, _REQUIRED)
+        if not isinstance(value, list) or len(value) > most or not all(_has_shape(row, (width,)) for row in value):
+            raise self.wrong(key, f"at most {most:,} rows of {width} finite numbers", _brief(value))
+        return np.array(value, dtype=np.float64).reshape(-1, width)
+
     def integers(self, key: str, default: Any = _REQUIRED) -> Any:
         """A list of whole numbers of 64 bits; ``default=None`` also allows null."""
         value = self._take(key, default)

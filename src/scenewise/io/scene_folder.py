@@ -41,6 +41,9 @@ JOURNAL_FILE = "log.jsonl"
 ERRORS_FILE = "errors.txt"  # standard error of a process that another one started
 REPORT_FILE = "report.html"
 DISTILLATION_FILE = "distillation.json"
+GRAPH_FILE = "graph.json"
+GRAPH_DSG_FILE = "graph.dsg.json"  # for Spark-DSG
+GRAPHML_FILE = "graph.graphml"
 QUERY_FOLDER = "query"
 ANSWER_FILE = "result.json"  # in a folder per question
 
@@ -121,7 +124,15 @@ def write_scene_description(folder: str | Path, scene: Scene) -> None:
 def _scene_text(folder: Path, scene: Scene) -> str:
     within = replace(scene.provenance, capture=_place_from_folder(folder, scene.provenance.capture))
     text = json_text(SCENE_FILE, _scene_json(replace(scene, provenance=within)))
-    # One line per vector, so that a person can read the file.
+    return vectors_on_one_line(text)
+
+
+def vectors_on_one_line(text: str) -> str:
+    """JSON text with each list of numbers on one line, so that a person can read it.
+
+    >>> print(vectors_on_one_line('{"up": [\\n  0.0,\\n  1.0\\n]}'))
+    {"up": [0.0, 1.0]}
+    """
     return _NUMBER_LIST.sub(lambda match: "[" + ", ".join(match[1].replace("\n", " ").replace(",", " ").split()) + "]", text)
 
 
