@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 import torch
 from tests.support.seen_page import SeenPage
+from tests.support.small_graph import write_small_graph
+from tests.support.small_room import room_scene, write_room
 
 from scenewise.engine.journal import Journal
 from scenewise.errors import DataFormatError
 from scenewise.io.images import image_u8_from_color
-from scenewise.io.scene_folder import write_scene
+from scenewise.io.scene_folder import no_gaussians, write_scene
 from scenewise.rendering import RenderOutput, render
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.scenes import EvaluationCard, Scene
+from scenewise.scenes.sections import Pictures, ReportMaterial
+from scenewise.show.report.graph import graph_sections
 from scenewise.show.report.report import shown_views, write_report
 
 
@@ -131,3 +135,36 @@ def test_without_photographs_the_report_says_why_there_are_no_pictures(scene_fol
 def test_no_scene_no_report(tmp_path: Path):
     with pytest.raises(DataFormatError):
         write_report(tmp_path)
+
+
+def test_a_scene_graph_is_in_the_report(tmp_path: Path):
+    folder = write_small_graph(write_room(tmp_path / "room"))
+    seen = SeenPage(write_report(folder).read_text(encoding="utf-8"))
+    section = seen.sections["Scene graph"]
+    assert [picture.meaning for picture in section.pictures] == [
+        "Plan of the floor with objects and relations",
+        "Objects and relations seen from 1.jpg",
+    ]
+    assert section.pictures[0].pixels.shape[1] == section.pictures[1].pixels.shape[1] == 900
+    assert ["sofa 3", "80%", "80 × 60 × 50 cm", "room 1", "0", "0", "–"] in section.rows
+    assert ["lamp 7", "80%", "70 × 55 × 60 cm", "room 1", "0", "0", "2.jpg"] in section.rows
+    assert ["lamp 7 lighting sofa 3", "60%", "network"] in section.rows
+    assert "6; 4 without those that say the same from the other side" in section.text
+    names = list(seen.sections)
+    assert names.index("Names") < names.index("Scene graph") < names.index("Provenance")
+
+
+def test_a_damaged_scene_graph_is_a_warning(tmp_path: Path):
+    folder = write_room(tmp_path / "room")
+    assert "Scene graph" not in SeenPage(write_report(folder).read_text(encoding="utf-8")).sections
+    (folder / "graph.json").write_text('{"format": "another"}')
+    seen = SeenPage(write_report(folder).read_text(encoding="utf-8"))
+    assert "No scene graph: " in seen.sections["Warnings"].text and "graph.json" in seen.sections["Warnings"].text
+
+
+def test_a_labelled_cloud_has_a_plan(tmp_path: Path):
+    folder = write_small_graph(write_room(tmp_path / "room"))
+    scene = replace(room_scene(), load_gaussians=no_gaussians, num_gaussians=0)
+    (section,) = graph_sections(ReportMaterial(folder, scene, scene.cameras[:1], 3))
+    assert [block.heading for block in section.content if isinstance(block, Pictures)] == ["Plan"]
+    assert section.figures == {"objects in the graph": "3", "relations": "6"} and not section.warnings

@@ -39,11 +39,13 @@ class Pictures:
         heading: what they show.
         note: a few words beside it.
         pictures: from left to right.
+        is_wide: each on a line of its own and large, because there are words in it.
     """
 
     heading: str
     note: str
     pictures: tuple[Picture, ...]
+    is_wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ class ViewOptions:
     Attributes:
         scene: scene folder.
         ask: a question to begin with, such as "something to sit on".
+        object: number of an object in graph.json to begin with: it is marked, looked at and told about.
         mode: what the colours show at first.
         port: where to listen; default 8080, or a free one where that is taken; 0 takes a free one.
         host: address to listen on; anything but this machine's own lets others see the scene.
@@ -28,6 +29,7 @@ class ViewOptions:
 
     scene: Positional[Path]
     ask: Text = None
+    object: Count = None
     mode: Literal["color", "classes", "confidence", "heat"] | None = None
     port: Count = None
     host: str = "127.0.0.1"
@@ -38,6 +40,7 @@ class ViewOptions:
     height: int = 800
 
     def __post_init__(self) -> None:
+        require_at_least("--object", self.object, 0)
         require_at_least("--max-splats", self.max_splats, 1)
         require(self.port is None or 0 <= self.port <= 65535, "--port", "a number from 0 to 65535", self.port)
         for option, value in (("--width", self.width), ("--height", self.height)):

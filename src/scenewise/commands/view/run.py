@@ -12,8 +12,11 @@ from scenewise.errors import ConventionError, DataFormatError, ResourceError, Sc
 from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.element_features import features_path
 from scenewise.io.images import png_bytes
-from scenewise.io.scene_folder import read_scene
+from scenewise.io.scene_folder import GRAPH_FILE, read_scene
+from scenewise.io.scene_graphs.graph_json import read_scene_graph
+from scenewise.show.graphs.telling import object_label
 from scenewise.show.viewer.browser import HeadlessBrowser
+from scenewise.show.viewer.graph import require_object
 from scenewise.show.viewer.searcher import Searcher
 from scenewise.show.viewer.server import DEFAULT_PORT, SceneViewer
 from scenewise.show.viewer.serving import require_free_port
@@ -47,12 +50,15 @@ def view_scene(options: ViewOptions, progress: Progress | None = None) -> ViewSu
 
     Raises:
         DataFormatError: no scene there, or a damaged one.
-        ConventionError: a question was given and the scene cannot answer it.
+        ConventionError: a question was given and the scene cannot answer it, or an object that its graph has not.
         ResourceError: the port is in use, or the browser for the picture does not start.
         MissingDependencyError: viser, or for a picture Chromium, is not installed.
     """
     progress = NullProgress() if progress is None else progress
     read_scene(options.scene)  # whatever is wrong with it is told before the teacher is loaded
+    if options.object is not None:
+        path = options.scene / GRAPH_FILE
+        require_object(read_scene_graph(path) if path.exists() else None, options.object, "--object")
     with progress.stage("open the scene"):
         searcher, reason = open_searcher(options.scene)
         if options.ask is not None and searcher is None:
@@ -75,6 +81,10 @@ def view_scene(options: ViewOptions, progress: Progress | None = None) -> ViewSu
             viewer.look_at_answer(segments)
             for number, segment in enumerate(segments, start=1):
                 progress.message(f"{options.ask}: place {number}, {100 * segment.score:.0f} %")
+        if options.object is not None and viewer.contents.graph is not None:
+            viewer.select_object(options.object)
+            viewer.look_at_object(options.object)
+            progress.message(object_label(viewer.contents.graph.by_id[options.object]))
         if options.mode is not None:
             viewer.set_mode(options.mode)
         if options.screenshot is not None:

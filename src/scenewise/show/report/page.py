@@ -17,6 +17,7 @@ from scenewise.show.pictures import jpeg_data_url, thumbnail
 from scenewise.show.report.texts import number_text, words
 
 PICTURE_PIXELS = 560  # longer side of a picture in the page; two triplets then stay below half a megabyte
+WIDE_PIXELS = 1000  # of one with words in it
 _OPEN_ENTRIES = 8  # a longer list of settings is folded
 
 
@@ -86,5 +87,5 @@ def _columns(table: Table) -> dict[str, str]:
     }
 
 
-def _data_url(image_u8: ImageU8) -> str:
-    return jpeg_data_url(thumbnail(image_u8, PICTURE_PIXELS))
+def _data_url(image_u8: ImageU8, is_wide: bool = False) -> str:
+    return jpeg_data_url(thumbnail(image_u8, WIDE_PIXELS if is_wide else PICTURE_PIXELS))

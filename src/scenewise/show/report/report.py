@@ -18,6 +18,7 @@ from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.scenes import Scene, SceneCamera
 from scenewise.scenes.sections import ReportMaterial, Section
+from scenewise.show.report.graph import graph_sections
 from scenewise.show.report.held_out import card_sections, held_out_section, measured_sections
 from scenewise.show.report.labels import word_sections
 from scenewise.show.report.page import report_html
@@ -27,6 +28,7 @@ PRODUCTS: tuple[Callable[[ReportMaterial], Sequence[Section]], ...] = (
     distillation_sections,
     city_sections,
     word_sections,
+    graph_sections,
     training_sections,
     measured_sections,
     duration_sections,

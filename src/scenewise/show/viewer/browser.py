@@ -45,6 +45,9 @@ _FLAGS = (
     "--remote-debugging-port=0",
 )
 _LOADING_SECONDS = 15.0
+_CLICK_SECONDS = (
+    0.1  # between moving, pressing and letting go, as people do: scenes look for what is under the mouse once a picture
+)
 _DISMISS_NOTES = "document.querySelectorAll('.mantine-Notification-closeButton').forEach(button => button.click())"
 
 
@@ -122,10 +125,11 @@ class HeadlessBrowser:
         return self._page("Runtime.evaluate", expression=script, returnByValue=True).get("result", {}).get("value")
 
     def click(self, x: float, y: float) -> None:
-        """Presses and releases the left mouse button."""
+        """Moves the mouse there, presses and releases its left button."""
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
             self._page("Input.dispatchMouseEvent", type=kind, x=x, y=y, **pressed)
+            time.sleep(_CLICK_SECONDS)
 
     def type_text(self, text: str) -> None:
         """Types into what has the focus."""

@@ -11,10 +11,12 @@ from scenewise.errors import DataFormatError
 from scenewise.geometry.orbits import up_from_cameras
 from scenewise.geometry.rotations import rotation_from_quat
 from scenewise.io.ply.points import read_points_ply
-from scenewise.io.scene_folder import POINTS_FILE, read_scene, read_scene_labels
+from scenewise.io.scene_folder import GRAPH_FILE, POINTS_FILE, read_scene, read_scene_labels
+from scenewise.io.scene_graphs.graph_json import read_scene_graph
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
 from scenewise.scenes.gaussians import Gaussians
 from scenewise.scenes.labels import ElementLabels
+from scenewise.scenes.scene_graphs import SceneGraph
 from scenewise.scenes.scenes import Scene, SceneCamera
 from scenewise.show.colors import RGB, Palette, colors_from_sh0, palette_for
 
@@ -72,6 +74,7 @@ class Contents:
         up: unit vector away from the ground.
         teacher: who gave the labels, or None.
         notes: what was left out and why, for people.
+        graph: objects and relations, in the scene's world frame, or None where the scene has none.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Contents:
     up: Float64[np.ndarray, "3"]
     teacher: str | None
     notes: tuple[str, ...]
+    graph: SceneGraph | None = None
 
     @property
     def elements(self) -> dict[str, Elements]:
@@ -160,6 +164,7 @@ def load_contents(folder: str | Path, *, max_splats: int, max_points: int) -> Co
         up=_up(scene),
         teacher=teacher,
         notes=tuple(notes),
+        graph=read_scene_graph(folder / GRAPH_FILE) if (folder / GRAPH_FILE).exists() else None,
     )
 
 

@@ -7,12 +7,14 @@ from typing import Any, Protocol, final, runtime_checkable
 from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.parts.words.answers import AnswerSegment
 from scenewise.show.viewer.contents import Contents
+from scenewise.show.viewer.graph_panel import GraphPanel
 from scenewise.show.viewer.legend import legend
 from scenewise.show.viewer.painting import MODES, Look, Mode
 from scenewise.show.viewer.panel_text import answer_html, busy_html, class_label, error_html, hint_html, reason_html, status_html
 
 _MAX_CLASS_BUTTONS = 40
 _MODE_TEXTS: dict[Mode, str] = {"color": "own colours", "classes": "classes", "confidence": "confidence", "heat": "answer (heat)"}
+_HINTS = {"cameras": "Click a camera to look from there", "graph": "Click a box to read about an object"}
 _HIDDEN_BUTTON = (70, 72, 78)
 
 
@@ -29,6 +31,8 @@ class Choices(Protocol):
     def ask(self, text: str) -> tuple[AnswerSegment, ...]: ...
     def clear_question(self) -> None: ...
     def look_from(self, camera: str | None = None, client: Any = None) -> None: ...
+    def select_object(self, object_id: int | None) -> None: ...
+    def look_at_object(self, object_id: int, client: Any = None) -> None: ...
 
 
 @dataclass
@@ -52,6 +56,7 @@ class Panel:
 
     Attributes:
         mode, question, answer, class_buttons: controls of viser.
+        objects: the part about the scene graph, or None where the scene has none.
     """
 
     def __init__(
@@ -74,6 +79,8 @@ class Panel:
         gui.main_panel.set_width(340.0)
         gui.add_html(status_html(contents, teacher))
         self._build_question(hint_html() if no_searcher_reason is None else reason_html(no_searcher_reason))
+        graph = contents.graph
+        self.objects = None if graph is None else GraphPanel(gui, contents, graph, choices)
         self._build_modes()
         with gui.add_folder("Show"):
             self._build_toggles(visible)
@@ -99,7 +106,7 @@ class Panel:
         self._cut.value = round(100 * min(fraction, 1.0))
 
     def is_shown(self, what: str) -> bool:
-        """Whether "splats", "points", "cameras" or "boxes" are to be shown."""
+        """Whether "splats", "points", "cameras", "boxes" or "graph" are to be shown."""
         return bool(self._toggles[what].value)
 
     def set_shown(self, what: str, shown: bool) -> None:
@@ -167,8 +174,7 @@ class Panel:
             if what == "boxes" and not self._can_ask:
                 self._toggles[what] = _Always()
                 continue
-            hint = "Click a camera to look from there" if what == "cameras" else None
-            self._toggles[what] = self._gui.add_checkbox(what.capitalize(), is_visible, hint=hint)
+            self._toggles[what] = self._gui.add_checkbox(what.capitalize(), is_visible, hint=_HINTS.get(what))
             self._toggles[what].on_update(lambda _, what=what: self._choices.set_visible(what, self.is_shown(what)))
 
     def _build_camera_slider(self) -> None:

@@ -20,17 +20,17 @@ def status_html(contents: Contents, teacher: str | None) -> str:
     licences = [f"{escape(name)}: {escape(licence or 'unknown')}" for name, licence in contents.scene.licences.items()]
     lines.append(f"licences: {', '.join(licences)}" if licences else "licences: none recorded")
     lines += [escape(note) for note in contents.notes]
-    return _block("<br>".join(lines))
+    return block("<br>".join(lines))
 
 
 def reason_html(reason: str) -> str:
     """Why questions cannot be asked."""
-    return _block(f"Questions are off: {escape(reason)}", dim=True)
+    return block(f"Questions are off: {escape(reason)}", dim=True)
 
 
 def hint_html() -> str:
     """What the text box is for."""
-    return _block("Type what you look for, press Enter.", dim=True)
+    return block("Type what you look for, press Enter.", dim=True)
 
 
 def answer_html(text: str, segments: tuple[AnswerSegment, ...], warnings: tuple[str, ...]) -> str:
@@ -45,17 +45,17 @@ def answer_html(text: str, segments: tuple[AnswerSegment, ...], warnings: tuple[
             f"{number} · {100.0 * segment.score:.0f} % · {_size_text(segment)}"
             for number, segment in enumerate(segments, start=1)
         ]
-    return _block("<br>".join(lines))
+    return block("<br>".join(lines))
 
 
 def busy_html(text: str) -> str:
     """While a question is answered."""
-    return _block(f"Looking for <b>{escape(text)}</b> …", dim=True)
+    return block(f"Looking for <b>{escape(text)}</b> …", dim=True)
 
 
 def error_html(message: str) -> str:
     """What is wrong with a question."""
-    return _block(f'<span style="color:#ff8787">{escape(message)}</span>')
+    return block(f'<span style="color:#ff8787">{escape(message)}</span>')
 
 
 def class_label(row: LegendRow, is_hidden: bool) -> str:
@@ -68,5 +68,6 @@ def _size_text(segment: AnswerSegment) -> str:
     return " × ".join(f"{size:.2g}" for size in segment.box.size)
 
 
-def _block(content: str, *, dim: bool = False) -> str:
+def block(content: str, *, dim: bool = False) -> str:
+    """Lines in the panel."""
     return f'<div style="{_STYLE}{";opacity:0.7" if dim else ""}">{content}</div>'

@@ -16,13 +16,14 @@ from scenewise.parts.words.answers import AnswerSegment
 from scenewise.scenes.heats import Heat
 from scenewise.show.viewer.contents import Contents, load_contents
 from scenewise.show.viewer.finding import best_places, require_fitting
+from scenewise.show.viewer.graph import GRAPH, PlacedGraph, require_object
 from scenewise.show.viewer.legend import legend
 from scenewise.show.viewer.painting import Look, Mode, painted, visible
 from scenewise.show.viewer.panel import Panel
 from scenewise.show.viewer.placed import PlacedScene, move
 from scenewise.show.viewer.searcher import Searcher
 from scenewise.show.viewer.serving import import_viser, started_server, stop_server
-from scenewise.show.viewer.viewpoints import answer_view, first_view, view_of
+from scenewise.show.viewer.viewpoints import Viewpoint, answer_view, first_view, object_view, view_of
 
 DEFAULT_PORT = 8080
 MAX_SPLATS = 1_000_000
@@ -68,6 +69,7 @@ class SceneViewer:
         self._asking = threading.Lock()
         self._look = Look()
         self._heat: Heat | None = None
+        self._selected: int | None = None
         self._up = self.contents.up.astype(np.float64)
         self._first_view = first_view(self.contents)
         self._heights = {what: each.positions @ self._up.astype(np.float32) for what, each in self.contents.elements.items()}
@@ -76,6 +78,9 @@ class SceneViewer:
         self.port = int(self._server.get_port())
         try:
             self._placed = PlacedScene(self._server, self.contents, self._first_view)
+            self._graph = PlacedGraph(self._server, self.contents, self.select_object)
+            if self._graph.node is not None:
+                self._placed.nodes[GRAPH] = self._graph.node
             self._panel = Panel(
                 self._server.gui,
                 self.contents,
@@ -101,6 +106,11 @@ class SceneViewer:
     def look(self) -> Look:
         """What is chosen at present."""
         return self._look
+
+    @property
+    def selected(self) -> int | None:
+        """Number of the object of the scene graph that is chosen, or None."""
+        return self._selected
 
     @property
     def num_browsers(self) -> int:
@@ -130,7 +140,7 @@ class SceneViewer:
         self._panel.follow_cut(fraction)
 
     def set_visible(self, what: str, shown: bool) -> None:
-        """Shows or hides "splats", "points", "cameras" or "boxes"."""
+        """Shows or hides "splats", "points", "cameras", "boxes" or "graph"."""
         with self._lock:
             self._panel.set_shown(what, shown)
             self._placed.nodes[what].visible = shown
@@ -183,10 +193,41 @@ class SceneViewer:
         """Moves all browsers, and those still to come, to the camera that shows an answer best."""
         view = answer_view(self.contents, [segment.box for segment in segments])
         if view is not None:
-            self._first_view = view
-            camera = self._server.initial_camera
-            camera.position, camera.look_at, camera.fov = view.position, view.target, view.fov
-            self.look_from()
+            self._look_first(view)
+
+    def select_object(self, object_id: int | None) -> None:
+        """Marks an object of the scene graph, tells about it and shows what it stands in relation to; None marks nothing.
+
+        Raises:
+            ConventionError: the scene has no graph, or the graph no object of this number.
+        """
+        if object_id is not None:
+            require_object(self.contents.graph, object_id)
+        with self._lock:
+            if object_id == self._selected:
+                return
+            self._selected = object_id
+            self._graph.choose(object_id)
+            if self._panel.objects is not None:
+                self._panel.objects.follow(object_id)
+            if object_id is not None:
+                self.set_visible(GRAPH, True)
+            self._server.flush()
+
+    def look_at_object(self, object_id: int, client: Any = None) -> None:
+        """Moves one browser to where an object of the scene graph is seen best; without one all, and those still to come.
+
+        Raises:
+            ConventionError: the scene has no graph, or the graph no object of this number.
+        """
+        graph = self.contents.graph
+        require_object(graph, object_id)
+        assert graph is not None
+        view = object_view(self.contents, graph.by_id[object_id])
+        if client is None:
+            self._look_first(view)
+        else:
+            move(client, view, self._up)
 
     def sent_colors(self, what: str = "splats") -> UInt8[np.ndarray, "n 3"]:
         """The colours browsers have last been given for "splats" or "points"."""
@@ -220,6 +261,13 @@ class SceneViewer:
         self.close()
 
     # --- state ---------------------------------------------------------------------------------------------------------------
+
+    def _look_first(self, view: Viewpoint) -> None:
+        """Moves all browsers, and those still to come."""
+        self._first_view = view
+        camera = self._server.initial_camera
+        camera.position, camera.look_at, camera.fov = view.position, view.target, view.fov
+        self.look_from()
 
     def _change(self, change: Callable[[Look], Look]) -> None:
         with self._lock:

@@ -1,13 +1,14 @@
 """Where to look from first, and how far to see."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from scenewise.geometry.boxes import OrientedBox
 from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.scene_graphs import GraphObject
 from scenewise.show.viewer.contents import Contents
 
 _CANDIDATES = 64  # cameras that are tried for the first view
@@ -76,6 +77,14 @@ def answer_view(contents: Contents, boxes: Sequence[OrientedBox]) -> Viewpoint |
         if score > best_score:
             best, best_score = camera, score
     return None if best is None else view_of(contents, best)
+
+
+def object_view(contents: Contents, thing: GraphObject) -> Viewpoint:
+    """From where its best photograph was taken, or the camera that shows it best, or the first view; it is in the middle."""
+    known = {entry.name: entry.camera for entry in contents.cameras}
+    best = next((known[name] for name in thing.views if name in known), None)
+    view = answer_view(contents, [thing.box]) if best is None else view_of(contents, best)
+    return replace(view or first_view(contents), target=thing.box.center_in_world - contents.origin)
 
 
 def view_of(contents: Contents, camera: Cameras) -> Viewpoint:

@@ -1,0 +1,1 @@
+"""Scene graphs as pictures and words: over a view, from above, as sentences."""
