@@ -165,6 +165,13 @@ class JsonFields:
             raise self.wrong(key, "a list […]", _brief(value))
         return [JsonFields(self.path, f"{self._at(key)}[{index}]", item) for index, item in enumerate(value)]
 
+    def lists(self, key: str) -> list[list[Any]]:
+        """A list of lists with free content."""
+        value = self._take(key, _REQUIRED)
+        if not isinstance(value, list) or not all(isinstance(item, list) for item in value):
+            raise self.wrong(key, "a list of lists", _brief(value))
+        return value
+
     def flag(self, key: str, default: Any = _REQUIRED) -> bool:
         """true or false."""
         value = self._take(key, default)
