@@ -30,6 +30,7 @@ from scenewise.commands.doctor.options import DoctorOptions
 from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.commands.evaluate_2d.options import Evaluate2dOptions
 from scenewise.commands.export.options import ExportOptions
+from scenewise.commands.graph.options import GraphOptions
 from scenewise.commands.method_settings import read_from
 from scenewise.commands.poses.options import PosesOptions
 from scenewise.commands.predict.options import PredictOptions
@@ -144,6 +145,11 @@ COMMANDS: Mapping[str, Command] = {
         QueryOptions,
         _work("query", "query"),
         "Ask a segmented scene where something is: ranked segments with boxes, and heat maps.",
+    ),
+    "graph": Command(
+        GraphOptions,
+        _work("graph", "graph_scene"),
+        "Turn a segmented scene into objects, rooms and relations, as JSON, Spark-DSG and GraphML.",
     ),
     "train": Command(
         TrainOptions,

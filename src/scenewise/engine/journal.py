@@ -10,6 +10,7 @@ Events and their fields (others may be added; readers ignore what they do not kn
 ``stage``               ``name``, ``seconds``: a stage that has ended
 ``step``                ``step``, ``loss``, ``num_gaussians``, ``seconds`` of training so far
 ``evaluation``          ``step``, ``psnr``, ``ssim``
+``graph``               ``objects``, ``rooms``, ``relations``, ``view``, ``seconds``
 ``warning``             ``message``
 ``checkpoint``          ``step``
 ``resume``              ``step``: everything logged above about later steps was undone

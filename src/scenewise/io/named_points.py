@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 from scenewise.io.ply.columns import NonFinite
 from scenewise.io.ply.points import read_points_ply_with_extra, write_points_ply
@@ -54,3 +54,19 @@ def read_named_points(path: Path, *, non_finite: NonFinite = "refuse") -> PointC
     if all(name in extra and extra[name].dtype == np.uint8 for name in PHOTO_COLUMNS):
         return replace(cloud, colors_u8=np.stack([extra[name] for name in PHOTO_COLUMNS], axis=1))
     return cloud
+
+
+def renumber_named_points(path: Path, numbers: Int32[np.ndarray, "n"]) -> None:
+    """Puts other objects' numbers into the file, and leaves all else as it is.
+
+    Args:
+        path: of the file; one without numbers stays untouched.
+        numbers: of the object of each point, −1 = none.
+
+    Raises:
+        DataFormatError: the file cannot be read.
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    cloud, extra = read_points_ply_with_extra(path, non_finite="refuse")
+    if "instance" in extra:
+        write_points_ply(path, cloud, extra={**extra, "instance": numbers})

@@ -4,11 +4,10 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
-import torch
 from jaxtyping import Int32
 
 from scenewise.commands.segment.element_sets import ElementSet, NamedSet, element_sets
@@ -22,6 +21,7 @@ from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.parts.lifting import ViewPixels, median_view_depth, stream_visible_pixels
+from scenewise.parts.lifting.rendered_depth import RenderedDepth
 from scenewise.parts.segments.element_segments import Cutting
 from scenewise.parts.segments.instances import connected_instances
 from scenewise.parts.segments.oversegmentation import scale_unit
@@ -29,9 +29,7 @@ from scenewise.parts.segments.votes import MajorityVote
 from scenewise.parts.sources.targets import ImageTarget, SpatialTarget, TargetChoices, open_target, warn_of_photographs
 from scenewise.parts.words.lifted_views import ClassReading, LiftedElements, LiftedViews
 from scenewise.parts.words.pixel_classes import ClassQuestion, ask_for_classes, kind_of_answers
-from scenewise.rendering import render
-from scenewise.scenes.frames import DepthMap, Frame
-from scenewise.scenes.gaussians import Gaussians
+from scenewise.scenes.frames import Frame
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.partitions import Partition
 from scenewise.teachers.cached import CachedTeacher
@@ -39,8 +37,6 @@ from scenewise.teachers.choose import FILES_PREFIX, open_choice, with_absolute_f
 from scenewise.teachers.protocol import Teacher
 
 CACHE_FOLDER = "cache/teacher"
-
-_SOLID = 0.5  # a pixel at least this opaque has a depth worth comparing with
 
 
 def segment(
@@ -176,7 +172,7 @@ class _Segmentation:
         if self.target.cloud is None or not len(self.gaussians):
             return self.target.frames
         return [
-            frame if frame.load_depth is not None else replace(frame, load_depth=_RenderedDepth(self.gaussians, frame))
+            frame if frame.load_depth is not None else replace(frame, load_depth=RenderedDepth(self.gaussians, frame.camera))
             for frame in self.target.frames
         ]
 
@@ -281,21 +277,6 @@ def _objects(
 
 def _first_partition(named: Sequence[NamedSet]) -> Partition | None:
     return next((each.partition for each in named if each.partition is not None), None)
-
-
-@dataclass(frozen=True)
-class _RenderedDepth:
-    """The depth of a splat scene as a frame's measured one; 0 where it is not solid."""
-
-    gaussians: Gaussians
-    frame: Frame
-
-    def __call__(self) -> DepthMap:
-        with torch.no_grad():
-            seen = render(self.gaussians, self.frame.camera, sh_degree=0)
-        alpha = seen.alpha.cpu().numpy()
-        depth = seen.depth.cpu().numpy() / np.maximum(alpha, _SOLID)
-        return np.where(alpha >= _SOLID, depth, 0.0).astype(np.float32)
 
 
 def _json_values(values: Mapping[str, Any]) -> dict[str, Any]:
