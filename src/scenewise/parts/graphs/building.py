@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -35,6 +35,7 @@ class NetworkAnswer:
     predicate_scores: Float32[np.ndarray, "pairs predicates"]
 
 
+@runtime_checkable
 class RelationNetwork(Protocol):
     """What reads relations from points."""
 
@@ -124,7 +125,7 @@ def build_graph(scene: GraphScene, settings: GraphSettings = _USUAL, network: Re
     """
     points = [thing.points_in_upright for thing in scene.instances]
     names = [scene.class_names[thing.class_id] for thing in scene.instances]
-    things = things_of_points(points, names)
+    things = things_of_points(points, names, [scene.frame.box_in_upright(thing.box) for thing in scene.instances])
     pairs = neighbour_pairs(things, settings.neighbours)
     said = _asked(network, scene, names, pairs)
     classes, posterior = fused_names(scene, network, said)

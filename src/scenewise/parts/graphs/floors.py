@@ -23,10 +23,13 @@ _WALL_LAYERS = 5  # of them that must be filled
 _CLOSED = 0.3  # gaps in what was seen, and niches that an outline does not follow
 _LARGEST_PIECE = 4.0  # square metres that a piece of furniture covers
 _DOORWAY = 0.9
+_CORNER = 0.15  # that a wall is longer than what was seen of it, at each end
 _SMALLEST_ROOM = 2.0  # square metres
 _ENCLOSED = 0.6  # share of a room's border that is wall
 _BEYOND = 0.6  # from a room, to what still belongs to it
-_MARGIN = 4  # cells around the plan
+_MARGIN = 8  # cells around the plan: more than gaps are closed by, whatever their size
+_HEAD = 2.0  # above it a wall goes on over openings
+_AROUND = 0.1  # furniture that is cleared away
 
 
 @dataclass(frozen=True)
@@ -127,22 +130,51 @@ def _walls(grid: _Grid, things: Things, points: Float64[np.ndarray, "m 3"], floo
     layers = np.zeros((*grid.shape, _LAYERS), dtype=bool)
     layers[cell[tall, 0], cell[tall, 1], height[tall].astype(np.int64)] = True
     wall = layers.sum(axis=2) >= _WALL_LAYERS
-    middles = np.stack(np.meshgrid(*(np.arange(size) for size in grid.shape), indexing="ij"), axis=-1)
-    where = grid.low + (middles.reshape(-1, 2) + 0.5) * grid.cell
     is_furniture = things.is_piece & (4 * things.half[:, 0] * things.half[:, 1] <= _LARGEST_PIECE)
     for index in np.flatnonzero(is_furniture):
-        wall &= ~_covered(grid, things, int(index), where)
+        rows, columns, covered, _ = _covered(grid, things, int(index), (_AROUND, _AROUND))
+        wall[rows, columns] &= ~covered
     for index in np.flatnonzero(things.kinds == WALL):
-        wall |= _covered(grid, things, int(index), where)
+        rows, columns, covered, along = _covered(grid, things, int(index), (_CORNER, 0.0))
+        for low, high in _openings(things, int(index), floor):
+            covered &= (along <= low) | (along >= high)
+        wall[rows, columns] |= covered
     return wall
 
 
-def _covered(grid: _Grid, things: Things, index: int, where: Float64[np.ndarray, "cells 2"]) -> Bool[np.ndarray, "x y"]:
-    """Cells in the outline of a thing, which is never thinner than the grid can show."""
-    offset = where - things.box_centers[index, :2]
-    half = np.maximum(things.half[index, :2], grid.cell)
-    covered = (np.abs(offset @ things.along[index]) <= half[0]) & (np.abs(offset @ things.across[index]) <= half[1])
-    return np.asarray(covered.reshape(grid.shape))
+def _openings(things: Things, index: int, floor: float) -> list[tuple[float, float]]:
+    """Where a wall has a gap wider than a doorway below people's heads: from and to, along it, from its middle."""
+    points = things.points[index]
+    low = points[points[:, 2] < floor + _HEAD]
+    along = np.sort((low[:, :2] - things.box_centers[index, :2]) @ things.along[index])
+    wide = np.flatnonzero(np.diff(along) > _DOORWAY + 2 * _AROUND)
+    return [(float(along[place]) + _AROUND, float(along[place + 1]) - _AROUND) for place in wide]
+
+
+def _covered(
+    grid: _Grid, things: Things, index: int, grown: tuple[float, float]
+) -> tuple[slice, slice, Bool[np.ndarray, "x y"], Float64[np.ndarray, "x y"]]:
+    """Cells in the outline of a thing, which is never thinner than the grid can show.
+
+    Args:
+        grid: the plan.
+        things: of the scene.
+        index: of the thing.
+        grown: metres added at both ends, and at both sides.
+
+    Returns:
+        A part of the grid, which of its cells are covered, and where they lie along the thing, from its middle.
+    """
+    middle = things.box_centers[index, :2]
+    half = np.maximum(things.half[index, :2], grid.cell) + np.array(grown)
+    reach = np.abs(things.along[index]) * half[0] + np.abs(things.across[index]) * half[1]
+    low = np.clip(np.floor((middle - reach - grid.low) / grid.cell).astype(np.int64), 0, grid.shape)
+    high = np.clip(np.ceil((middle + reach - grid.low) / grid.cell).astype(np.int64) + 1, 0, grid.shape)
+    x, y = (grid.low[axis] + (np.arange(low[axis], high[axis]) + 0.5) * grid.cell - middle[axis] for axis in (0, 1))
+    along = x[:, None] * things.along[index, 0] + y[None] * things.along[index, 1]
+    across = x[:, None] * things.across[index, 0] + y[None] * things.across[index, 1]
+    covered = (np.abs(along) <= half[0]) & (np.abs(across) <= half[1])
+    return slice(low[0], high[0]), slice(low[1], high[1]), covered, along
 
 
 def _seen(grid: _Grid, points: Float64[np.ndarray, "m 3"], floor: float, ceiling: float) -> Bool[np.ndarray, "x y"]:
@@ -171,14 +203,13 @@ def _eroded(region: Bool[np.ndarray, "x y"], radius: float) -> Bool[np.ndarray, 
 
 def _rooms(seen: Bool[np.ndarray, "x y"], wall: Bool[np.ndarray, "x y"], cell: float) -> Int64[np.ndarray, "x y"]:
     """Number from 1 of each cell that belongs to a room, the largest first; 0 elsewhere."""
-    from scipy.ndimage import distance_transform_edt, label
+    from scipy.ndimage import label
 
     free = seen & ~wall
     cores, count = label(_eroded(free, _DOORWAY / 2 / cell))
     if not count:
         return np.zeros(seen.shape, dtype=np.int64)
-    distance, nearest = distance_transform_edt(cores == 0, return_indices=True)
-    grown = np.where(free & (distance <= _DOORWAY / cell), cores[nearest[0], nearest[1]], 0)
+    grown = _grown(cores.astype(np.int64), free, round(0.75 * _DOORWAY / cell))
     sizes = np.bincount(grown.ravel(), minlength=count + 1)
     near_wall = _dilated(wall, 2.0)
     kept = []
@@ -193,6 +224,15 @@ def _rooms(seen: Bool[np.ndarray, "x y"], wall: Bool[np.ndarray, "x y"], cell: f
     for position, number in enumerate(kept, start=1):
         answer[grown == number] = position
     return answer
+
+
+def _grown(cores: Int64[np.ndarray, "x y"], free: Bool[np.ndarray, "x y"], steps: int) -> Int64[np.ndarray, "x y"]:
+    """Regions grown over what is free, a cell to all sides at a time, so that none gets behind a wall."""
+    from scipy.ndimage import grey_dilation
+
+    for _ in range(steps):
+        cores = np.where(free & (cores == 0), grey_dilation(cores, size=(3, 3)), cores)
+    return cores
 
 
 def _room(grid: _Grid, region: Bool[np.ndarray, "x y"], floor: float) -> FloorRoom:

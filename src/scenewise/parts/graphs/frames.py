@@ -50,6 +50,11 @@ class UprightFrame:
         center = self.world(box.center_in_world[None])[0]
         return OrientedBox(center, box.size * self.unit, self.upright_from_world.T @ box.world_from_box)
 
+    def box_in_upright(self, box: OrientedBox) -> OrientedBox:
+        """The inverse of :meth:`box_in_world`."""
+        center = self.upright(box.center_in_world[None])[0]
+        return OrientedBox(center, box.size / self.unit, self.upright_from_world @ box.world_from_box)
+
     def yaw_of(self, direction_in_world: Float64[np.ndarray, "3"]) -> float | None:
         """Angle of a direction laid on the floor, from +Y about +Z, radians; None where it is plumb."""
         x, y, z = self.upright_from_world @ direction_in_world

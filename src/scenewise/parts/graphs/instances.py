@@ -4,8 +4,8 @@ What :func:`scenewise.parts.segments.instances.connected_instances` cannot know 
 
 1. cut       what is called a wall, a floor or a ceiling, and what has no known name and is longer than half of the scene, is cut
              into the planes it consists of; planes into their connected parts.  What is called a wall and is on no plane is none.
-2. merge     a small piece becomes part of a larger one of its class that it touches, and a piece of which a third is in the
-             other's box; two flat pieces of one plane that touch are one wall.
+2. merge     pieces of a class that are parts of one thing become one: a small piece with a larger one that it touches, what is
+             right over, under or within the other, pieces of a wall in one plane (:mod:`scenewise.parts.graphs.pieces`).
 3. drop      what is smaller than a cup, a sliver, a piece of wall shorter than a metre, what has too few elements or, where
              points are dense, no point, is no thing.
 4. adopt     elements of a class that are in no piece (too few to be one) join a piece of their class within a hand's breadth.
@@ -16,6 +16,7 @@ largest piece.  So the numbers of a scene that needs no mending stay.  Distances
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
@@ -23,6 +24,7 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from scenewise.errors import ShapeError
 from scenewise.geometry.boxes import OrientedBox, upright_box
 from scenewise.parts.graphs.frames import UprightFrame
+from scenewise.parts.graphs.pieces import HAND, PATCH, Piece, are_one_shell, are_one_thing
 from scenewise.parts.graphs.planes import connected, planes_of
 from scenewise.parts.graphs.things import OTHER_NAMES, SHELL_NAMES, TRIM, UP
 from scenewise.parts.segments.instances import MIN_ELEMENTS
@@ -31,18 +33,14 @@ from scenewise.scenes.labels import ElementLabels
 
 # Lengths in metres.
 _TOUCH = 0.05
-_HAND = 0.1
 _CUP, _SLIVER = 0.1, 0.04  # diagonal of the smallest thing, and the second longest side of its box
 _SHORT = 1.0  # diagonal of the smallest piece of a wall, floor or ceiling
 _DENSE = 0.1  # spacing of points that show every surface
 _ROUNDS = 8
 _SPACINGS, _SPACINGS_OF_CUP = 2.0, 4.0  # typical distances of elements: of what touches, and of the smallest thing
-_SMALL_SHARE = 0.25  # of the elements of the piece it touches
-_SHARED = 1 / 3  # of the points of the smaller piece
 _LARGE, _LARGE_SHARE = 2.0, 0.5  # diagonal on the floor, and as a share of the scene's
 _DOORWAY = 0.6  # gap between the parts of a plane
-_FLAT = 0.3  # thickness of a wall as it is measured
-_SAME_PLANE = 0.15
+_LEVEL = 0.3  # height of a floor or ceiling as it is measured
 _LEAST_FLAT, _MOSTLY_FLAT = 0.5, 0.9  # share of the points on planes, of walls and of anything else
 _MEASURED = 20_000
 _KEPT = 2_048  # points of each thing that are handed on
@@ -166,6 +164,15 @@ class _Joint:
         sample = known[:: max(1, len(known) // _MEASURED)]
         return float(np.median(cKDTree(known).query(sample, 2)[0][:, 1]))
 
+    @cached_property
+    def floor(self) -> float:
+        """Height of the lowest elements, but for a few."""
+        known = self.points[(self.given >= 0) & self.solid]
+        return float(np.quantile(known[:, 2], 0.02)) if len(known) else 0.0
+
+    def piece(self, rows: Int64[np.ndarray, "members"]) -> Piece:
+        return Piece(self.points[self.firm(rows)], len(rows))
+
     def firm(self, rows: Int64[np.ndarray, "members"]) -> Int64[np.ndarray, "firm"]:
         """Of the elements of a thing those that tell its place: its points, else its solid splats, else all."""
         for wanted in (self.is_point, self.solid):
@@ -195,7 +202,8 @@ def _measured(joint: _Joint, number: int, rows: Int64[np.ndarray, "members"]) ->
     firm = joint.firm(rows)
     upright = joint.points[firm]
     box = joint.frame.box_in_world(upright_box(upright, UP, TRIM))
-    colored = firm[np.isfinite(joint.colors[firm, 0])]
+    colored = next((some for some in (firm, rows) if np.isfinite(joint.colors[some, 0]).any()), firm)
+    colored = colored[np.isfinite(joint.colors[colored, 0])]
     color = None if not len(colored) else joint.colors[colored].mean(axis=0).clip(0.0, 1.0)
     kept = upright[(np.arange(min(_KEPT, len(upright))) * len(upright)) // min(_KEPT, len(upright))]
     points = int(joint.is_point[rows].sum())
@@ -248,7 +256,8 @@ def _parts_of_planes(points: Float64[np.ndarray, "n 3"], gap: float, is_shell: b
     parts, count = np.full(len(points), -1, dtype=np.int64), 0
     for plane in range(0 if is_shell else -1, int(planes.max()) + 1):
         rows = np.flatnonzero(planes == plane)
-        parts[rows] = count + connected(points[rows], gap)
+        is_level = is_shell and len(rows) > 0 and float(np.ptp(points[rows, 2])) <= _LEVEL
+        parts[rows] = count + connected(points[rows], PATCH if is_level else gap)
         count += int(parts[rows].max(initial=count - 1)) - count + 1
     return parts
 
@@ -263,60 +272,28 @@ def _merge(joint: _Joint, numbers: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, 
     by_class: dict[int, list[int]] = {}
     for number, rows in members.items():
         by_class.setdefault(_class_of(joint, rows), []).append(number)
-    for same in by_class.values():
+    for class_id, same in by_class.items():
         if len(same) < 2:
             continue
-        pieces = {number: _Piece(joint, members[number]) for number in same}
+        is_shell = joint.names[class_id] in SHELL_NAMES
+        pieces = {number: joint.piece(members[number]) for number in same}
         for number in sorted(same, key=lambda number: (len(members[number]), -number)):
             small = pieces.pop(number)
-            wanted = [other for other in pieces if _belong_together(small, pieces[other], joint.touch)]
+            wanted = [
+                other
+                for other, large in pieces.items()
+                if (
+                    are_one_shell(small, large, joint.touch)
+                    if is_shell
+                    else are_one_thing(small, large, joint.touch, joint.floor)
+                )
+            ]
             if wanted:
-                host = max(wanted, key=lambda other: (len(pieces[other].rows), -other))
-                pieces[host] = _Piece(joint, np.sort(np.concatenate([pieces[host].rows, small.rows])))
-                numbers[small.rows] = host
+                host = max(wanted, key=lambda other: (len(members[other]), -other))
+                members[host] = np.sort(np.concatenate([members[host], members[number]]))
+                pieces[host] = joint.piece(members[host])
+                numbers[members[number]] = host
     return numbers
-
-
-class _Piece:
-    """A piece with its box."""
-
-    def __init__(self, joint: _Joint, rows: Int64[np.ndarray, "members"]) -> None:
-        self.rows = rows
-        own = joint.points[joint.firm(rows)]
-        self.points = own[:: max(1, len(own) // _KEPT)]
-        self.low, self.high = np.quantile(self.points, [TRIM, 1.0 - TRIM], axis=0)
-        self._box: OrientedBox | None = None
-
-    @property
-    def box(self) -> OrientedBox:
-        if self._box is None:
-            self._box = upright_box(self.points, UP, TRIM)
-        return self._box
-
-
-def _belong_together(small: _Piece, large: _Piece, touch: float) -> bool:
-    if (np.maximum(small.low - large.high, large.low - small.high) > touch).any():
-        return False
-    if min(small.box.size[1], large.box.size[1]) > _FLAT or min(small.box.size[2], large.box.size[2]) < _FLAT:
-        own = (small.points - large.box.center_in_world) @ large.box.world_from_box
-        is_within = float((np.abs(own) <= large.box.size / 2 + touch).all(axis=1).mean()) >= _SHARED
-        is_small = len(small.rows) <= _SMALL_SHARE * len(large.rows)
-        return is_within or (is_small and _gap(small, large) <= touch)
-    return _in_one_plane(small, large) and _gap(small, large) <= max(touch, _HAND)
-
-
-def _in_one_plane(small: _Piece, large: _Piece) -> bool:
-    """Whether all of an upright flat piece lies in the plane of another."""
-    if large.box.size[1] > _FLAT:
-        return False
-    offset = (small.points - large.box.center_in_world) @ large.box.world_from_box[:, 1]
-    return bool(np.quantile(np.abs(offset), 0.9) <= _SAME_PLANE + large.box.size[1] / 2)
-
-
-def _gap(small: _Piece, large: _Piece) -> float:
-    from scipy.spatial import cKDTree
-
-    return float(cKDTree(large.points).query(small.points)[0].min())
 
 
 # -------------------------------------------------------------------------------------------------------------- drop and adopt
@@ -346,7 +323,7 @@ def _adopt(joint: _Joint, numbers: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, 
         here = lost[joint.classes[lost] == class_id]
         new = np.flatnonzero((joint.classes == class_id) & (numbers >= 0))
         while len(new) and len(here):
-            distance, nearest = cKDTree(joint.points[new]).query(joint.points[here], distance_upper_bound=max(_HAND, joint.touch))
+            distance, nearest = cKDTree(joint.points[new]).query(joint.points[here], distance_upper_bound=max(HAND, joint.touch))
             near = np.isfinite(distance)
             numbers[here[near]] = numbers[new[nearest[near]]]
             new, here = here[near], here[~near]

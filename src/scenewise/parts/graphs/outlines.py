@@ -18,7 +18,7 @@ def outline_of(region: Bool[np.ndarray, "columns rows"], tolerance: float = 2.0)
 
 
 def _loops(region: Bool[np.ndarray, "columns rows"]) -> list[Int64[np.ndarray, "corners 2"]]:
-    """Closed walks along the sides of cells, the region to the left."""
+    """Closed walks along the sides of cells, the region to the left; cells that share only a corner are not connected."""
     padded = np.pad(region, 1)
     inner = padded[1:-1, 1:-1]
     steps: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -33,19 +33,28 @@ def _loops(region: Bool[np.ndarray, "columns rows"]) -> list[Int64[np.ndarray, "
             steps.setdefault((x + start[0], y + start[1]), []).append((x + end[0], y + end[1]))
     loops = []
     while steps:
-        first = next(iter(steps))
-        at, walk = first, [first]
-        while True:
-            following = steps[at]
-            at_next = following.pop()
-            if not following:
-                del steps[at]
-            at = at_next
-            if at == first:
-                break
+        before = first = next(iter(steps))
+        at, walk = _step(steps, before, before), [first]
+        while at != first or _turn_left(before, at) in steps.get(at, ()):
             walk.append(at)
+            before, at = at, _step(steps, before, at)
         loops.append(np.array(walk, dtype=np.int64))
     return loops
+
+
+def _turn_left(before: tuple[int, int], at: tuple[int, int]) -> tuple[int, int]:
+    """Where a step to the left leads."""
+    return at[0] - (at[1] - before[1]), at[1] + (at[0] - before[0])
+
+
+def _step(steps: dict[tuple[int, int], list[tuple[int, int]]], before: tuple[int, int], at: tuple[int, int]) -> tuple[int, int]:
+    """Takes the next step from ``at``: round the same cell where there is a choice."""
+    following, left = steps[at], _turn_left(before, at)
+    chosen = left if left in following else following[0]
+    following.remove(chosen)
+    if not following:
+        del steps[at]
+    return chosen
 
 
 def _area(loop: Int64[np.ndarray, "corners 2"]) -> float:

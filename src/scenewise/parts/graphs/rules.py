@@ -50,7 +50,7 @@ _REST = (0.08, 0.02)  # from an underside to what bears it
 _ON_FLOOR = (0.2, 0.04)  # the same above the floor: legs are seldom seen down to their ends
 _OVER = (0.02, 0.03)  # a middle beyond the edge of what bears it
 _SHEET = (0.15, 0.04)  # height of what lies rather than stands
-_SHEET_SHARE = (0.25, 0.05)  # and as a share of its shorter side
+_SHEET_SHARE = (0.35, 0.05)  # and as a share of its shorter side
 _FLUSH = (0.12, 0.03)  # from a wall
 _THIN = (0.25, 0.04)  # depth of what hangs on a wall
 _RAISED = (0.25, 0.05)  # above the floor
@@ -59,6 +59,7 @@ _WIDE = (0.5, 0.05)  # along the wall
 _PENDANT = (0.2, 0.05)  # below the ceiling
 _OVERHEAD = (1.0, 0.1)  # above the floor
 _JOINT = (0.2, 0.05)  # between walls, floor and ceiling
+_EDGE = (0.6, 0.1)  # beyond the part of a floor that was seen
 _RATIO = (float(np.log(1.3)), 0.08)  # of heights or volumes, as a logarithm
 _SAME = (0.1, 0.03)  # largest difference of a side, as a share
 _COLUMN = (0.2, 0.06)  # between boxes of which one is above the other
@@ -78,7 +79,7 @@ def neighbour_pairs(things: Things, neighbours: int = NEIGHBOURS) -> _Pairs:
     count = len(things)
     if count < 2:
         return np.zeros((0, 2), dtype=np.int64)
-    flat, rise = things.gaps()
+    flat, rise = things.gaps
     gap = np.hypot(flat, rise)
     apart = np.linalg.norm(things.box_centers[:, None] - things.box_centers[None], axis=-1)
     np.fill_diagonal(gap, np.inf)
@@ -102,13 +103,13 @@ def rule_scores(things: Things, pairs: _Pairs, yaws: Float64[np.ndarray, "n"]) -
     if not len(pairs):
         return np.zeros((0, len(RULE_PREDICATES)))
     told = _Pair(things, pairs)
-    support, sheet = told.support(), told.sheet()
+    inside = told.inside()
+    support, sheet = np.minimum(told.support(), 1.0 - inside), told.sheet()
     hanging, built_in = told.on_wall(support)
     pendant = told.on_ceiling()
     support = told.with_floor(support, np.maximum.reduce([hanging, built_in, pendant]))
     back = told.exchanged(support)
     free = told.pieces * (1.0 - np.maximum(support, back))
-    inside = told.inside()
     beside = np.minimum(free, 1.0 - np.maximum(inside, told.exchanged(inside)))
     left, right, front, behind = told.directions(yaws)
     above = np.minimum.reduce([told.above(), free, 1.0 - told.best_of_subject(support * told.to_floor)])
@@ -163,6 +164,7 @@ class _Pair:
         self.same_name = self.pieces * ((names[self.a] == names[self.b]) & (names[self.a] != ""))
         self.volume = np.prod(np.maximum(2 * things.half, _THINNEST), axis=1)
         self.offset = things.box_centers[self.a] - things.box_centers[self.b]
+        self._seen_by_subject = things.local(things.points[self.b], self.a)  # the object's points in the subject's axes
 
     def exchanged(self, scores: _Scores) -> _Scores:
         """Of the same pair the other way round; 0 where that was not asked for."""
@@ -183,8 +185,7 @@ class _Pair:
         may lie on a bed whose headboard is higher.
         """
         things, a, b = self.things, self.a, self.b
-        own = things.local(things.points[b], a)
-        near = (np.abs(own[..., :2]) <= things.half[a][:, None, :2] + _REACH).all(axis=-1)
+        near = (np.abs(self._seen_by_subject[..., :2]) <= things.half[a][:, None, :2] + _REACH).all(axis=-1)
         height = things.points[b][..., 2]
         below = near & (height <= things.low[a][:, None] + _REST[0])
         surface = np.where(below, height, -np.inf).max(axis=1)
@@ -192,7 +193,7 @@ class _Pair:
         middle = things.local(things.box_centers[a][:, None], b)[:, 0, :2]
         beyond = (np.abs(middle) - things.half[b][:, :2]).max(axis=1)
         rest = _at_most(np.abs(things.low[a] - surface), _REST)
-        bears = self.pieces * (things.box_centers[b, 2] < things.box_centers[a, 2])
+        bears = self.pieces * (things.low[b] < things.low[a])
         return np.minimum(np.minimum(rest, _at_most(beyond, _OVER)), bears)
 
     def with_floor(self, support: _Scores, hung: _Scores) -> _Scores:
@@ -266,7 +267,7 @@ class _Pair:
         beyond = things.local(things.box_centers[self.a][:, None], self.b)[:, 0, :2]
         out = (np.abs(beyond) - things.half[self.b][:, :2]).max(axis=1)
         beside = np.where(ceiling_wall, 0.0, out)
-        return (wall_floor | ceiling_wall) * np.minimum(_at_most(rise, _JOINT), _at_most(beside, (2 * _REACH, _JOINT[1])))
+        return (wall_floor | ceiling_wall) * np.minimum(_at_most(rise, _JOINT), _at_most(beside, _EDGE))
 
     def leaning(self, support: _Scores) -> _Scores:
         """Whether the subject stands on the floor with a side along a wall."""
@@ -297,12 +298,7 @@ class _Pair:
         """Whether little is between the boxes, at a common height."""
         things = self.things
         common = np.minimum(things.high[self.a], things.high[self.b]) - np.maximum(things.low[self.a], things.low[self.b])
-        return np.minimum(_at_most(self._flat_gap(), _CLOSE), _at_least(common, _BESIDE))
-
-    def _flat_gap(self) -> _Scores:
-        if not hasattr(self, "_gaps"):
-            self._gaps = self.things.gaps()[0]
-        return self._gaps[self.a, self.b]
+        return np.minimum(_at_most(things.gaps[0][self.a, self.b], _CLOSE), _at_least(common, _BESIDE))
 
     def above(self) -> _Scores:
         """Whether the subject is over the object, at most a storey higher, one's middle within the other's outline.
@@ -317,12 +313,17 @@ class _Pair:
         return np.minimum.reduce([_at_least(rise, (-_COLUMN[1], _BESIDE[1])), _at_most(rise, _STOREY), column])
 
     def inside(self) -> _Scores:
-        """Whether most points of the subject are in the object's box, which is much larger."""
+        """Whether most points of the subject are in the object's box, which is much larger, and under a part of the object.
+
+        A pillow in front of a headboard is on the bed; a book between two boards is in the shelf.
+        """
         things, a, b = self.things, self.a, self.b
+        over = (np.abs(self._seen_by_subject[..., :2]) <= things.half[a][:, None, :2]).all(axis=-1)
+        covered = (over & (self._seen_by_subject[..., 2] > things.half[a][:, None, 2] - _REST[0])).any(axis=1)
         within: Bool[np.ndarray, "pairs samples"]
         within = (np.abs(things.local(things.points[a], b)) <= things.half[b][:, None]).all(axis=-1)
         share = self.volume[a] / self.volume[b]
-        return self.pieces * np.minimum(_at_least(within.mean(axis=1), _INSIDE), _at_most(share, _ROOMY))
+        return self.pieces * covered * np.minimum(_at_least(within.mean(axis=1), _INSIDE), _at_most(share, _ROOMY))
 
     def log_ratio(self, values: Float64[np.ndarray, "n"]) -> _Scores:
         return np.log(values[self.a] / values[self.b])

@@ -101,6 +101,7 @@ class Things:
         y = (offset[..., :2] * self.across[of][:, None]).sum(axis=-1)
         return np.stack([x, y, offset[..., 2]], axis=-1)
 
+    @cached_property
     def gaps(self) -> tuple[Float64[np.ndarray, "n n"], Float64[np.ndarray, "n n"]]:
         """Metres between boxes as seen from above, and from a top to an underside; 0 where they overlap."""
         flat = np.zeros((len(self), len(self)))
@@ -117,12 +118,15 @@ class Things:
         return self.box_centers[:, None, :2] + x[..., None] * self.along[:, None] + y[..., None] * self.across[:, None]
 
 
-def things_of_points(points: Sequence[np.ndarray], names: Sequence[str] | None = None) -> Things:
+def things_of_points(
+    points: Sequence[np.ndarray], names: Sequence[str] | None = None, boxes: Sequence[OrientedBox] | None = None
+) -> Things:
     """The things that points belong to.
 
     Args:
         points: of each thing, [m, 3] with at least one, upright and in metres.
         names: what they are called; None where nobody knows.
+        boxes: around them, upright, where they are known already.
 
     Raises:
         ShapeError: another number of names.
@@ -130,11 +134,12 @@ def things_of_points(points: Sequence[np.ndarray], names: Sequence[str] | None =
     if names is not None and len(names) != len(points):
         raise ShapeError("names", expected=f"{len(points)}, one per thing", got=len(names))
     called = ("",) * len(points) if names is None else tuple(names)
-    boxes = tuple(upright_box(np.asarray(each, dtype=np.float64), UP, TRIM) for each in points)
+    if boxes is None:
+        boxes = [upright_box(np.asarray(each, dtype=np.float64), UP, TRIM) for each in points]
     chosen = [np.asarray(each[_spread(len(each))], dtype=np.float64) for each in points]
     samples = np.stack(chosen) if chosen else np.zeros((0, SAMPLES, 3))
     centers = np.array([each.mean(axis=0, dtype=np.float64) for each in points]).reshape(-1, 3)
-    return Things(samples, centers, boxes, called, kinds_of_boxes(boxes, called))
+    return Things(samples, centers, tuple(boxes), called, kinds_of_boxes(boxes, called))
 
 
 def _spread(count: int) -> Int64[np.ndarray, "samples"]:
