@@ -16,8 +16,8 @@ class GraphScan:
         name: of the scan.
         points_in_world: surface points of each thing, metres, up = +Z; every thing has at least one.
         class_ids: index into the data set's classes, −1 = unknown.
-        triplets: rows (subject, object, predicate) that hold: two things of this scan and an index into the data set's predicates;
-            a pair may have several rows, or none.
+        triplets: rows (subject, object, predicate) that hold: two things of this scan and an index into the data set's
+            predicates; a pair may have several rows, or none.
         object_ids: number of each thing in the data set's files; by default 0, 1, 2 …
     """
 

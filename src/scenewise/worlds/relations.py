@@ -1,9 +1,10 @@
 """What holds between the things of a procedural room, from the room's own solids.
 
-Two kinds of predicates.  Those of geometry ("standing on", "left", "higher than") follow from the boxes of the two things.  Those
-of meaning ("belonging to", "facing", "lighting", "decorating", "opposite", "build in", "reading seat of" …) follow from what the things are
-and from what else is there: a lamp lights the nearest seat, so the same pair of boxes is a pair of "lighting" or not, depending
-on the class and on a third thing.  Frequencies fall steeply from the first kind to the second, as in 3DSSG.
+Two kinds of predicates.  Those of geometry ("standing on", "left", "higher than") follow from the boxes of the two
+things.  Those of meaning ("belonging to", "facing", "lighting", "decorating", "opposite", "build in", "reading seat of" …)
+follow from what the things are and from what else is there: a lamp lights the nearest seat, so the same pair of boxes is a
+pair of "lighting" or not, depending on the class and on a third thing.  Frequencies fall steeply from the first kind to the
+second, as in 3DSSG.
 """
 
 import math
@@ -128,16 +129,21 @@ class _Things:
     @cached_property
     def gaps(self) -> Float64[np.ndarray, "things things"]:
         """Metres between the boxes of two things, as seen from above; 0 where they overlap."""
-        corners = [_corners(thing) for thing in self.objects]
+        corners = [_corners(thing, float(yaw)) for thing, yaw in zip(self.objects, self.yaws)]
         gaps = np.zeros((len(self), len(self)))
         for a in range(len(self)):
             for b in range(a):
                 gaps[a, b] = gaps[b, a] = _distance(corners[a], corners[b])
         return gaps
 
+    @cached_property
+    def yaws(self) -> Float64[np.ndarray, "things"]:
+        """Directions of the things' own axes; a wall's is that of its slab."""
+        return np.array([thing.parts[0].yaw if thing.class_name == "wall" else thing.yaw for thing in self.objects])
+
     def ahead(self, a: int, b: int) -> tuple[float, float]:
         """Where the middle of ``b`` lies as ``a`` looks out of its front: metres ahead and to the right."""
-        yaw, offset = self.objects[a].yaw, self.centers[b] - self.centers[a]
+        yaw, offset = self.yaws[a], self.centers[b] - self.centers[a]
         ahead = -math.sin(yaw) * offset[0] + math.cos(yaw) * offset[1]
         right = math.cos(yaw) * offset[0] + math.sin(yaw) * offset[1]
         return float(ahead), float(right)
@@ -159,8 +165,8 @@ class _Things:
         return None
 
 
-def _corners(thing: RoomObject) -> Float64[np.ndarray, "4 2"]:
-    c, s = math.cos(thing.yaw), math.sin(thing.yaw)
+def _corners(thing: RoomObject, yaw: float) -> Float64[np.ndarray, "4 2"]:
+    c, s = math.cos(yaw), math.sin(yaw)
     half = np.array(thing.size[:2]) / 2
     local = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
     return local @ np.array([[c, s], [-s, c]]) + np.array(thing.center[:2])
@@ -269,7 +275,7 @@ def _is_backed_by(things: _Things, a: int, b: int) -> bool:
     """Whether the back of a piece is at a wall."""
     wall = things.objects[b]
     ahead, right = things.ahead(b, a)
-    turned = abs(math.remainder(things.objects[a].yaw - wall.yaw, 2 * math.pi))
+    turned = abs(math.remainder(things.yaws[a] - things.yaws[b], 2 * math.pi))
     # The slab's own depth, and skirting boards, belong to the wall's box: what counts is the piece's back.
     inner = wall.parts[0].half_size[1]
     back = ahead - things.objects[a].size[1] / 2 - inner
@@ -294,7 +300,7 @@ def _seats_at_tables(things: _Things) -> _Said:
             found.append((chair, "belonging to", table))
     for table, chairs in at.items():
         for a, b in permutations(chairs, 2):
-            turned = abs(math.remainder(things.objects[a].yaw - things.objects[b].yaw, 2 * math.pi))
+            turned = abs(math.remainder(things.yaws[a] - things.yaws[b], 2 * math.pi))
             if turned > 2.2 and things.ahead(a, b)[0] > things.ahead(a, table)[0]:
                 found.append((a, "opposite", b))
         found += [(screen, "belonging to", table) for screen in things.of_class("monitor") if things.host(screen) == table]

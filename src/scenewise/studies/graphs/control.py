@@ -1,11 +1,11 @@
 """A positive control: a small world in which an oracle must help, or the implementation is wrong.
 
-Every thing has a class, which is labelled, and a *use*, which is not.  Frequent relations follow from the classes; rare ones from
-the uses: each of them holds of one pair of uses alone, so few examples of it are ever seen.  The use shows in the points (a cluster
-at one of the corners of a box), so a network that sees points alone can tell it; but it has little reason to look.  The pictures say
-it outright, and so teach it of every thing, not only of those in a rare relation.  Three further worlds keep all of this but one
-thing: in "placebo" the pictures are those of other things, in "null" the points do not show the use, in "plenty" there are many
-scans, so that nothing is rare.
+Every thing has a class, which is labelled, and a *use*, which is not.  Frequent relations follow from the classes; rare ones
+from the uses: each of them holds of one pair of uses alone, so few examples of it are ever seen.  The use shows in the points
+(a cluster on one side of a box), so a network that sees points alone can tell it; but it has little reason to look.  The
+pictures say it outright, and so teach it of every thing, not only of those in a rare relation.  Three further worlds keep all
+of this but one thing: in "placebo" the pictures are those of other things, in "null" the points do not show the use, in
+"plenty" there are many scans, so that nothing is rare.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from itertools import permutations
 from typing import Literal, final
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from scenewise.methods.vl_sat.examples import GraphData, GraphExample
 from scenewise.scenes.graph_scans import GraphScan
@@ -32,7 +32,7 @@ class ControlWorld:
         plenty: that are learned from where nothing is rare.
         test: that figures are of.
         things: in a scan.
-        uses: how many there are, at most 8.
+        uses: how many there are.
         classes: how many.
         frequent: relations that follow from classes.
         rare: relations that follow from uses.
@@ -40,11 +40,11 @@ class ControlWorld:
         picture_noise: standard deviation of each channel of a unit feature, times √dim.
     """
 
-    scans: int = 20
-    plenty: int = 300
-    test: int = 60
-    things: int = 8
-    uses: int = 8
+    scans: int = 60
+    plenty: int = 600
+    test: int = 80
+    things: int = 6
+    uses: int = 16
     classes: int = 6
     frequent: int = 4
     rare: int = 8
@@ -107,10 +107,10 @@ def _example(
     rng: np.random.Generator,
 ) -> GraphExample:
     uses, classes = rng.integers(0, world.uses, world.things), rng.integers(0, world.classes, world.things)
-    points = []
+    points, sides = [], _sides(world.uses)
     for use, own_class in zip(uses, classes):
         shown = int(rng.integers(world.uses)) if kind == "null" else int(use)
-        points.append(_shape(rng, int(own_class), shown, world.points) + rng.uniform(-2.0, 2.0, 3).astype(np.float32))
+        points.append(_shape(rng, int(own_class), shown, world.points, sides) + rng.uniform(-2.0, 2.0, 3).astype(np.float32))
     triplets = []
     for a, b in permutations(range(world.things), 2):
         frequent = int(rules.of_classes[classes[a], classes[b]])
@@ -125,14 +125,23 @@ def _example(
     return GraphExample(GraphScan("scan", tuple(points), classes.astype(np.int64), told), pictures)
 
 
-def _shape(rng: np.random.Generator, own_class: int, use: int, count: int) -> Float32[np.ndarray, "k 3"]:
-    """Points in a box whose proportions are the class's, a quarter of them at one of its corners, which is the use's."""
+def _shape(
+    rng: np.random.Generator, own_class: int, use: int, count: int, sides: Float64[np.ndarray, "uses 3"]
+) -> Float32[np.ndarray, "k 3"]:
+    """Points in a box whose proportions are the class's, a quarter of them on one side of it, which is the use's."""
     half = (0.3 + 0.1 * np.array([own_class % 3, own_class // 3, (own_class * 2) % 3])) * rng.uniform(0.8, 1.2, 3)
-    corner = np.array([use >> 2 & 1, use >> 1 & 1, use & 1]) * 2.0 - 1.0
     body = rng.uniform(-1.0, 1.0, (count, 3)) * half
     few = count // 4
-    body[:few] = corner * half + rng.normal(0.0, 0.05, (few, 3))
+    body[:few] = sides[use] * half + rng.normal(0.0, 0.08, (few, 3))
     return rng.permutation(body).astype(np.float32)
+
+
+def _sides(count: int) -> Float64[np.ndarray, "count 3"]:
+    """Directions spread evenly over a sphere, by the golden angle."""
+    height = 1.0 - (2.0 * np.arange(count) + 1.0) / count
+    angle = np.pi * (3.0 - np.sqrt(5.0)) * np.arange(count)
+    radius = np.sqrt(1.0 - height**2)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
 
 
 def _exchanged(examples: Sequence[GraphExample], rng: np.random.Generator) -> list[GraphExample]:
