@@ -111,7 +111,12 @@ def test_left_and_right_follow_the_view(cloud: Path):
         graph_scene(GraphOptions(scene=cloud, view=scene.cameras[view].name, threads=1, formats="json"))
         graph = read_scene_graph(cloud / "graph.json")
         assert graph.view == scene.cameras[view].name
-        return {(e.subject, e.object) for e in graph.relations if e.predicate == "left"}
+        left = {(e.subject, e.object) for e in graph.relations if e.predicate == "left"}
+        to_the_right = scene.cameras[view].camera.world_from_camera.numpy()[:3, 0]
+        for a, b in left:
+            offset = graph.by_id[a].box.center_in_world - graph.by_id[b].box.center_in_world
+            assert offset @ to_the_right < 0
+        return left
 
     first, second = of(int(one)), of(int(other))
     flipped = {(b, a) for a, b in second}

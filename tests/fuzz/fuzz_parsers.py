@@ -30,6 +30,7 @@ from tests.io.test_nuscenes import fabricated as build_nuscenes_folder
 from tests.io.test_scannet import MESH
 from tests.io.test_scannet import streamed as build_sens_file
 from tests.io.test_scannet import written as build_scannet_folder
+from tests.io.test_scene_graphs import small_graph
 from tests.support.file_mutations import damaged_copies
 
 from scenewise.engine.journal import Journal, read_journal
@@ -44,6 +45,7 @@ from scenewise.io.rgbd.writing import RgbdFrame, write_rgbd_folder
 from scenewise.io.scannet.labels import read_scannet_frame_labels
 from scenewise.io.scannet.scenes import read_scannet
 from scenewise.io.scene_folder import read_scene, write_scene
+from scenewise.io.scene_graphs.graph_json import read_scene_graph, write_scene_graph
 from scenewise.io.segments import read_aggregation, read_segments
 from scenewise.io.spz import read_spz, write_spz
 from scenewise.io.teacher_files import (
@@ -222,6 +224,10 @@ def build_words(folder: Path) -> None:
     write_vocabulary(folder / "classes.json", words, teacher="small-clip")
 
 
+def build_graph(folder: Path) -> None:
+    write_scene_graph(folder / "graph.json", small_graph(), world_from_source=np.diag([-1.0, -1.0, 1.0, 1.0]))
+
+
 def build_small_clip(folder: Path) -> None:
     shape = SmallClipShape(16, 8, 2, 2, 8, 1, 2, context=6, words=3, dim=4)
     language = Language(("chair", "a", "red"), {"chair": ("chair",)}, frozenset({"chair", "red"}), ("a {}", "{}"))
@@ -317,6 +323,7 @@ TARGETS = (
     Target("sens", lambda f: build_sens_file(f / "a.sens") and None, ("a.sens",), read_capture),
     Target("scannet", build_scannet, ("*.txt", "*.json", "*.ply", "*.png"), read_scannet_folder),
     Target("words", build_words, ("classes.json",), lambda f: read_vocabulary(f / "classes.json")),
+    Target("graph", build_graph, ("graph.json",), lambda f: read_scene_graph(f / "graph.json")),
     Target("features", build_features, ("a.safetensors",), lambda f: read_element_features(f / "a.safetensors", count=9)),
     Target("small_clip", build_small_clip, ("a.safetensors",), ask_small_clip),
     Target("journal", build_journal, ("log.jsonl",), lambda f: read_journal(f / "log.jsonl")),

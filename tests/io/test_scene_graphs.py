@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.file_mutations import assert_reader_survives
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.boxes import OrientedBox
@@ -19,6 +20,8 @@ from scenewise.scenes.scene_graphs import GraphObject, GraphRoom, Relation, Scen
 
 QUARTER = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 """A quarter turn to the left about +Z."""
+TILTED = np.array([[0.0, -0.6, 0.8], [1.0, 0.0, 0.0], [0.0, 0.8, 0.6]])
+"""A turn about no axis of the world."""
 
 
 def small_graph() -> SceneGraph:
@@ -116,6 +119,16 @@ def test_places_are_in_the_frame_of_the_capture(tmp_path: Path):
     np.testing.assert_allclose(told["rooms"][0]["outline"][1], [-20.0, 10.0 - 4.0, 0.0], atol=1e-12)
 
 
+def test_axes_and_up_turn_with_the_frame(tmp_path: Path):
+    write_scene_graph(tmp_path / "graph.json", small_graph(), world_from_source=about(1.0, 2.0, 3.0, TILTED))
+    told = json.loads((tmp_path / "graph.json").read_text())
+    np.testing.assert_allclose(told["frame"]["up"], [0.0, 0.8, 0.6], atol=1e-12)
+    axes = told["rooms"][0]["objects"][1]["box"]["axes"]
+    np.testing.assert_allclose(axes[0], [1.0, 0.0, 0.0], atol=1e-12)  # of the box along +Y of the world
+    np.testing.assert_allclose(axes[2], [0.0, 0.8, 0.6], atol=1e-12)
+    assert_same(small_graph(), read_scene_graph(tmp_path / "graph.json"), 1e-12)
+
+
 def test_relations_read_as_sentences_in_one_order(tmp_path: Path):
     write_scene_graph(tmp_path / "graph.json", small_graph())
     told = json.loads((tmp_path / "graph.json").read_text())["relations"]
@@ -169,6 +182,8 @@ def test_a_graph_of_nothing_is_a_file_too(tmp_path: Path):
         (("rooms", 0, "objects", 0, "box", "size", 0), -1, "lengths"),
         (("rooms", 0, "objects", 0, "color"), [0, 0, 2], "three numbers"),
         (("rooms", 0, "objects", 0, "extra"), 1, "extra"),
+        (("rooms", 0, "objects", 0, "position", 1), 1e300, "coordinates"),
+        (("rooms", 0, "outline", 1), [1, 2, -1e300], "coordinates"),
         (("rooms", 0, "id"), 0.5, "whole number"),
         (("relations", 0, "object"), 77, "numbers of objects"),
         (("relations", 0, "object"), 2, "another object"),
@@ -189,6 +204,15 @@ def test_a_file_that_is_not_right_is_refused_with_the_place(tmp_path: Path, plac
         read_scene_graph(path)
 
 
+def test_no_damage_is_met_with_anything_but_our_errors(tmp_path: Path):
+    path = tmp_path / "graph.json"
+    write_scene_graph(path, small_graph())
+    # The explanations at the top suffer least when they are not there.
+    good = json.loads(path.read_text())
+    good["about"] = {}
+    assert_reader_survives(read_scene_graph, json.dumps(good).encode(), path)
+
+
 def test_what_is_not_a_number_is_not_written(tmp_path: Path):
     graph = small_graph()
     wrong = replace(graph, objects=(replace(graph.objects[0], center_in_world=np.array([0.0, np.nan, 0.0])), *graph.objects[1:]))
@@ -203,7 +227,7 @@ def test_what_is_not_a_number_is_not_written(tmp_path: Path):
 
 def test_spark_dsg_opens_ours(tmp_path: Path):
     spark_dsg = pytest.importorskip("spark_dsg")
-    world_from_source = about(10.0, 20.0, 0.0)
+    world_from_source = about(10.0, 20.0, 0.0, TILTED)
     write_spark_dsg(tmp_path / "graph.dsg.json", small_graph(), world_from_source=world_from_source)
     opened = spark_dsg.DynamicSceneGraph.load(str(tmp_path / "graph.dsg.json"))
     objects, rooms = opened.get_layer(spark_dsg.DsgLayers.OBJECTS), opened.get_layer(spark_dsg.DsgLayers.ROOMS)

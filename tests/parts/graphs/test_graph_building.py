@@ -200,6 +200,26 @@ def test_the_best_photograph_shows_all_of_a_thing_and_large():
     assert shown.fullest([0, 1, 2, 3]) == 2 and shown.fullest([1, 0]) == 1 and shown.fullest([]) is None
 
 
+def test_all_of_a_thing_is_better_than_a_large_half_of_it():
+    shown = ShownThings(np.array([[0.4, 1.0, 0.05]]), np.array([[0.2, 0.1, 0.9]]))
+    assert shown.best(0) == (1, 0)
+
+
+def test_splats_hide_what_is_behind_them():
+    """A wall of splats at y = −1 before the left half of the picture."""
+    across, up = torch.meshgrid(torch.arange(-3.0, -0.1, 0.1), torch.arange(-2.0, 2.0, 0.1), indexing="ij")
+    means = torch.stack([across.flatten(), torch.full((across.numel(),), -1.0), up.flatten()], dim=1)
+    count = len(means)
+    quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(count, 1)
+    wall = Gaussians(
+        means, torch.full((count, 3), -2.5), quats, torch.full((count,), 6.0), torch.zeros(count, 1, 3), torch.zeros(count, 0, 3)
+    )
+    left = cloud((-0.8, 0.0, 0.0), (0.4, 0.1, 0.4))
+    shown = shown_things([left], [camera_at(0.0, "a")], wall, "metric")
+    assert shown.shares[0, 0] == 0.0
+    assert shown_things([left], [camera_at(0.0, "a")], nothing(), "metric").shares[0, 0] == 1.0
+
+
 def test_views_of_nothing():
     empty = shown_things([], [camera_at(0.0, "a")], nothing(), "metric")
     assert isinstance(empty, ShownThings) and empty.shares.shape == (0, 1)

@@ -70,6 +70,14 @@ def test_a_wide_opening_joins_rooms_and_a_missing_wall_leaves_one():
     assert (plan.room_of_thing == 0).all()
 
 
+def test_walls_that_are_not_things_of_their_own_part_rooms_at_narrow_gaps():
+    parts = flat_of_two(door=0.8)
+    walls = [parts.pop(name) for name in ("south", "north", "west", "east", "between")]
+    whole = np.concatenate(walls)
+    open_door = whole[~((whole[:, 0] == 4.0) & (whole[:, 1] > 2.0) & (whole[:, 1] < 2.8))]  # up to the ceiling
+    assert len(plan_of({**parts, "walls": open_door}).rooms) == 2
+
+
 def test_where_no_walls_are_known_everything_is_one_room():
     parts = flat_of_two()
     plan = plan_of({name: parts[name] for name in ("floor", "left chair", "right chair")})

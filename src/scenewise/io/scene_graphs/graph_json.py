@@ -26,6 +26,7 @@ _VERSION = 1
 _MOST_OBJECTS, _MOST_RELATIONS, _MOST_CORNERS = 100_000, 2_000_000, 100_000
 _ROTATION_TOLERANCE = 1e-6
 _AXES = (3, 3)
+_FARTHEST = 1e10  # of a coordinate
 
 _ABOUT = {
     "frame": "All coordinates are x, y, z in the frame of the capture, exactly as its poses came. world_from_source takes them "
@@ -186,7 +187,8 @@ def read_scene_graph(path: str | Path) -> SceneGraph:
         frame.text("left_and_right_seen_from", None),
     )
     world_from_source = frame.array("world_from_source", (4, 4))
-    if not _is_rotation(world_from_source[:3, :3]) or not np.array_equal(world_from_source[3], [0.0, 0.0, 0.0, 1.0]):
+    is_far = bool((np.abs(world_from_source) > _FARTHEST).any())
+    if is_far or not _is_rotation(world_from_source[:3, :3]) or not np.array_equal(world_from_source[3], [0.0, 0.0, 0.0, 1.0]):
         raise frame.wrong("world_from_source", "a rotation and a translation", "another transform")
     if not abs(float(np.linalg.norm(up)) - 1.0) < _ROTATION_TOLERANCE:
         raise frame.wrong("up", "a unit vector", up.tolist())
@@ -225,6 +227,8 @@ def read_scene_graph(path: str | Path) -> SceneGraph:
 def _read_room(entry: JsonFields, has_projected: bool) -> tuple[GraphRoom, list[GraphObject]]:
     number = entry.integer("id")
     outline = entry.rows("outline", 3, most=_MOST_CORNERS)
+    if (np.abs(outline) > _FARTHEST).any():
+        raise entry.wrong("outline", f"coordinates up to {_FARTHEST:g}", "larger ones")
     room = GraphRoom(number, entry.text("name"), outline, entry.number("floor_area"))
     held = [_read_object(inner, number, has_projected) for inner in entry.objects("objects")]
     entry.finish()
@@ -236,9 +240,9 @@ def _read_object(entry: JsonFields, room_id: int | None, has_projected: bool) ->
     axes, size = box.array("axes", _AXES), box.array("size", (3,))
     if not _is_rotation(axes):
         raise box.wrong("axes", "three unit vectors at right angles, right-handed", "others")
-    if not (size >= 0).all():
-        raise box.wrong("size", "lengths from 0", size.tolist())
-    oriented = OrientedBox(box.array("center", (3,)), size, axes.T.copy())
+    if not ((size >= 0) & (size <= _FARTHEST)).all():
+        raise box.wrong("size", f"lengths from 0 to {_FARTHEST:g}", size.tolist())
+    oriented = OrientedBox(_place(box, "center"), size, axes.T.copy())
     box.finish()
     color = entry.array("color", (3,), None)
     if color is not None and not ((color >= 0) & (color <= 1)).all():
@@ -253,7 +257,7 @@ def _read_object(entry: JsonFields, room_id: int | None, has_projected: bool) ->
         object_id=entry.integer("id", maximum=2**31 - 1),
         name=entry.text("name"),
         confidence=_share(entry, "confidence"),
-        center_in_world=entry.array("position", (3,)),
+        center_in_world=_place(entry, "position"),
         box=oriented,
         class_id=entry.integer("class_id", minimum=-1),
         room_id=room_id,
@@ -282,6 +286,13 @@ def _read_relation(entry: JsonFields) -> Relation:
     )
     entry.finish()
     return relation
+
+
+def _place(entry: JsonFields, key: str) -> Float64[np.ndarray, "3"]:
+    place: np.ndarray = entry.array(key, (3,))
+    if (np.abs(place) > _FARTHEST).any():
+        raise entry.wrong(key, f"coordinates up to {_FARTHEST:g}", place.tolist())
+    return place
 
 
 def _share(entry: JsonFields, key: str) -> float:
