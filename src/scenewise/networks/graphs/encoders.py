@@ -16,9 +16,10 @@ Pooled = Float[Tensor, "nodes channels"]
 
 @final
 class NodeEncoder(nn.Module):
-    """A thing's points → pooled channels → a narrower layer, beside eight numbers of its box.
+    """A thing's points → pooled channels → a narrower layer, beside eight numbers of its box; all of one size (LayerNorm).
 
-    The backbone is a PointNet or a DGCNN; what is pooled is kept, because VL-SAT's student mimics there.
+    The backbone is a PointNet or a DGCNN; what is pooled is kept, because VL-SAT's student mimics there.  The last norm, and that of
+    pairs, are not in the released code: metres beside activations let the larger of the two drown the other.
 
     Args:
         backbone: points → channels.
@@ -29,16 +30,13 @@ class NodeEncoder(nn.Module):
     def __init__(self, backbone: nn.Module, pooled: int, width: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.narrow, self.norm, self.dropout = (
-            nn.Linear(pooled, width - GEOMETRY),
-            nn.BatchNorm1d(width - GEOMETRY),
-            nn.Dropout(0.1),
-        )
+        self.narrow, self.norm = nn.Linear(pooled, width - GEOMETRY), nn.BatchNorm1d(width - GEOMETRY)
+        self.dropout, self.last = nn.Dropout(0.1), nn.LayerNorm(width)
 
     def forward(self, inputs: GraphInputs) -> tuple[Pooled, Float[Tensor, "nodes width"]]:
         pooled = self.backbone(inputs.centered)
         narrow = self.dropout(F.relu(self.norm(self.narrow(pooled))))
-        return pooled, torch.cat([narrow, inputs.geometry], dim=-1)
+        return pooled, self.last(torch.cat([narrow, inputs.geometry], dim=-1))
 
 
 @final
@@ -47,10 +45,10 @@ class PairEncoder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = mlp(DESCRIPTOR, 64, 128, width, last=True)
+        self.layers, self.norm = mlp(DESCRIPTOR, 64, 128, width, last=True), nn.LayerNorm(width)
 
     def forward(self, inputs: GraphInputs) -> Float[Tensor, "edges width"]:
-        return self.layers(inputs.pair_descriptors)
+        return self.norm(self.layers(inputs.pair_descriptors))
 
 
 @final
@@ -103,7 +101,7 @@ class UnionEncoder(nn.Module):
     def __init__(self, width: int, points: int = 48) -> None:
         super().__init__()
         self.share, self.width = points // 3, width
-        self.backbone = PointNet(4, 64, 128, width)
+        self.backbone, self.norm = PointNet(4, 64, 128, width), nn.LayerNorm(width)
 
     def forward(self, inputs: GraphInputs) -> Float[Tensor, "edges width"]:
         if inputs.edges.shape[1] == 0:
@@ -116,7 +114,7 @@ class UnionEncoder(nn.Module):
         low, high = both.amin(1, keepdim=True), both.amax(1, keepdim=True)
         others = self._others(inputs, low, high, share)
         marked = torch.cat([_marked(subject, 1.0), _marked(thing, 2.0), others], dim=1)
-        return self.backbone(torch.cat([marked[..., :3] - (low + high) / 2, marked[..., 3:]], dim=-1))
+        return self.norm(self.backbone(torch.cat([marked[..., :3] - (low + high) / 2, marked[..., 3:]], dim=-1)))
 
     def _others(
         self, inputs: GraphInputs, low: Float[Tensor, "edges 1 3"], high: Float[Tensor, "edges 1 3"], share: int

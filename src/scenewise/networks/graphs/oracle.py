@@ -20,6 +20,7 @@ from scenewise.networks.graphs.blocks import (
     PointNet,
     PredicateHead,
     mlp,
+    start,
 )
 from scenewise.networks.graphs.encoders import NodeEncoder, PairEncoder
 from scenewise.networks.graphs.inputs import GraphInputs
@@ -74,11 +75,11 @@ class GraphOracle(nn.Module):
         self.shape = shape
         width = student.width
         self.points: NodeEncoder | None = None
-        self.nodes: nn.Module = nn.Identity()
+        self.nodes: nn.Module = nn.LayerNorm(width)
         if shape.image_dim is None:
             self.points = NodeEncoder(PointNet(3, 64, 128, student.pooled), student.pooled, width)
         elif shape.image_dim != width:
-            self.nodes = nn.Linear(shape.image_dim, width)
+            self.nodes = nn.Sequential(nn.Linear(shape.image_dim, width), nn.LayerNorm(width))
         self.pairs = PairEncoder(width)
         self.layers = Layers(student)
         self.bias = DistanceBias(student.heads)
@@ -89,6 +90,7 @@ class GraphOracle(nn.Module):
         self.sentence = nn.Sequential(
             nn.Linear(3 * width, 2 * width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(2 * width, shape.text_dim)
         )
+        start(self)
 
     def encode(self, inputs: GraphInputs, pictures: Float[Tensor, "nodes dim"] | None) -> GraphState:
         """First features: of things their adapted pictures', of pairs those of their boxes."""

@@ -13,7 +13,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scenewise.errors import ConventionError
-from scenewise.networks.graphs.blocks import CosineClassifier, DistanceBias, GraphState, GroupAttention, PointNet, PredicateHead
+from scenewise.networks.graphs.blocks import (
+    CosineClassifier,
+    DistanceBias,
+    GraphState,
+    GroupAttention,
+    PointNet,
+    PredicateHead,
+    start,
+)
 from scenewise.networks.graphs.encoders import Dgcnn, NodeEncoder, PairEncoder, UnionEncoder
 from scenewise.networks.graphs.inputs import GraphInputs
 from scenewise.networks.graphs.layers import EdgeGcn, FeatureWiseAttention, TripletLayer
@@ -125,6 +133,7 @@ class GraphStudent(nn.Module):
             self.attention.extend(GroupAttention(shape.width, shape.heads) for _ in range(shape.layers))
         self.classifier = CosineClassifier(shape.width, shape.classes)
         self.predicates = PredicateHead(shape.width, shape.predicates)
+        start(self)
 
     def encode(self, inputs: GraphInputs) -> GraphState:
         """First features."""

@@ -1,15 +1,15 @@
 """A positive control: a small world in which an oracle must help, or the implementation is wrong.
 
-Every thing has a class, which is labelled, and a *use*, which is not.  Frequent relations follow from the classes; rare ones
-from the uses: each of them holds of one pair of uses alone, so few examples of it are ever seen.  The use shows in the points
-(a cluster on one side of a box), so a network that sees points alone can tell it; but it has little reason to look.  The
-pictures say it outright, and so teach it of every thing, not only of those in a rare relation.  Three further worlds keep all
-of this but one thing: in "placebo" the pictures are those of other things, in "null" the points do not show the use, in
-"plenty" there are many scans, so that nothing is rare.
+Every thing has a class, which is labelled, and a *use*, which is not.  What holds between two things follows from the use of
+the subject, but annotators err more often than not.  The use shows in the points (a knob on one side of a box), so a
+network that sees points alone can tell it; but all it has to find out by that there are uses are the annotators' words,
+errors and all.  The pictures say the use outright, of every thing.  Three further worlds keep all of this but one thing: in
+"placebo" the pictures are those of other things, in "null" the points do not show the use, in "careful" annotators do not
+err.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Literal, final
 
@@ -19,7 +19,7 @@ from jaxtyping import Float32, Float64, Int64
 from scenewise.methods.vl_sat.examples import GraphData, GraphExample
 from scenewise.scenes.graph_scans import GraphScan
 
-ControlKind = Literal["teaching", "placebo", "null", "plenty"]
+ControlKind = Literal["teaching", "placebo", "null", "careful"]
 DIM = 64
 
 
@@ -29,26 +29,22 @@ class ControlWorld:
 
     Attributes:
         scans: that are learned from.
-        plenty: that are learned from where nothing is rare.
-        test: that figures are of.
+        test: that figures are of; nobody errs there.
         things: in a scan.
-        uses: how many there are.
+        uses: how many there are, and relations that follow from them.
         classes: how many.
-        frequent: relations that follow from classes.
-        rare: relations that follow from uses.
         points: of a thing.
+        errors: share of the relations that annotators put any relation in the place of.
         picture_noise: standard deviation of each channel of a unit feature, times √dim.
     """
 
-    scans: int = 60
-    plenty: int = 600
-    test: int = 80
-    things: int = 6
-    uses: int = 16
-    classes: int = 6
-    frequent: int = 4
-    rare: int = 8
+    scans: int = 300
+    test: int = 300
+    things: int = 2
+    uses: int = 8
+    classes: int = 3
     points: int = 64
+    errors: float = 0.6
     picture_noise: float = 0.5
 
 
@@ -73,35 +69,24 @@ def control_data(world: ControlWorld, kind: ControlKind, seed: int) -> tuple[Gra
         seed: of everything, the rules included.
     """
     rng = np.random.Generator(np.random.PCG64([seed, 11]))
-    rules = _Rules(
-        rng.integers(0, 2 * world.frequent, (world.classes, world.classes)),
-        np.stack(np.divmod(rng.choice(world.uses**2, world.rare, replace=False), world.uses), axis=1),
-    )
+    rules = rng.permutation(world.uses)
     directions = np.stack([_vector(f"use {use} of {seed}") for use in range(world.uses)])
     classes = tuple(f"thing {number}" for number in range(world.classes))
-    predicates = tuple(f"relation {number}" for number in range(world.frequent + world.rare))
+    predicates = tuple(f"relation {number}" for number in range(world.uses))
     text = np.stack([_vector(name) for name in classes])
     made = []
-    for total in (world.plenty if kind == "plenty" else world.scans, world.test):
-        examples = [_example(world, kind, rules, directions, text, rng) for _ in range(total)]
+    for total, errors in ((world.scans, 0.0 if kind == "careful" else world.errors), (world.test, 0.0)):
+        examples = [_example(replace(world, errors=errors), kind, rules, directions, text, rng) for _ in range(total)]
         if kind == "placebo":
             examples = _exchanged(examples, rng)
         made.append(GraphData(examples, classes, predicates, text))
     return made[0], made[1]
 
 
-@dataclass(frozen=True)
-class _Rules:
-    """What holds: by two classes, numbers from ``frequent`` on meaning nothing; and the pair of uses of each rare relation."""
-
-    of_classes: Int64[np.ndarray, "classes classes"]
-    of_uses: Int64[np.ndarray, "rare 2"]
-
-
 def _example(
     world: ControlWorld,
     kind: ControlKind,
-    rules: _Rules,
+    rules: Int64[np.ndarray, "uses"],
     directions: Float32[np.ndarray, "uses dim"],
     text: Float32[np.ndarray, "classes dim"],
     rng: np.random.Generator,
@@ -111,13 +96,10 @@ def _example(
     for use, own_class in zip(uses, classes):
         shown = int(rng.integers(world.uses)) if kind == "null" else int(use)
         points.append(_shape(rng, int(own_class), shown, world.points, sides) + rng.uniform(-2.0, 2.0, 3).astype(np.float32))
-    triplets = []
-    for a, b in permutations(range(world.things), 2):
-        frequent = int(rules.of_classes[classes[a], classes[b]])
-        if frequent < world.frequent:
-            triplets.append((a, b, frequent))
-        rare = np.flatnonzero((rules.of_uses == [uses[a], uses[b]]).all(axis=1))
-        triplets += [(a, b, world.frequent + int(number)) for number in rare]
+    triplets = [
+        (a, b, int(rng.integers(world.uses)) if rng.random() < world.errors else int(rules[uses[a]]))
+        for a, b in permutations(range(world.things), 2)
+    ]
     noise = rng.normal(0.0, world.picture_noise / np.sqrt(DIM), (world.things, DIM))
     pictures = (directions[uses] + 0.5 * text[classes] + noise).astype(np.float32)
     pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
@@ -128,20 +110,21 @@ def _example(
 def _shape(
     rng: np.random.Generator, own_class: int, use: int, count: int, sides: Float64[np.ndarray, "uses 3"]
 ) -> Float32[np.ndarray, "k 3"]:
-    """Points in a box whose proportions are the class's, a quarter of them on one side of it, which is the use's."""
-    half = (0.3 + 0.1 * np.array([own_class % 3, own_class // 3, (own_class * 2) % 3])) * rng.uniform(0.8, 1.2, 3)
+    """Points in a box whose proportions are the class's, and a knob on one side of it, which is the use's."""
+    half = np.where(np.arange(3) == own_class % 3, 0.6, 0.25) * rng.uniform(0.85, 1.15, 3)
     body = rng.uniform(-1.0, 1.0, (count, 3)) * half
-    few = count // 4
-    body[:few] = sides[use] * half + rng.normal(0.0, 0.08, (few, 3))
+    few = count // 8
+    body[:few] = 1.4 * sides[use] * half + rng.normal(0.0, 0.03, (few, 3))
     return rng.permutation(body).astype(np.float32)
 
 
 def _sides(count: int) -> Float64[np.ndarray, "count 3"]:
-    """Directions spread evenly over a sphere, by the golden angle."""
+    """Places on the surface of the cube [−1, 1]³, spread evenly by the golden angle."""
     height = 1.0 - (2.0 * np.arange(count) + 1.0) / count
     angle = np.pi * (3.0 - np.sqrt(5.0)) * np.arange(count)
     radius = np.sqrt(1.0 - height**2)
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+    found = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+    return np.asarray(found / np.abs(found).max(axis=1, keepdims=True))
 
 
 def _exchanged(examples: Sequence[GraphExample], rng: np.random.Generator) -> list[GraphExample]:
