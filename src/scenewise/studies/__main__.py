@@ -16,6 +16,7 @@ STUDIES: Mapping[str, str] = {
     "momentum_gs": "blocks with one decoder against one model, own decoders and explicit Gaussians, on procedural towns",
     "sc_clip": "read-outs of the embedded model on procedural rooms",
     "small_clip": "trains the embedded model from nothing",
+    "relation_text": "trains the embedded text tower of triplet sentences from nothing",
     "clip2scene": "CLIP2Scene on procedural rooms",
     "hicl": "HICL's ladder on procedural rooms",
     "cns": "CNS and what it is without its parts, on procedural rooms",

@@ -1,0 +1,1 @@
+"""How the text tower of triplet sentences is trained: on captions with relations, and nothing else."""
