@@ -47,15 +47,15 @@ def object_loss(logits: Float[Tensor, "nodes classes"], classes: Int64[Tensor, "
 
 
 def mimic_loss(
-    pooled: Float[Tensor, "nodes channels"],
+    mimicked: Float[Tensor, "nodes dim"],
     pictures: Float[Tensor, "nodes dim"],
     seen: Bool[Tensor, "nodes"],
     margin: float,
 ) -> Float[Tensor, ""]:
-    """Mean of max(0, margin − cos) between the first pooled channels and the pictures, over the things that were seen."""
+    """Mean of max(0, margin − cos) between what mimics and the pictures, over the things that were seen."""
     if not bool(seen.any()):
-        return 0.0 * pooled.sum()
-    cosine = F.cosine_similarity(pooled[seen, : pictures.shape[1]], pictures[seen], dim=-1)
+        return 0.0 * mimicked.sum()
+    cosine = F.cosine_similarity(mimicked[seen], pictures[seen], dim=-1)
     return F.relu(margin - cosine).mean()
 
 
@@ -107,8 +107,8 @@ def scheme_losses(
     other = student_losses(both.oracle, batch, config)
     total = own.total + other.total
     terms = {**own.terms, "oracle objects": other.terms["objects"], "oracle predicates": other.terms["predicates"]}
-    if pictures is not None and settings.mimic and not config.distillation:
-        terms["mimic"] = mimic_loss(both.pooled, pictures, batch.seen, settings.margin)
+    if pictures is not None and both.mimicked is not None and settings.mimic:
+        terms["mimic"] = mimic_loss(both.mimicked, pictures, batch.seen, settings.margin)
         total = total + settings.weight * terms["mimic"]
     if table is not None:
         subjects, objects = batch.classes[batch.inputs.edges]

@@ -21,6 +21,7 @@ class OracleSettings:
         images: its things begin as picture features; else as points, in an encoder of its own.
         text: triplets are held to sentences.
         mimic: the student's pooled channels are drawn to the picture features.
+        projects: through a linear layer that is thrown away with the oracle; code: the first channels as they are.
         reads_nodes: its things query the student's.
         reads_edges: its pairs query the student's.
         mask_edges: pairs see only pairs of their own scan; the released code lets all pairs of a batch see each other.
@@ -35,6 +36,7 @@ class OracleSettings:
     images: bool = True
     text: bool = True
     mimic: bool = True
+    projects: bool = True
     reads_nodes: bool = True
     reads_edges: bool = True
     mask_edges: bool = True

@@ -185,6 +185,7 @@ class VlSatTrainer:
             reads_nodes=settings.reads_nodes,
             reads_edges=settings.reads_edges,
             mask_edges=settings.mask_edges,
+            projects=settings.projects,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + 1)

@@ -50,6 +50,9 @@ def start(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+    for layer in module.modules():
+        if isinstance(layer, GroupAttention):
+            nn.init.zeros_(layer.out.weight)  # adds nothing at first: what it would add is noise
 
 
 class PointNet(nn.Module):

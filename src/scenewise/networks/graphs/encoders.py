@@ -18,8 +18,9 @@ Pooled = Float[Tensor, "nodes channels"]
 class NodeEncoder(nn.Module):
     """A thing's points → pooled channels → a narrower layer, beside eight numbers of its box; all of one size (LayerNorm).
 
-    The backbone is a PointNet or a DGCNN; what is pooled is kept, because VL-SAT's student mimics there.  The last norm, and that of
-    pairs, are not in the released code: metres beside activations let the larger of the two drown the other.
+    The backbone is a PointNet or a DGCNN; what is pooled is kept, because VL-SAT's student mimics there.  Norms after pooling
+    and at the end, and that of pairs, are not in the released code (it computes the first and throws it away): largest values
+    have a mean far from zero, which no cosine sees past, and metres beside activations let the larger drown the other.
 
     Args:
         backbone: points → channels.
@@ -29,12 +30,12 @@ class NodeEncoder(nn.Module):
 
     def __init__(self, backbone: nn.Module, pooled: int, width: int) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.pool_norm = backbone, nn.BatchNorm1d(pooled)
         self.narrow, self.norm = nn.Linear(pooled, width - GEOMETRY), nn.BatchNorm1d(width - GEOMETRY)
         self.dropout, self.last = nn.Dropout(0.1), nn.LayerNorm(width)
 
     def forward(self, inputs: GraphInputs) -> tuple[Pooled, Float[Tensor, "nodes width"]]:
-        pooled = self.backbone(inputs.centered)
+        pooled = self.pool_norm(self.backbone(inputs.centered))
         narrow = self.dropout(F.relu(self.norm(self.narrow(pooled))))
         return pooled, self.last(torch.cat([narrow, inputs.geometry], dim=-1))
 

@@ -37,6 +37,7 @@ class OracleShape:
         reads_nodes: its things query the student's.
         reads_edges: its pairs query the student's.
         mask_edges: pairs see only pairs of their own scan; the released code forgets it.
+        projects: what mimics the pictures is a linear layer of the student's pooled channels; else the first of these as they are.
     """
 
     image_dim: int | None = 128
@@ -44,6 +45,7 @@ class OracleShape:
     reads_nodes: bool = True
     reads_edges: bool = True
     mask_edges: bool = True
+    projects: bool = True
 
 
 @final
@@ -90,6 +92,7 @@ class GraphOracle(nn.Module):
         self.sentence = nn.Sequential(
             nn.Linear(3 * width, 2 * width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(2 * width, shape.text_dim)
         )
+        self.projection = nn.Linear(student.pooled, shape.image_dim) if shape.image_dim is not None and shape.projects else None
         start(self)
 
     def encode(self, inputs: GraphInputs, pictures: Float[Tensor, "nodes dim"] | None) -> GraphState:
@@ -123,6 +126,12 @@ class GraphOracle(nn.Module):
         """Names and relations."""
         return GraphLogits(self.classifier(state.nodes), self.predicates(state.edges))
 
+    def mimicked(self, pooled: Float[Tensor, "nodes channels"]) -> Float[Tensor, "nodes dim"] | None:
+        """What of the student is held to the pictures; None without pictures."""
+        if self.shape.image_dim is None:
+            return None
+        return pooled[:, : self.shape.image_dim] if self.projection is None else self.projection(pooled)
+
     def sentences(self, state: GraphState, pairs: Int64[Tensor, "2 edges"]) -> Float[Tensor, "edges text"]:
         """What each triplet would be as a sentence, unit length."""
         triplets = torch.cat([state.nodes[pairs[0]], state.nodes[pairs[1]], state.edges], dim=-1)
@@ -136,13 +145,13 @@ class BothBranches:
     Attributes:
         student: its names and relations.
         oracle: the oracle's.
-        pooled: the student's pooled channels, which mimic the pictures.
+        mimicked: what of the student is held to the pictures, in their space; None without pictures.
         sentences: the oracle's triplets in the space of sentences.
     """
 
     student: GraphLogits
     oracle: GraphLogits
-    pooled: Float[Tensor, "nodes channels"]
+    mimicked: Float[Tensor, "nodes dim"] | None
     sentences: Float[Tensor, "edges text"]
 
 
@@ -164,4 +173,6 @@ def run_both(
         own = student.update(index, own, inputs)
         other = oracle.update(index, other, inputs)
         other = oracle.attend_pairs(index, other, own, inputs)
-    return BothBranches(student.heads(own), oracle.heads(other), own.pooled, oracle.sentences(other, inputs.edges))
+    return BothBranches(
+        student.heads(own), oracle.heads(other), oracle.mimicked(own.pooled), oracle.sentences(other, inputs.edges)
+    )
