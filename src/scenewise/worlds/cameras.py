@@ -57,15 +57,17 @@ def _first_piece(room: Room) -> int:
     return next((i for i, thing in enumerate(room.objects) if i > 1 and thing.class_name != "wall"), len(room.objects))
 
 
-def tour(room: Room, frames: int) -> Float64[np.ndarray, "frames 4 4"]:
+def tour(room: Room, frames: int, *, phase: float = 0.0, rise: float = 0.0) -> Float64[np.ndarray, "frames 4 4"]:
     """A smooth way through the room that sees all of it from several sides.
 
     The first half goes along the walls at changing heights and looks across the room; the second goes around the middle and
     looks outwards, up and down.  Both bend inwards where furniture is in the way.
 
     Args:
-        room: where to go; the tour depends on nothing else.
+        room: where to go; the tour depends on nothing else that is random.
         frames: number of poses, at least 1.
+        phase: how far round both halves begin, radians: another one gives other views of the same room.
+        rise: how much higher the cameras are carried, metres.
 
     Returns:
         world_from_camera, OpenCV axes, metres; every centre is at least 0.3 m from everything (0.15 m in a crammed room).
@@ -77,12 +79,12 @@ def tour(room: Room, frames: int) -> Float64[np.ndarray, "frames 4 4"]:
     for count, is_outer in ((outer, True), (frames - outer, False)):
         if count == 0:
             continue
-        angle = 2 * math.pi * np.arange(count) / count + 0.25 * math.pi
+        angle = 2 * math.pi * np.arange(count) / count + (0.25 * math.pi + phase)
         around = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         # An exponent below 1 turns the ellipse into a rounded rectangle that follows the walls.
         ring = np.sign(around) * np.abs(around) ** 0.7 * (middle - 0.5) if is_outer else around * middle * 0.42
         height = 1.5 + 0.35 * np.sin(3 * angle) if is_outer else 1.25 + 0.3 * np.cos(2 * angle)
-        eyes = _bent_inwards(room, middle, ring, np.minimum(height, size[2] - 0.45))
+        eyes = _bent_inwards(room, middle, ring, np.minimum(height + rise, size[2] - 0.45))
         if is_outer:
             target_xy = middle - 0.35 * ring
             target_z = 0.85 + 0.35 * np.sin(2 * angle + 1.0)

@@ -44,9 +44,18 @@ def truth(room: Room, camera: Cameras) -> Truth:
     return Truth(maps.depth.numpy(), room.class_ids(maps.primitive_ids), room.instance_ids(maps.primitive_ids))
 
 
-def room_cameras(room: Room, frames: int, width: int, height: int, fov_deg: float = DEFAULT_FOV_DEG) -> Cameras:
-    """The tour of a room as a batch of cameras."""
-    return pinhole(tour(room, frames), width, height, fov_deg)
+def room_cameras(
+    room: Room,
+    frames: int,
+    width: int,
+    height: int,
+    fov_deg: float = DEFAULT_FOV_DEG,
+    *,
+    phase: float = 0.0,
+    rise: float = 0.0,
+) -> Cameras:
+    """The tour of a room as a batch of cameras; ``phase`` and ``rise`` as in :func:`~scenewise.worlds.cameras.tour`."""
+    return pinhole(tour(room, frames, phase=phase, rise=rise), width, height, fov_deg)
 
 
 def room_capture(seed: int, frames: int, width: int, height: int, fov_deg: float = DEFAULT_FOV_DEG) -> Capture:
@@ -68,10 +77,22 @@ def room_capture(seed: int, frames: int, width: int, height: int, fov_deg: float
     if frames < 1:
         raise ConventionError("frames", expected="at least 1", got=frames)
     room = furnished_room(seed)
-    cameras = room_cameras(room, frames, width, height, fov_deg)
-    views = tuple(_frame(room, cameras[i], i) for i in range(frames))
+    return capture_of_room(room, room_cameras(room, frames, width, height, fov_deg))
+
+
+def capture_of_room(room: Room, cameras: Cameras) -> Capture:
+    """A capture of any room.  Nothing is rendered before a frame is loaded.
+
+    Args:
+        room: what is photographed.
+        cameras: a batch with one axis, at least one; see :func:`room_cameras`.
+
+    Returns:
+        Metric, up = +Z, every 8th frame held out.
+    """
+    views = tuple(_frame(room, cameras[i], i) for i in range(len(cameras)))
     return Capture(
-        root=Path(f"room-{seed}"),
+        root=Path(f"room-{room.seed}"),
         source_format="world",
         frames=views,
         test_names=every_nth_name(views, 8),

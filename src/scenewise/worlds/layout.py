@@ -78,6 +78,25 @@ class FloorPlan:
         self._solids = np.vstack([self._solids, [[*center, *half_size, 0.0]]])
         self._parts = np.vstack([self._parts, [[*center, *half_size, 0.0]]])
 
+    def occupy(self, thing: RoomObject, free_front: float = 0.0, is_hung: bool = False) -> None:
+        """Takes the place of a piece that stands in a room already; it does not become one of the plan's objects.
+
+        Args:
+            thing: the piece.
+            free_front: depth in front of it that other pieces leave free, metres.
+            is_hung: it hangs on a wall, and what it needs in front stays free of every solid.
+        """
+        c, s = math.cos(thing.yaw), math.sin(thing.yaw)
+        half_x, half_y, half_z = (length / 2 for length in thing.size)
+        x, y, z = thing.center
+        ahead = free_front / 2
+        free = [[x - s * ahead, y + c * ahead, z, half_x, half_y + ahead, half_z, thing.yaw]]
+        self._solids = np.vstack([self._solids, [[x, y, z, half_x, half_y, half_z, thing.yaw]]])
+        self._kept_free = np.vstack([self._kept_free, free])
+        self._parts = np.vstack([self._parts, boxes_of(thing.parts)])
+        if is_hung:
+            self._openings = np.vstack([self._openings, free])
+
     def put(self, piece: Furniture, position: Point, yaw: float) -> RoomObject:
         """Places a piece without asking."""
         solid, free = _bounds(piece, position, yaw)

@@ -67,6 +67,12 @@ def node_of_instance(room: Room) -> Int64[np.ndarray, "instances"]:
     return np.array([position.get(instance, 0) for instance in range(len(room.objects))], dtype=np.int64)
 
 
+def hosts_of(room: Room) -> tuple[int | None, ...]:
+    """The instance that each instance stands on, other than the floor; None where it stands on none."""
+    things = _Things(room.objects)
+    return tuple(things.host(index) for index in range(len(things)))
+
+
 def true_relations(room: Room, frame_yaw: float = 0.0) -> Int64[np.ndarray, "m 3"]:
     """All relations of a room.
 

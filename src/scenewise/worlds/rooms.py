@@ -77,7 +77,7 @@ def furnished_room(seed: int) -> Room:
     width, length, height = rng.uniform(4.0, 6.5), rng.uniform(4.0, 6.5), rng.uniform(2.4, 2.9)
     plan = FloorPlan(rng, width, length, height)
     shell = _shell(rng, width, length, height)
-    lighting = _lighting(rng, width, length, height)
+    lighting = lighting_in(rng, width, length, height)
     plan.reserve(lighting.lamp_in_world, (0.3, 0.3, 0.3))
     _furnish(plan)
     return Room(seed, (width, length, height), (*shell, *plan.objects), lighting)
@@ -118,7 +118,8 @@ def _shell(rng: np.random.Generator, width: float, length: float, height: float)
     ]
 
 
-def _lighting(rng: np.random.Generator, width: float, length: float, height: float) -> Lighting:
+def lighting_in(rng: np.random.Generator, width: float, length: float, height: float) -> Lighting:
+    """A lamp under the middle of the ceiling, a sun from anywhere, and a tint; sizes of the room in metres."""
     lamp = (rng.uniform(0.38, 0.62) * width, rng.uniform(0.38, 0.62) * length, height - 0.35)
     azimuth, climb = rng.uniform(-math.pi, math.pi), rng.uniform(0.3, 0.9)
     sun = (math.cos(azimuth) * math.cos(climb), math.sin(azimuth) * math.cos(climb), math.sin(climb))
