@@ -26,6 +26,7 @@ from scenewise.commands.check.options import CheckOptions
 from scenewise.commands.convert_cameras.options import ConvertCamerasOptions
 from scenewise.commands.convert_weights.options import ConvertWeightsOptions
 from scenewise.commands.demo.options import DemoOptions
+from scenewise.commands.diff.options import DiffOptions
 from scenewise.commands.doctor.options import DoctorOptions
 from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.commands.evaluate_2d.options import Evaluate2dOptions
@@ -150,6 +151,11 @@ COMMANDS: Mapping[str, Command] = {
         GraphOptions,
         _work("graph", "graph_scene"),
         "Turn a segmented scene into objects, rooms and relations, as JSON, Spark-DSG and GraphML.",
+    ),
+    "diff": Command(
+        DiffOptions,
+        _work("diff", "diff"),
+        "Compare two scenes of one place: which objects moved, appeared and vanished.",
     ),
     "train": Command(
         TrainOptions,

@@ -14,7 +14,7 @@ class QueryOptions:
 
     Attributes:
         scene: folder that scenewise segment wrote.
-        text: words or a sentence, such as "where can I sit".
+        text: words or a sentence, such as "where can I sit"; after scenewise graph also "chair next to the table".
         out: folder for the answer; default SCENE/query/<the text>.
         segments: at most this many segments, the best first.
         threshold: relevancy from which an element belongs to the answer; default found from the answer itself.

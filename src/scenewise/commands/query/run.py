@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from jaxtyping import Float64
 from scenewise.commands.query.asked_scene import AskedElements, AskedScene, read_asked_scene
 from scenewise.commands.query.options import QueryOptions
 from scenewise.commands.query.pictures import chosen_views, heat_pictures, write_painted
+from scenewise.commands.query.relations import GraphReply, graph_reply, question_json, told_segments
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.threads import compute_threads
 from scenewise.geometry.transforms import transform_points
@@ -20,6 +22,7 @@ from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
 from scenewise.io.images import png_bytes
 from scenewise.io.placing import source_from_world
 from scenewise.io.scene_folder import ANSWER_FILE, QUERY_FOLDER, read_scene
+from scenewise.parts.graphs.asking import LEAST_SCORE, GraphAnswer
 from scenewise.parts.words.answers import AnswerSegment, adaptive_threshold, answer_segments, identified
 from scenewise.parts.words.queries import SceneSearcher
 from scenewise.teachers.protocol import Teacher
@@ -63,12 +66,25 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class RelatedAnswer(Answer):
+    """One thing that answers a question about relations.
+
+    Attributes:
+        because: what makes it true: "lamp 4 standing on table 2".
+        relations: the predicates of that, in the order of the question.
+    """
+
+    because: str
+    relations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class QuerySummary:
     """What ``scenewise query`` found.
 
     Attributes:
         text_asked: the question.
-        teacher: who understood it.
+        teacher: who understood it; of a question about relations, who named the things of the graph.
         folder: where the pictures and files are.
         elements: what the segments are made of, "splats" or "points".
         threshold: relevancy from which an element belongs to the answer.
@@ -99,7 +115,10 @@ class QuerySummary:
         for answer in self.answers:
             center = ", ".join(f"{value:.{digits}f}" for value in answer.center_in_source)
             size = " × ".join(f"{value:.{digits}f}" for value in answer.box_size)
-            lines.append(f"{answer.rank:>3} {answer.name or '–':<{width}}  {answer.score:5.2f}  {center:<24}  {size}{unit}")
+            because = f"  {answer.because}" if isinstance(answer, RelatedAnswer) else ""
+            lines.append(
+                f"{answer.rank:>3} {answer.name or '–':<{width}}  {answer.score:5.2f}  {center:<24}  {size}{unit}{because}"
+            )
         lines.append(f"{self.folder}: {ANSWER_FILE}, heat maps, coloured {self.elements} ({duration_text(self.seconds)})")
         return "\n".join(lines)
 
@@ -107,54 +126,94 @@ class QuerySummary:
 def query(options: QueryOptions, progress: Progress | None = None, teacher: Teacher | None = None) -> QuerySummary:
     """Answers a text with ranked segments, boxes, heat maps and coloured splats and points.
 
+    A text that says how two things stand to each other ("chair next to the table") is answered from the scene's graph, everything
+    else from what the teacher saw.
+
     Args:
         options: see there.
         progress: where to report.
         teacher: used instead of the one the scene was segmented with; it must be the same.
 
     Raises:
-        DataFormatError: no segmented scene, or features of another teacher.
-        ConventionError: the teacher knows no word of the text.
+        DataFormatError: no segmented scene, features of another teacher, or a question about relations where there is no graph.
+        ConventionError: the teacher knows no word of the text, or the graph not the relation.
     """
     progress = NullProgress() if progress is None else progress
     started = time.monotonic()
     with compute_threads(options.threads):
         scene = read_scene(options.scene)
-        searcher = SceneSearcher(options.scene, teacher)
-        with progress.stage("search"):
-            heat = searcher.heat(options.text)
+        reply = graph_reply(options.scene, options.text)
+        if reply is None:
+            searcher = SceneSearcher(options.scene, teacher)
+            with progress.stage("search"):
+                heat = searcher.heat(options.text)
+            asked_of = searcher.teacher.name
+        else:
+            heat, asked_of = reply.heat, str(reply.graph.provenance.get("teacher") or "")
         world = read_asked_scene(options.scene, scene)
         sets = world.answered(heat)
         asked = sets[0]
         folder = options.out or options.scene / QUERY_FOLDER / slug(options.text)
         with progress.stage("segments"):
-            found, threshold = _found(world, asked, options)
+            found = _found(world, asked, options) if reply is None else _related(reply, sets, options)
         files = write_painted(folder, world, sets)
-        places = asked.elements.positions_in_world
-        hot = places[np.concatenate([segment.elements for segment in found])] if found else np.zeros((0, 3))
-        views = chosen_views(scene.cameras, hot, options.views)
+        views = chosen_views(scene.cameras, found.hot, options.views)
         with progress.stage("pictures", len(views)) as stage:
             for name, picture in heat_pictures(world, views, asked, options.capture):
                 atomic_write_bytes(folder / name, png_bytes(picture))
                 files.append(folder / name)
                 stage.advance()
+    answers = tuple(_answer(rank, segment, scene.world_from_source) for rank, segment in enumerate(found.segments, start=1))
+    if reply is not None:
+        answers = tuple(_with_reason(answer, reason) for answer, reason in zip(answers, found.reasons))
     summary = QuerySummary(
         text_asked=heat.text,
-        teacher=searcher.teacher.name,
+        teacher=asked_of,
         folder=folder,
         elements=asked.elements.kind,
-        threshold=threshold,
+        threshold=found.threshold,
         scale=scene.scale,
-        answers=tuple(_answer(rank, segment, scene.world_from_source) for rank, segment in enumerate(found, start=1)),
+        answers=answers,
         files=(folder / ANSWER_FILE, *files),
         seconds=time.monotonic() - started,
     )
-    atomic_write_json(folder / ANSWER_FILE, _result(summary))
+    atomic_write_json(
+        folder / ANSWER_FILE, _result(summary) | ({} if reply is None else {"question": question_json(reply.question)})
+    )
     return summary
 
 
-def _found(world: AskedScene, asked: AskedElements, options: QueryOptions) -> tuple[tuple[AnswerSegment, ...], float]:
-    """The places that answer, the best first, and the relevancy from which an element belongs to them."""
+@dataclass(frozen=True)
+class _Found:
+    """The places that answer, the best first.
+
+    Attributes:
+        segments: they.
+        threshold: relevancy from which an element belongs to them.
+        hot: where all their elements are.
+        reasons: what makes each true; of questions about relations.
+    """
+
+    segments: tuple[AnswerSegment, ...]
+    threshold: float
+    hot: Float64[np.ndarray, "hot 3"]
+    reasons: tuple[GraphAnswer, ...] = ()
+
+
+def _related(reply: GraphReply, sets: Sequence[AskedElements], options: QueryOptions) -> _Found:
+    told, hot = told_segments(reply, sets, options.segments)
+    kept = [(segment, reason) for segment, reason in told if segment.score >= (options.threshold or 0.0)]
+    threshold = LEAST_SCORE if options.threshold is None else options.threshold
+    return _Found(tuple(segment for segment, _ in kept), threshold, hot, tuple(reason for _, reason in kept))
+
+
+def _with_reason(answer: Answer, reason: GraphAnswer) -> RelatedAnswer:
+    return RelatedAnswer(
+        **vars(answer), because=reason.because, relations=tuple(relation.predicate for relation in reason.relations)
+    )
+
+
+def _found(world: AskedScene, asked: AskedElements, options: QueryOptions) -> _Found:
     seen = np.where(asked.surface, asked.heat, np.float32(0))
     threshold = adaptive_threshold(seen) if options.threshold is None else options.threshold
     found = answer_segments(
@@ -167,7 +226,9 @@ def _found(world: AskedScene, asked: AskedElements, options: QueryOptions) -> tu
     )
     if asked.labels is not None:
         found = tuple(identified(segment, asked.labels, world.names) for segment in found)
-    return found, threshold
+    places = asked.elements.positions_in_world
+    hot = places[np.concatenate([segment.elements for segment in found])] if found else np.zeros((0, 3))
+    return _Found(found, threshold, hot)
 
 
 def slug(text: str) -> str:

@@ -1,23 +1,15 @@
 """Triplets as sentences: which row of a table of text embeddings belongs to which pair."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from scenewise.methods.vl_sat.examples import GraphData
-
-
-class TripletText(Protocol):
-    """Says what a triplet means, as a unit vector."""
-
-    def embed_triplets(self, triplets: Sequence[tuple[str, str | None, str]]) -> Float32[np.ndarray, "triplets dim"]:
-        """Embeddings of (subject, predicate, object); predicate None: the two have no relation."""
-        ...
+from scenewise.teachers.relation_text import TripletText, triplet_sentence
+from scenewise.worlds.relation_words import NO_RELATION
 
 
 @dataclass(frozen=True)
@@ -62,10 +54,10 @@ def triplet_table(data: GraphData, text: TripletText) -> TripletTable:
     triplets = data.triplets
     predicates, classes = len(data.predicates), len(data.classes)
     told = [
-        (data.classes[a], None if predicate < 0 else data.predicates[predicate], data.classes[b])
+        triplet_sentence(data.classes[a], NO_RELATION if predicate < 0 else data.predicates[predicate], data.classes[b])
         for a, predicate, b in triplets.tolist()
     ]
-    vectors = np.asarray(text.embed_triplets(told), dtype=np.float32)
+    vectors = np.asarray(text.embed(told), dtype=np.float32)
     row_of = np.full(classes * (predicates + 1) * classes, len(told), dtype=np.int64)
     predicate = np.where(triplets[:, 1] < 0, predicates, triplets[:, 1])
     row_of[(triplets[:, 0] * (predicates + 1) + predicate) * classes + triplets[:, 2]] = np.arange(len(told))

@@ -19,7 +19,7 @@ from scenewise.methods.vl_sat.batches import Batches, GraphBatch
 from scenewise.methods.vl_sat.examples import GraphData
 from scenewise.methods.vl_sat.objective import Losses, scheme_losses, student_losses
 from scenewise.methods.vl_sat.options import VlSatConfig
-from scenewise.methods.vl_sat.sentences import TripletTable, TripletText, triplet_table
+from scenewise.methods.vl_sat.sentences import TripletTable, triplet_table
 from scenewise.networks.graphs.oracle import GraphOracle, ImageAdapter, OracleShape, run_both
 from scenewise.networks.graphs.students import GraphShape, build_student
 

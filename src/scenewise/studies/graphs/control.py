@@ -8,6 +8,7 @@ errors and all.  The pictures say the use outright, of every thing.  Three furth
 err.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
@@ -50,13 +51,15 @@ class ControlWorld:
 
 @final
 class RandomText:
-    """Sentences as sums of fixed random vectors of their words: what an encoder would say of a world without a language."""
+    """Sentences as sums of fixed random vectors of their words and of the words' places: what an encoder would say of a world
+    without a language.
+    """
 
-    def embed_triplets(self, triplets: Sequence[tuple[str, str | None, str]]) -> Float32[np.ndarray, "triplets dim"]:
+    name, dim, fingerprint, licence = "random words", DIM, "random words 1", None
+
+    def embed(self, sentences: Sequence[str]) -> Float32[np.ndarray, "n dim"]:
         """Unit rows."""
-        words = {word for triplet in triplets for word in triplet}
-        vectors = {word: _vector(str(word)) for word in words}
-        rows = np.stack([vectors[a] + 2.0 * vectors[p] - 0.5 * vectors[b] for a, p, b in triplets])
+        rows = np.stack([sum((_vector(word, place) for place, word in enumerate(text.split())), np.zeros(DIM)) for text in sentences])
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -71,8 +74,8 @@ def control_data(world: ControlWorld, kind: ControlKind, seed: int) -> tuple[Gra
     rng = np.random.Generator(np.random.PCG64([seed, 11]))
     rules = rng.permutation(world.uses)
     directions = np.stack([_vector(f"use {use} of {seed}") for use in range(world.uses)])
-    classes = tuple(f"thing {number}" for number in range(world.classes))
-    predicates = tuple(f"relation {number}" for number in range(world.uses))
+    classes = tuple(f"thing{number}" for number in range(world.classes))
+    predicates = tuple(f"relation{number}" for number in range(world.uses))
     text = np.stack([_vector(name) for name in classes])
     made = []
     for total, errors in ((world.scans, 0.0 if kind == "careful" else world.errors), (world.test, 0.0)):
@@ -134,10 +137,8 @@ def _exchanged(examples: Sequence[GraphExample], rng: np.random.Generator) -> li
     return [GraphExample(each.scan, own) for each, own in zip(examples, dealt)]
 
 
-def _vector(name: str) -> Float32[np.ndarray, "dim"]:
-    """A unit vector that depends on a name alone."""
-    import hashlib
-
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+def _vector(name: str, place: int = 0) -> Float32[np.ndarray, "dim"]:
+    """A unit vector that depends on a name and a place in a sentence alone."""
+    seed = int.from_bytes(hashlib.sha256(f"{place} {name}".encode()).digest()[:8], "little")
     vector = np.random.Generator(np.random.PCG64(seed)).normal(size=DIM)
     return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
