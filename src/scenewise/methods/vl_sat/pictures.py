@@ -113,7 +113,7 @@ def thing_pictures(
 
 @torch.no_grad()
 def embedded(tower: VisionTower, cuts: Sequence[ImageU8]) -> Float32[np.ndarray, "cuts dim"]:
-    """Image-level embeddings of pictures of any size, unit length; each is stretched to the square that the tower was made for."""
+    """Unit image-level embeddings of pictures of any size, each stretched to the square that the tower was made for."""
     side = max(tower.native_size // tower.patch_size, 1) * tower.patch_size
     shown = [normalised_image(cut, (side, side), tower.mean, tower.std) for cut in cuts]
     rows = [tower.embed_images(torch.stack(shown[first : first + _BATCH])) for first in range(0, len(shown), _BATCH)]

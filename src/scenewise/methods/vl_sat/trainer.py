@@ -22,6 +22,7 @@ from scenewise.methods.vl_sat.options import VlSatConfig
 from scenewise.methods.vl_sat.sentences import TripletTable, triplet_table
 from scenewise.networks.graphs.oracle import GraphOracle, ImageAdapter, OracleShape, run_both
 from scenewise.networks.graphs.students import GraphShape, build_student
+from scenewise.teachers.relation_text import TripletText
 
 _WITHOUT_TEXT = 1  # channels of sentences nobody reads
 

@@ -37,7 +37,7 @@ class OracleShape:
         reads_nodes: its things query the student's.
         reads_edges: its pairs query the student's.
         mask_edges: pairs see only pairs of their own scan; the released code forgets it.
-        projects: what mimics the pictures is a linear layer of the student's pooled channels; else the first of these as they are.
+        projects: what mimics the pictures is a linear layer of the pooled channels; else the first of these as they are.
     """
 
     image_dim: int | None = 128

@@ -59,7 +59,9 @@ class RandomText:
 
     def embed(self, sentences: Sequence[str]) -> Float32[np.ndarray, "n dim"]:
         """Unit rows."""
-        rows = np.stack([sum((_vector(word, place) for place, word in enumerate(text.split())), np.zeros(DIM)) for text in sentences])
+        rows = np.stack(
+            [sum((_vector(word, place) for place, word in enumerate(text.split())), np.zeros(DIM)) for text in sentences]
+        )
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Procedural rooms as labelled scans: things as the depth of some photographs shows them, true relations, pictures of each thing."""
+"""Procedural rooms as labelled scans: things as some depth maps show them, true relations, pictures of each thing."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
