@@ -53,6 +53,7 @@ _TOUCH = 0.03
 _WALL_GAP = 0.12
 _COMPARED = 1.3  # ratio of volumes or heights
 _SEATS = frozenset({"chair", "sofa", "bed"})
+_HUNG = frozenset({"door", "window", "picture"})
 _BACKED = frozenset({"bed", "sofa", "table", "cabinet", "bookshelf"})
 
 
@@ -159,7 +160,7 @@ class _Things:
 
     def host(self, thing: int) -> int | None:
         """What a thing stands on, other than the floor."""
-        if self.is_shell[thing] or self.low[thing] < 0.2:
+        if self.is_shell[thing] or self.low[thing] < 0.2 or self.names[thing] in _HUNG:
             return None
         for other in self.of_class("table", "cabinet", "bookshelf", "bed", "sofa"):
             if (
@@ -265,7 +266,7 @@ def _to_shell(things: _Things, a: int, b: int) -> list[str]:
     """What holds between a piece and the floor, the ceiling or a wall."""
     name, shell = things.names[a], things.names[b]
     if shell == "floor":
-        return ["standing on"] if things.low[a] < _TOUCH and name not in ("door", "window", "picture") else []
+        return ["standing on"] if things.low[a] < _TOUCH and name not in _HUNG else []
     if shell == "ceiling":
         return ["hanging on"] if name == "lamp" and things.high[b] - things.high[a] < 0.2 and things.low[a] > 1.0 else []
     if not _is_backed_by(things, a, b):

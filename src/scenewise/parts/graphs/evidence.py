@@ -12,6 +12,7 @@ from scenewise.parts.graphs.things import SHELL_NAMES
 from scenewise.scenes.class_colors import oklab_from_srgb
 
 _ON = 0.05  # metres within which a surface is the same
+_LOOSELY_ON = 0.12
 _FLAT = 0.1  # metres from a wall within which nobody can look behind
 _FLAT_SHARE = 0.7
 _HARDLY = 0.1  # share of a flat thing that may seem looked through
@@ -72,8 +73,11 @@ class Witness:
         return np.isfinite(distance)
 
     def share_on(self, points: Points) -> float:
-        """Share of points that lie on its surface; 0 of boxes alone."""
-        return float(self._is_on(points).mean()) if self.has_seen else 0.0
+        """Share of points that lie on its surface, loosely, as what moved them was fitted to a piece.  0 of boxes alone."""
+        if not self.has_seen:
+            return 0.0
+        distance, _ = self._surface.query(points, distance_upper_bound=_LOOSELY_ON * self.unit)
+        return float(np.isfinite(distance).mean())
 
     def about(self, points: Points) -> Evidence:
         """What it says about a thing's surface."""

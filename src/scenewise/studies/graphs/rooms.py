@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from scenewise.parts.points.from_depth import depth_edges, unproject
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import DepthMap, Frame
 from scenewise.scenes.graph_scans import GraphScan
+from scenewise.studies.arms import digest
 from scenewise.studies.bench import say
 from scenewise.studies.weights import weights_hash
 from scenewise.teachers.small_clip import load_small_clip
@@ -142,10 +144,14 @@ def room_scans(seeds: Sequence[int], settings: RoomGraphs, folder: Path, jobs: i
 
 
 def _path(seeds: Sequence[int], settings: RoomGraphs, folder: Path) -> Path:
-    # The relations of one room stand for the rules: files from before a rule was changed are not taken.
-    rules = true_relations(furnished_room(0)).tolist()
-    about = {"seeds": list(seeds), "settings": asdict(settings), "weights": weights_hash(), "rules": rules}
+    about = {"seeds": list(seeds), "settings": asdict(settings), "weights": weights_hash(), "rules": _rules()}
     return GRAPH_SCANS.path(folder, f"rooms_{seeds[0]}", fingerprint_of(about))
+
+
+@cache
+def _rules() -> str:
+    """Stands for the rules of relations: files from before one was changed are not taken."""
+    return digest([true_relations(furnished_room(seed)).tolist() for seed in range(20)])
 
 
 def _make(seeds: Sequence[int], settings: RoomGraphs, folder: Path) -> None:
