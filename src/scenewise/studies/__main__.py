@@ -17,6 +17,7 @@ STUDIES: Mapping[str, str] = {
     "vl_sat": "scene graphs with an oracle and without, on procedural rooms and in a control world",
     "sc_clip": "read-outs of the embedded model on procedural rooms",
     "small_clip": "trains the embedded model from nothing",
+    "scene_graph": "trains the embedded scene-graph network from nothing",
     "relation_text": "trains the embedded text tower of triplet sentences from nothing",
     "clip2scene": "CLIP2Scene on procedural rooms",
     "hicl": "HICL's ladder on procedural rooms",

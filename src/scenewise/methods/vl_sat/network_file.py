@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Float32, Int64
 
 from scenewise.errors import DataFormatError, ScenewiseError
+from scenewise.geometry.boxes import upright_box
 from scenewise.io.json_fields import JsonFields
 from scenewise.io.tensor_files import read_tensors, write_tensors
 from scenewise.networks.graphs.inputs import GraphInputs
 from scenewise.networks.graphs.students import GraphShape, GraphStudent
 from scenewise.networks.sizes_only import sizes_only
 from scenewise.parts.graphs.building import NetworkAnswer
+from scenewise.scenes.predicates import DIRECTIONS
 from scenewise.teachers.model_folders import check_tensor_shapes, tensor_shapes
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "scene_graph.safetensors"
@@ -23,6 +25,7 @@ NAME = "embedded scene-graph network"
 _FORMAT = "scenewise graph network 1"
 _ENTRY = "graph_network"
 _FIX = "the file is damaged, or of another version"
+_STRAY = 0.005  # of the points at each side, which do not count for the box of a scene
 _MOST = {"classes": 4096, "predicates": 4096, "width": 4096, "heads": 64, "depth": 16, "points": 8192}
 
 
@@ -80,6 +83,9 @@ class GraphNetwork:
     ) -> NetworkAnswer:
         """Classes and relations from points alone; names and confidences are not looked at.
 
+        The scene is turned so that its walls run along the axes, as those of the rooms that were trained on do, so directions
+        are told as 0: whose left it is only the caller knows, and geometry tells it better.
+
         Args:
             points_in_upright: of each thing, metres, +Z up.
             names: what labels call each.
@@ -87,14 +93,25 @@ class GraphNetwork:
             pairs: rows (subject, object).
         """
         count = self.student.shape.points
-        spread = [points[np.linspace(0, len(points) - 1, count).round().astype(np.int64)] for points in points_in_upright]
+        spread = np.stack(
+            [points[np.linspace(0, len(points) - 1, count).round().astype(np.int64)] for points in points_in_upright]
+        )
         inputs = GraphInputs(
-            torch.from_numpy(np.stack(spread).astype(np.float32)),
+            torch.from_numpy(_along_walls(spread)),
             torch.from_numpy(np.ascontiguousarray(pairs.T)),
             torch.zeros(len(spread), dtype=torch.int64),
         )
         logits = self.student(inputs)
-        return NetworkAnswer(torch.softmax(logits.classes, -1).numpy(), torch.sigmoid(logits.predicates).numpy())
+        said = torch.sigmoid(logits.predicates).numpy()
+        said[:, [name in DIRECTIONS for name in self.learned.predicates]] = 0.0
+        return NetworkAnswer(torch.softmax(logits.classes, -1).numpy(), said)
+
+
+def _along_walls(points: Float32[np.ndarray, "things k 3"]) -> Float32[np.ndarray, "things k 3"]:
+    """Points turned about the up axis so that the smallest upright box around them all lies along the axes, its middle at 0."""
+    box = upright_box(points.reshape(-1, 3).astype(np.float64), np.array([0.0, 0.0, 1.0]), _STRAY)
+    floor = box.center_in_world - np.array([0.0, 0.0, box.size[2] / 2])
+    return np.ascontiguousarray(((points - floor) @ box.world_from_box).astype(np.float32))
 
 
 def write_graph_network(path: Path, student: GraphStudent, learned: Learned) -> None:
