@@ -20,8 +20,9 @@ class OracleSettings:
     Attributes:
         images: its things begin as picture features; else as points, in an encoder of its own.
         text: triplets are held to sentences.
-        mimic: the student's pooled channels are drawn to the picture features.
-        projects: through a linear layer that is thrown away with the oracle; code: the first channels as they are.
+        mimic: the student's first features are drawn to the picture features.
+        projects: those that enter the graph, through a linear layer that is thrown away with the oracle; else the first pooled
+            channels of the backbone as they are, as in the code.
         reads_nodes: its things query the student's.
         reads_edges: its pairs query the student's.
         mask_edges: pairs see only pairs of their own scan; the released code lets all pairs of a batch see each other.

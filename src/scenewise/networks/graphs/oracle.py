@@ -37,7 +37,8 @@ class OracleShape:
         reads_nodes: its things query the student's.
         reads_edges: its pairs query the student's.
         mask_edges: pairs see only pairs of their own scan; the released code forgets it.
-        projects: what mimics the pictures is a linear layer of the pooled channels; else the first of these as they are.
+        projects: what mimics the pictures is a linear layer of the features that enter the graph; else the first pooled channels
+            as they are.
     """
 
     image_dim: int | None = 128
@@ -92,7 +93,7 @@ class GraphOracle(nn.Module):
         self.sentence = nn.Sequential(
             nn.Linear(3 * width, 2 * width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(2 * width, shape.text_dim)
         )
-        self.projection = nn.Linear(student.pooled, shape.image_dim) if shape.image_dim is not None and shape.projects else None
+        self.projection = nn.Linear(width, shape.image_dim) if shape.image_dim is not None and shape.projects else None
         start(self)
 
     def encode(self, inputs: GraphInputs, pictures: Float[Tensor, "nodes dim"] | None) -> GraphState:
@@ -126,11 +127,11 @@ class GraphOracle(nn.Module):
         """Names and relations."""
         return GraphLogits(self.classifier(state.nodes), self.predicates(state.edges))
 
-    def mimicked(self, pooled: Float[Tensor, "nodes channels"]) -> Float[Tensor, "nodes dim"] | None:
-        """What of the student is held to the pictures; None without pictures."""
+    def mimicked(self, student: GraphState) -> Float[Tensor, "nodes dim"] | None:
+        """What of the student's first features is held to the pictures; None without pictures."""
         if self.shape.image_dim is None:
             return None
-        return pooled[:, : self.shape.image_dim] if self.projection is None else self.projection(pooled)
+        return student.pooled[:, : self.shape.image_dim] if self.projection is None else self.projection(student.nodes)
 
     def sentences(self, state: GraphState, pairs: Int64[Tensor, "2 edges"]) -> Float[Tensor, "edges text"]:
         """What each triplet would be as a sentence, unit length."""
@@ -167,12 +168,11 @@ def run_both(
         pictures: adapted picture feature of each thing, where the oracle sees any.
     """
     own, other = student.encode(inputs), oracle.encode(inputs, pictures)
+    mimicked = oracle.mimicked(own)
     for index in range(len(student.layers)):
         own = student.attend(index, own, inputs)
         other = oracle.attend(index, other, own, inputs)
         own = student.update(index, own, inputs)
         other = oracle.update(index, other, inputs)
         other = oracle.attend_pairs(index, other, own, inputs)
-    return BothBranches(
-        student.heads(own), oracle.heads(other), oracle.mimicked(own.pooled), oracle.sentences(other, inputs.edges)
-    )
+    return BothBranches(student.heads(own), oracle.heads(other), mimicked, oracle.sentences(other, inputs.edges))

@@ -177,7 +177,7 @@ CONTROL_CONFIG = replace(
     dropout=0.0,
     batch_scans=32,
     clip_norm=None,
-    oracle=OracleSettings(weight=1.0, adapter_epochs=0),
+    oracle=OracleSettings(weight=3.0, margin=1.0, adapter_epochs=0),
 )
 """Picture features are already what they should be, so nothing adapts them; an adapter to class words would wash the use out."""
 
