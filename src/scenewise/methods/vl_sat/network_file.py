@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, final
+from typing import Any, final, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from scenewise.geometry.boxes import upright_box
 from scenewise.io.json_fields import JsonFields
 from scenewise.io.tensor_files import read_tensors, write_tensors
 from scenewise.networks.graphs.inputs import GraphInputs
-from scenewise.networks.graphs.students import GraphShape, GraphStudent
+from scenewise.networks.graphs.students import GraphShape, GraphStudent, StudentKind
 from scenewise.networks.sizes_only import sizes_only
 from scenewise.parts.graphs.building import NetworkAnswer
 from scenewise.scenes.predicates import DIRECTIONS
@@ -164,7 +164,7 @@ def _shape(path: Path, sizes: JsonFields) -> GraphShape:
             for each in fields(GraphShape)
             if each.name in _MOST
         }
-        return GraphShape(kind=sizes.text("kind"), dropout=sizes.number("dropout"), **values)
+        return GraphShape(kind=sizes.choice("kind", get_args(StudentKind)), dropout=sizes.number("dropout"), **values)
     except DataFormatError:
         raise
     except ScenewiseError as error:

@@ -60,6 +60,8 @@ class GraphShape:
         for name in ("classes", "predicates", "width", "heads", "depth", "points"):
             if getattr(self, name) < 1:
                 raise ConventionError(name, expected="at least 1", got=getattr(self, name))
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConventionError("dropout", expected="a number from 0, below 1", got=self.dropout)
         if self.width % (2 * self.heads) or self.width < 16:
             raise ConventionError("width", expected=f"16 or more, a multiple of {2 * self.heads}", got=self.width)
 
