@@ -56,6 +56,9 @@ from scenewise.io.teacher_files import (
     write_text_embeddings,
 )
 from scenewise.io.vocabularies import read_vocabulary, write_vocabulary
+from scenewise.methods.vl_sat.network_file import Learned, read_graph_network, write_graph_network
+from scenewise.networks.graphs.students import GraphShape, build_student
+from scenewise.networks.relation_text import RelationTextNetwork, RelationTextShape
 from scenewise.networks.small_clip import SmallClip, SmallClipShape
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.element_features import ElementFeatures
@@ -64,6 +67,7 @@ from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Provenance, Scene, SceneCamera
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.from_files import FilesTeacher
+from scenewise.teachers.relation_text import RelationLanguage, read_relation_text, save_relation_text
 from scenewise.teachers.small_clip import Language, read_small_clip, save_small_clip
 
 SECONDS_PER_READ = 5.0
@@ -234,6 +238,17 @@ def build_small_clip(folder: Path) -> None:
     save_small_clip(folder / "a.safetensors", SmallClip(shape), language)
 
 
+def build_relation_text(folder: Path) -> None:
+    shape = RelationTextShape(width=16, heads=2, context=8, words=5, dim=12)
+    language = RelationLanguage(("a", "chair", "left", "of", "table"), ("chair", "table"), ("left",))
+    save_relation_text(folder / "a.safetensors", RelationTextNetwork(shape), language)
+
+
+def build_graph_network(folder: Path) -> None:
+    student = build_student(GraphShape("sgfn", 3, 2, width=16, heads=2, depth=1, points=8), 0)
+    write_graph_network(folder / "a.safetensors", student, Learned(("floor", "bed", "lamp"), ("left", "right"), {"steps": 3}))
+
+
 # --- reading as a user would ---------------------------------------------------------------------------------------------------
 
 
@@ -288,6 +303,16 @@ def ask_small_clip(folder: Path) -> None:
     model.tower.embed_images(torch.zeros(1, 3, model.tower.native_size, model.tower.native_size))
 
 
+def ask_relation_text(folder: Path) -> None:
+    read_relation_text(folder / "a.safetensors").embed(["a chair left of a table"])
+
+
+def ask_graph_network(folder: Path) -> None:
+    things = [np.random.default_rng(n).normal(size=(5 + n, 3)).astype(np.float32) for n in range(3)]
+    pairs = np.array([[0, 1], [2, 0]])
+    read_graph_network(folder / "a.safetensors").answer(things, ["bed"] * 3, [0.5] * 3, pairs)
+
+
 TARGETS = (
     Target("ply", lambda f: write_gaussians_ply(f / "a.ply", gaussians()), ("a.ply",), lambda f: read_gaussians_ply(f / "a.ply")),
     Target("points", lambda f: write_points_ply(f / "a.ply", points()), ("a.ply",), lambda f: read_points_ply(f / "a.ply")),
@@ -326,6 +351,8 @@ TARGETS = (
     Target("graph", build_graph, ("graph.json",), lambda f: read_scene_graph(f / "graph.json")),
     Target("features", build_features, ("a.safetensors",), lambda f: read_element_features(f / "a.safetensors", count=9)),
     Target("small_clip", build_small_clip, ("a.safetensors",), ask_small_clip),
+    Target("relation_text", build_relation_text, ("a.safetensors",), ask_relation_text),
+    Target("graph_network", build_graph_network, ("a.safetensors",), ask_graph_network),
     Target("journal", build_journal, ("log.jsonl",), lambda f: read_journal(f / "log.jsonl")),
 )
 
