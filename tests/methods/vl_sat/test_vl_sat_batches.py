@@ -231,3 +231,15 @@ def test_data_that_cannot_be() -> None:
         GraphData([GraphExample(scan)], ("a", "b", "c"), ("p",))
     with pytest.raises(ShapeError, match="pictures: expected 3 rows, got 2"):
         GraphExample(scan, np.zeros((2, 4), np.float32))
+    names, seen = (("a", "b", "c"), ("p", "q")), GraphExample(scan, np.ones((3, 4), np.float32))
+    empty = GraphScan("nothing", (), np.zeros(0, np.int64), np.zeros((0, 3), np.int64))
+    with pytest.raises(ConventionError, match="things of nothing: expected at least one, got none"):
+        GraphData([GraphExample(empty)], *names)
+    with pytest.raises(ConventionError, match="pictures: expected those of all scans, or of none, got some"):
+        GraphData([seen, GraphExample(scan)], *names)
+    with pytest.raises(ShapeError, match=r"pictures: expected \d channels in every scan"):
+        GraphData([seen, GraphExample(scan, np.ones((3, 5), np.float32))], *names)
+    with pytest.raises(ShapeError, match=r"class_text: expected \(3, 4\), got \(3, 5\)"):
+        GraphData([seen], *names, np.ones((3, 5), np.float32))
+    with pytest.raises(ShapeError, match=r"class_text: expected \(3, any\), got \(2, 5\)"):
+        GraphData([GraphExample(scan)], *names, np.ones((2, 5), np.float32))

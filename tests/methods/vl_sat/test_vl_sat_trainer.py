@@ -20,6 +20,7 @@ from scenewise.methods.vl_sat.options import PRESETS, OracleSettings, VlSatConfi
 from scenewise.methods.vl_sat.predicting import oracle_answer, student_answer
 from scenewise.methods.vl_sat.trainer import VlSatTrainer
 from scenewise.networks.graphs.oracle import ImageAdapter, run_both
+from scenewise.scenes.graph_scans import GraphScan
 from scenewise.studies.graphs.control import RandomText
 
 KINDS = ("vl_sat", "sgfn", "sggpoint", "sgpn")
@@ -194,6 +195,11 @@ def test_what_is_missing_is_named(data: GraphData) -> None:
         VlSatTrainer(CONFIG, bare, TEXT, 0)
     with pytest.raises(ConventionError, match="oracle: expected a text encoder, got none"):
         VlSatTrainer(CONFIG, data, None, 0)
+    single = GraphScan("single", (np.zeros((4, 3), np.float32),), np.array([0]), np.zeros((0, 3), np.int64))
+    lonely = GraphData([GraphExample(single)], ("a",), ("p",))
+    with pytest.raises(ConventionError, match="batch_scans: expected two things in every step"):
+        VlSatTrainer(replace(ALONE, batch_scans=1), lonely, None, 0)
+    run_steps(VlSatTrainer(replace(ALONE, steps=1), lonely, None, 0))
     no_images = replace(CONFIG, oracle=OracleSettings(images=False))
     run_steps(VlSatTrainer(replace(no_images, steps=1), bare, TEXT, 0))
     run_steps(VlSatTrainer(replace(ALONE, steps=1), bare, None, 0))

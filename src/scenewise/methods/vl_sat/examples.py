@@ -70,7 +70,8 @@ class GraphData:
         class_text: unit embedding of "a photo of a …" per class, in the space of the pictures; None without teacher.
 
     Raises:
-        ConventionError: no scans, or a class or predicate that has no name.
+        ConventionError: no scans, one without things, one alone without pictures, or a class or predicate that has no name.
+        ShapeError: pictures or words of different lengths.
     """
 
     def __init__(
@@ -84,11 +85,14 @@ class GraphData:
             raise ConventionError("scans", expected="at least one", got="none")
         for example in examples:
             scan = example.scan
+            if not len(scan):
+                raise ConventionError(f"things of {scan.name}", expected="at least one", got="none", fix="leave the scan out")
             if int(scan.class_ids.max(initial=-1)) >= len(classes):
                 raise ConventionError(f"classes of {scan.name}", expected=f"below {len(classes)}", got=int(scan.class_ids.max()))
             if int(scan.triplets[:, 2].max(initial=-1)) >= len(predicates):
                 got = int(scan.triplets[:, 2].max())
                 raise ConventionError(f"predicates of {scan.name}", expected=f"below {len(predicates)}", got=got)
+        _require_one_space(examples, len(classes), class_text)
         self.examples, self.classes, self.predicates = tuple(examples), tuple(classes), tuple(predicates)
         self.class_text = class_text
 
@@ -127,3 +131,17 @@ class GraphData:
                 if classes[subject] >= 0 and classes[thing] >= 0:
                     found.add((int(classes[subject]), predicate, int(classes[thing])))
         return np.array(sorted(found), dtype=np.int64).reshape(-1, 3)
+
+
+def _require_one_space(examples: Sequence[GraphExample], classes: int, class_text: Float32[np.ndarray, "_ dim"] | None) -> None:
+    """Pictures of all scans or of none, as long as one another and as the words."""
+    dims = {None if each.pictures is None else each.pictures.shape[1] for each in examples}
+    if len(dims) > 1 and None in dims:
+        fix = "give rows of zeros where nothing was seen"
+        raise ConventionError("pictures", expected="those of all scans, or of none", got="some", fix=fix)
+    dim = next(iter(dims))
+    if len(dims) > 1:
+        raise ShapeError("pictures", expected=f"{dim} channels in every scan", got=f"{sorted(map(str, dims))}")
+    if class_text is not None and (len(class_text) != classes or (dim is not None and class_text.shape[1] != dim)):
+        wanted = f"({classes}, {'any' if dim is None else dim})"
+        raise ShapeError("class_text", expected=wanted, got=f"{class_text.shape}")

@@ -53,12 +53,15 @@ class VlSatTrainer:
         device: where to compute.
 
     Raises:
-        ConventionError: the recipe needs pictures or a text encoder that are not there.
+        ConventionError: the recipe needs pictures or a text encoder that are not there, or a step may see one thing alone.
     """
 
     def __init__(
         self, config: VlSatConfig, data: GraphData, text: TripletText | None, seed: int, device: torch.device | None = None
     ) -> None:
+        if config.batch_scans * min(len(each.scan) for each in data.examples) < 2:
+            fix = "leave scans of a single thing out"
+            raise ConventionError("batch_scans", expected="two things in every step, for the norms", got="one", fix=fix)
         self.config, self.data, self.seed = config, data, seed
         self.device = torch.device("cpu") if device is None else device
         self._batches = Batches(data, config, seed)
