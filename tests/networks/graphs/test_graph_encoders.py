@@ -125,3 +125,20 @@ def test_what_is_in_the_box_tells() -> None:
     assert (inside - outside).abs().max() > 1e-3
     assert torch.allclose(alone, outside) and torch.allclose(alone, other)
     assert encoder(GraphInputs(points, edges[:, :0], scans)).shape == (0, 16)
+
+
+def test_of_many_things_in_the_box_those_nearest_its_middle_are_told_however_they_are_numbered() -> None:
+    torch.manual_seed(0)
+    encoder, edges, scans = stirred(UnionEncoder(16, points=24)), torch.tensor([[0], [1]]), torch.zeros(12, dtype=torch.int64)
+    between = [(0.25 * n, 0.2 * n, 0.1 * n) for n in range(1, 11)]
+    points = torch.stack([cluster(place) for place in ((0.0, 0.0, 0.0), (3.0, 2.0, 1.0), *between)]).double()
+    found = encoder(GraphInputs(points, edges, scans))
+    others = torch.cat([points[:2], points[2:].flip(0)])
+    assert torch.allclose(found, encoder(GraphInputs(others, edges, scans)))
+    encoder.backbone = recorder = Recorder(16)
+    encoder(GraphInputs(points, edges, scans))
+    told = recorder.seen[0, recorder.seen[0, :, 3] == 0, :3]
+    both = torch.cat([points[0], points[1]])
+    middle = (both.min(0).values + both.max(0).values) / 2
+    away = (points[2:, :2].flatten(0, 1) - middle).norm(dim=1).sort().values
+    assert torch.allclose(told.norm(dim=1).sort().values, away[:8])

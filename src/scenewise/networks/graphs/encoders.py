@@ -120,7 +120,10 @@ class UnionEncoder(nn.Module):
     def _others(
         self, inputs: GraphInputs, low: Float[Tensor, "edges 1 3"], high: Float[Tensor, "edges 1 3"], share: int
     ) -> Float[Tensor, "edges share 4"]:
-        """Points of third things within the box; the subject's again where there are none."""
+        """The points of third things nearest to the middle of the box, within it; the subject's again where there are none.
+
+        Not the first ones: answers would depend on how things are numbered.
+        """
         first, second = inputs.edges
         few = inputs.points[:, : max(1, share // 4)]
         owner = torch.arange(len(few), device=few.device).repeat_interleave(few.shape[1])
@@ -128,8 +131,8 @@ class UnionEncoder(nn.Module):
         inside = ((flat[None] >= low) & (flat[None] <= high)).all(-1)
         inside &= (owner[None] != first[:, None]) & (owner[None] != second[:, None])
         inside &= inputs.scans[owner][None] == inputs.scans[first][:, None]
-        # The first so many that lie inside: a stable sort of the mask puts them in front.
-        order = torch.argsort(inside.to(torch.uint8), dim=1, descending=True, stable=True)[:, :share]
+        away = (flat[None] - (low + high) / 2).square().sum(-1)
+        order = torch.argsort(away.masked_fill(~inside, torch.inf), dim=1, stable=True)[:, :share]
         taken = torch.gather(inside, 1, order)
         found = _marked(flat[order], 0.0)
         instead = _marked(inputs.points[first][:, : order.shape[1]], 1.0)
