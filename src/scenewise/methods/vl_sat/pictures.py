@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int64, UInt8
 
 from scenewise.engine.progress import Progress
 from scenewise.parts.lifting import stream_visible_pixels
@@ -131,7 +131,7 @@ def _boxes(owner: Int64[np.ndarray, "pairs"], row: np.ndarray, column: np.ndarra
     return found
 
 
-def _cut(image: ImageU8, box: Int64[np.ndarray, "4"]) -> ImageU8:
+def _cut(image: ImageU8, box: Int64[np.ndarray, "4"]) -> UInt8[np.ndarray, "_ _ 3"]:
     """A square around a thing's pixels with some margin, as far as the photograph reaches."""
     height, width = image.shape[:2]
     middle: Float64[np.ndarray, " 2"] = np.array([box[0] + box[1] + 1, box[2] + box[3] + 1]) / 2
