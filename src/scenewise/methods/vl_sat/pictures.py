@@ -21,6 +21,8 @@ from scenewise.scenes.graph_scans import GraphScan
 from scenewise.teachers.preprocessing import normalised_image
 from scenewise.teachers.towers import VisionTower
 
+Cut = UInt8[np.ndarray, "_ _ 3"]
+"""Part of a photograph; each of another size."""
 KEPT_VIEWS = 8
 """Views of a thing that are kept, so that choices among them can be compared."""
 _LEAST_PIXELS = 8
@@ -72,6 +74,7 @@ def thing_pictures(
     *,
     scale: Scale = "metric",
     kept: int = KEPT_VIEWS,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> ThingPictures:
     """Cuts the photographs around each thing and asks a CLIP what they show.
@@ -82,6 +85,7 @@ def thing_pictures(
         tower: of the CLIP.
         scale: of the points.
         kept: views per thing.
+        device: where the tower is.
         progress: where to report.
     """
     things = len(scan)
@@ -106,17 +110,17 @@ def thing_pictures(
         assert load is not None, "a frame with a photograph"
         image = load()
         cuts = [_cut(image, boxes[thing, view]) for thing, _ in places]
-        for (thing, place), feature in zip(places, embedded(tower, cuts)):
+        for (thing, place), feature in zip(places, embedded(tower, cuts, device)):
             features[thing, place] = feature
     return ThingPictures(features, chosen.astype(np.float32))
 
 
 @torch.no_grad()
-def embedded(tower: VisionTower, cuts: Sequence[ImageU8]) -> Float32[np.ndarray, "cuts dim"]:
+def embedded(tower: VisionTower, cuts: Sequence[Cut], device: str = "cpu") -> Float32[np.ndarray, "cuts dim"]:
     """Unit image-level embeddings of pictures of any size, each stretched to the square that the tower was made for."""
     side = max(tower.native_size // tower.patch_size, 1) * tower.patch_size
     shown = [normalised_image(cut, (side, side), tower.mean, tower.std) for cut in cuts]
-    rows = [tower.embed_images(torch.stack(shown[first : first + _BATCH])) for first in range(0, len(shown), _BATCH)]
+    rows = [tower.embed_images(torch.stack(shown[first : first + _BATCH]).to(device)) for first in range(0, len(shown), _BATCH)]
     return torch.cat(rows).float().cpu().numpy() if rows else np.zeros((0, tower.dim), dtype=np.float32)
 
 
@@ -131,7 +135,7 @@ def _boxes(owner: Int64[np.ndarray, "pairs"], row: np.ndarray, column: np.ndarra
     return found
 
 
-def _cut(image: ImageU8, box: Int64[np.ndarray, "4"]) -> UInt8[np.ndarray, "_ _ 3"]:
+def _cut(image: ImageU8, box: Int64[np.ndarray, "4"]) -> Cut:
     """A square around a thing's pixels with some margin, as far as the photograph reaches."""
     height, width = image.shape[:2]
     middle: Float64[np.ndarray, " 2"] = np.array([box[0] + box[1] + 1, box[2] + box[3] + 1]) / 2

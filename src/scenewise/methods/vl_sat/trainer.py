@@ -2,8 +2,7 @@
 
 import json
 import math
-import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, final
 
 import torch
@@ -90,7 +89,7 @@ class VlSatTrainer:
 
     @property
     def total_steps(self) -> int:
-        """Of the recipe."""
+        """Length of the run."""
         return self.config.steps
 
     @property
@@ -103,13 +102,27 @@ class VlSatTrainer:
         """Numbers that move."""
         return sum(parameter.numel() for parameter in self._modules.parameters() if parameter.requires_grad)
 
+    def set_total_steps(self, steps: int) -> None:
+        """Fixes the length of the run, and with it the rates; see :class:`scenewise.engine.measuring.Measurable`.
+
+        Raises:
+            ConventionError: training has already begun.
+        """
+        if self.steps_done:
+            raise ConventionError("steps", expected="a run that has not begun", got=f"{self.steps_done} steps done")
+        self.config = replace(self.config, steps=steps)
+        self._described["steps"] = steps
+
+    def slowdown(self) -> float:
+        """All steps take the same time."""
+        return 1.0
+
     def start(self) -> None:
         """Puts everything into the mode of training."""
         self._modules.train()
 
     def step(self) -> None:
         """One step on the batch that belongs to it."""
-        began = time.monotonic()
         self._modules.train()
         batch = self._batches.at(self.steps_done).to(self.device)
         share = 0.5 * (1.0 + math.cos(math.pi * self.steps_done / self.config.steps))
@@ -126,7 +139,6 @@ class VlSatTrainer:
         self._optimizer.step()
         self._losses = losses
         self.steps_done += 1
-        self.seconds += time.monotonic() - began
 
     def describe(self) -> StepReport:
         """The last step: the parts of its loss."""
