@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 import scenewise
-from scenewise.catalogue import LABEL_FREE_METHODS, READ_OUT_METHODS, SPLAT_METHODS, method_recipe, with_changes
+from scenewise.catalogue import (
+    DEFAULT_GRAPH_METHOD,
+    GRAPH_METHODS,
+    LABEL_FREE_METHODS,
+    READ_OUT_METHODS,
+    SPLAT_METHODS,
+    method_recipe,
+    with_changes,
+)
 from scenewise.errors import ConventionError
 from scenewise.parts.segments.vote_settings import VoteSettings
 
@@ -19,6 +27,8 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "label_free_presets.json
 OTHER_MEANINGS = {
     ("metrics/segmentation.py", "clip2scene"),  # conventions of counting
     ("parts/splats/building.py", "gaussian_splatting"),  # of records of runs that no command made
+    ("commands/train_graph/options.py", "vl_sat"),  # the student of that name
+    ("networks/graphs/students.py", "vl_sat"),
     ("teachers/read_outs/settings.py", "sc_clip"),  # the table of read-outs, which the catalogue takes over
 }
 
@@ -29,18 +39,22 @@ def test_every_preset_has_the_settings_it_had(method: str):
 
 
 def test_every_method_is_described_in_its_folder_and_can_be_built():
-    for name, method in {**LABEL_FREE_METHODS, **SPLAT_METHODS}.items():
+    for name, method in {**LABEL_FREE_METHODS, **SPLAT_METHODS, **GRAPH_METHODS}.items():
         assert method.readme == PACKAGE / "methods" / name / "README.md" and method.readme.is_file()
     for method in LABEL_FREE_METHODS.values():
         assert callable(method.recipe.named())
         assert all(isinstance(settings, method.options) for settings in method.presets.values())
+    for method in GRAPH_METHODS.values():
+        assert callable(method.trainer.named())
+        assert all(isinstance(settings, method.options) for settings in method.presets.values())
+    assert DEFAULT_GRAPH_METHOD in GRAPH_METHODS
     for method in SPLAT_METHODS.values():
         assert callable(method.start.named()) and is_dataclass(method.settings.named())
 
 
 def test_no_method_is_asked_for_by_name_outside_the_table():
     """Studies are about single methods and name them."""
-    names = {*LABEL_FREE_METHODS, *SPLAT_METHODS, "sc_clip"}
+    names = {*LABEL_FREE_METHODS, *SPLAT_METHODS, *GRAPH_METHODS, "sc_clip"}
     found = set()
     for path in PACKAGE.rglob("*.py"):
         place = path.relative_to(PACKAGE)

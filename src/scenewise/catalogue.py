@@ -17,6 +17,7 @@ from scenewise.methods.clip2scene import options as clip2scene
 from scenewise.methods.cns import options as cns
 from scenewise.methods.hicl import options as hicl
 from scenewise.methods.union import options as union
+from scenewise.methods.vl_sat import options as vl_sat
 from scenewise.parts.labelfree.settings import BackboneName, StudentTraining
 from scenewise.teachers.read_outs.settings import READ_OUTS
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PRESET = "scannet"
 DEFAULT_SPLAT_METHOD = "gaussian_splatting"
+DEFAULT_GRAPH_METHOD = "vl_sat"
 
 _Settings = TypeVar("_Settings")
 _FOLDER = Path(next(iter(methods.__path__)))
@@ -86,6 +88,25 @@ class SplatMethod:
     leaves_out: tuple[str, ...] = ()
     group: str | None = None
     refuses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GraphMethod:
+    """One way to learn names and relations of things from labelled scans.
+
+    Attributes:
+        options: record of its settings.
+        presets: settings by data set: "3rscan", "rooms".
+        trainer: settings, data, sentences, seed, device → what learns.
+        readme: what it is, with sources and figures.
+        leaves_out: settings that the command has an option for already.
+    """
+
+    options: type[vl_sat.VlSatConfig]
+    presets: Mapping[str, vl_sat.VlSatConfig]
+    trainer: Deferred
+    readme: Path
+    leaves_out: tuple[str, ...] = ()
 
 
 LABEL_FREE_METHODS: Mapping[str, LabelFreeMethod] = MappingProxyType(
@@ -173,6 +194,20 @@ SPLAT_METHODS: Mapping[str, SplatMethod] = MappingProxyType(
     }
 )
 """What ``scenewise reconstruct`` trains, by the name of the method's folder."""
+
+GRAPH_METHODS: Mapping[str, GraphMethod] = MappingProxyType(
+    {
+        "vl_sat": GraphMethod(
+            vl_sat.VlSatConfig,
+            vl_sat.PRESETS,
+            Deferred("scenewise.methods.vl_sat.trainer", "VlSatTrainer"),
+            _FOLDER / "vl_sat" / "README.md",
+            # scenewise train-graph has options for these already.
+            leaves_out=("student", "steps", "oracle.text"),
+        )
+    }
+)
+"""What ``scenewise train-graph`` trains, by the name of the method's folder."""
 
 READ_OUT_METHODS: Mapping[str, type] = MappingProxyType({name: type(published) for name, published in READ_OUTS.items()})
 """How dense features are read from a 2D teacher: the record of each way's settings, whose defaults are the published ones."""

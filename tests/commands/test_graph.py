@@ -9,6 +9,7 @@ import pytest
 from tests.support.oracle_teacher import Oracle
 
 from scenewise.cli.main import main
+from scenewise.commands.graph.networks import open_network
 from scenewise.commands.graph.options import GraphOptions
 from scenewise.commands.graph.run import graph_scene
 from scenewise.commands.segment.options import SegmentOptions
@@ -18,6 +19,11 @@ from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.ply.points import read_points_ply_with_extra
 from scenewise.io.scene_folder import read_scene, read_scene_labels, write_scene_description
 from scenewise.io.scene_graphs.graph_json import read_scene_graph
+from scenewise.methods.vl_sat.network_file import NAME, Learned, write_graph_network
+from scenewise.networks.graphs.students import GraphShape, build_student
+from scenewise.parts.graphs.rules import RULE_PREDICATES
+from scenewise.worlds.classes import CLASS_NAMES
+from scenewise.worlds.relations import ROOM_PREDICATES
 
 BACK = np.array([100.0, -20.0, -3.0])
 FILES = ("graph.json", "graph.dsg.json", "graph.graphml")
@@ -130,11 +136,40 @@ def test_segmenting_again_takes_the_graph_away(known_room: Path, cloud: Path):
     assert not any((cloud / name).exists() for name in FILES)
 
 
+def test_a_trained_network_tells_what_geometry_does_not(cloud: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Named as the folder of a run, as its file, or as the one that comes with the package."""
+    place = tmp_path / "my_run" / "graph_network.safetensors"
+    shape = GraphShape(classes=len(CLASS_NAMES), predicates=len(ROOM_PREDICATES), width=16, heads=2, points=16)
+    place.parent.mkdir()
+    write_graph_network(place, build_student(shape, 3), Learned(CLASS_NAMES, ROOM_PREDICATES, {}))
+    for module in ("scenewise.methods.vl_sat.network_file", "scenewise.commands.graph.networks"):
+        monkeypatch.setattr(f"{module}.WEIGHTS", place)
+    told = {}
+    for choice in ("none", "auto", str(place.parent), str(place)):
+        summary = graph_scene(GraphOptions(scene=cloud, network=choice, min_score=0.4, threads=1, formats="json"))
+        graph = read_scene_graph(cloud / "graph.json")
+        assert graph.provenance["network"] == summary.network
+        told[choice] = summary.network, {(e.subject, e.predicate, e.object) for e in graph.relations if e.source == "network"}
+    assert told["none"] == (None, set()) and len(told["auto"][1]) > 0
+    assert [told[choice][0] for choice in ("auto", str(place.parent), str(place))] == [NAME, "my_run", "graph_network"]
+    assert told["auto"][1] == told[str(place.parent)][1] == told[str(place)][1]
+    assert not {predicate for _, predicate, _ in told["auto"][1]} & set(RULE_PREDICATES)
+
+
+def test_without_weights_geometry_speaks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("scenewise.commands.graph.networks.WEIGHTS", tmp_path / "none.safetensors")
+    assert open_network("auto") is None
+
+
 def test_what_cannot_be_done_is_said(cloud: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(ConventionError, match="photograph of the scene"):
         graph_scene(GraphOptions(scene=cloud, view="nowhere.png"))
-    with pytest.raises(DataFormatError, match="trained network"):
+    with pytest.raises(DataFormatError, match="a run of scenewise train-graph, or its file"):
         graph_scene(GraphOptions(scene=cloud, network=str(tmp_path)))
+    with pytest.raises(DataFormatError, match=r"nothing\.safetensors"):
+        graph_scene(GraphOptions(scene=cloud, network=str(tmp_path / "nothing.safetensors")))
+    with pytest.raises(DataFormatError, match="graph_network"):
+        graph_scene(GraphOptions(scene=cloud, network=str(cloud / "labels_points.safetensors")))
     for wrong in ({"formats": "json,usd"}, {"formats": ""}, {"neighbours": 0}, {"min_score": 1.5}):
         with pytest.raises(ConventionError):
             GraphOptions(scene=cloud, **wrong)

@@ -40,6 +40,7 @@ from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.render.options import RenderOptions
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.train.options import TrainOptions
+from scenewise.commands.train_graph.options import TrainGraphOptions
 from scenewise.commands.view.options import ViewOptions
 from scenewise.engine.deferred import Deferred
 from scenewise.engine.memory import is_out_of_memory
@@ -161,6 +162,12 @@ COMMANDS: Mapping[str, Command] = {
         TrainOptions,
         _work("train", "train"),
         "Train a network that names points, from images and class names alone.",
+        resumable=True,
+    ),
+    "train-graph": Command(
+        TrainGraphOptions,
+        _work("train_graph", "train_graph"),
+        "Train a network that names things and tells relations between them, from labelled scans.",
         resumable=True,
     ),
     "predict": Command(

@@ -17,7 +17,7 @@ from typing import Any
 
 from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.io.atomic import atomic_write_json, disk_errors
-from scenewise.io.json_fields import read_json_object
+from scenewise.io.json_fields import JsonFields, read_json_object
 from scenewise.io.listed_files import visible
 
 RUN_FILE = "config.json"
@@ -26,8 +26,25 @@ RUN_CHECKPOINTS = "checkpoints"
 MODEL_CARD_FILE = "model_card.md"
 RUN_LOG_FILE = "log.jsonl"
 
-_FORMAT = "scenewise-run"
 _VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunKind:
+    """What a run folder may be of.
+
+    Attributes:
+        format: in its ``config.json``.
+        command: that writes such runs.
+        files: that belong to a run beside its checkpoints.
+    """
+
+    format: str
+    command: str
+    files: tuple[str, ...]
+
+
+POINT_RUN = RunKind("scenewise-run", "scenewise train", (RUN_LOG_FILE, MODEL_CARD_FILE, RUN_VOCABULARY_FILE, RUN_FILE))
 
 
 @dataclass(frozen=True)
@@ -84,15 +101,17 @@ class RunConfig:
     read_out: str | None = None
 
 
-def is_run_folder(folder: str | Path) -> bool:
+def is_run_folder(folder: str | Path, kind: RunKind = POINT_RUN) -> bool:
     """Whether a training of ours wrote the folder."""
     try:
-        return read_json_object(Path(folder) / RUN_FILE).text("format") == _FORMAT
+        return read_json_object(Path(folder) / RUN_FILE).text("format") == kind.format
     except ScenewiseError:
         return False
 
 
-def require_place_for_run(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> None:
+def require_place_for_run(
+    folder: str | Path, *, overwrite: bool = False, resume: bool = False, kind: RunKind = POINT_RUN
+) -> None:
     """Refuses a folder that no run may be written into, before anything is read; nothing on disk changes.
 
     A new or empty folder is always fine, a run with ``resume`` or ``overwrite``.
@@ -104,7 +123,7 @@ def require_place_for_run(folder: str | Path, *, overwrite: bool = False, resume
     if folder.exists() and not folder.is_dir():
         raise DataFormatError(folder, expected="a folder", got="a file", fix="choose another name")
     if folder.is_dir() and any(entry.name != "cache" for entry in visible(folder.iterdir())):
-        if not is_run_folder(folder):
+        if not is_run_folder(folder, kind):
             raise DataFormatError(
                 folder, expected="a new folder or a training run", got="a folder with other files", fix="choose another folder"
             )
@@ -116,7 +135,7 @@ def require_place_for_run(folder: str | Path, *, overwrite: bool = False, resume
         raise DataFormatError(folder, expected="a run to continue", got="none", fix="leave --resume out")
 
 
-def prepare_run_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
+def prepare_run_folder(folder: str | Path, *, overwrite: bool = False, kind: RunKind = POINT_RUN) -> Path:
     """Makes a folder ready for a run; returns it.
 
     With ``overwrite`` the run that is there is deleted; prepared scans in its cache stay, as they are found again by what they
@@ -130,14 +149,14 @@ def prepare_run_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
             shutil.rmtree(folder / RUN_CHECKPOINTS, ignore_errors=True)
-            for name in (RUN_LOG_FILE, MODEL_CARD_FILE, RUN_VOCABULARY_FILE, RUN_FILE):
+            for name in kind.files:
                 (folder / name).unlink(missing_ok=True)
     return folder
 
 
 def write_run_config(folder: str | Path, config: RunConfig) -> None:
     """Writes ``config.json``; ResourceError where that fails."""
-    atomic_write_json(Path(folder) / RUN_FILE, {"format": _FORMAT, "version": _VERSION, **asdict(config)})
+    atomic_write_json(Path(folder) / RUN_FILE, {"format": POINT_RUN.format, "version": _VERSION, **asdict(config)})
 
 
 def read_run_config(folder: str | Path) -> RunConfig:
@@ -146,18 +165,7 @@ def read_run_config(folder: str | Path) -> RunConfig:
     Raises:
         DataFormatError: no run there, one of a later version, or a key that is missing, unknown or of the wrong kind.
     """
-    folder = Path(folder)
-    path = folder / RUN_FILE
-    if not path.is_file():
-        got = "nothing" if not folder.exists() else f"no {RUN_FILE}"
-        raise DataFormatError(
-            folder, expected="the folder of a training run", got=got, fix="name a folder that scenewise train wrote"
-        )
-    top = read_json_object(path)
-    if top.text("format") != _FORMAT:
-        raise top.wrong("format", repr(_FORMAT), "another", "name a folder that scenewise train wrote")
-    if top.integer("version") > _VERSION:
-        raise top.wrong("version", f"at most {_VERSION}", "a later one", "use a newer Scenewise")
+    top = opened_run_config(Path(folder), POINT_RUN)
     network = top.object("network")
     shape = RunNetwork(
         backbone=network.text("backbone"),
@@ -186,3 +194,21 @@ def read_run_config(folder: str | Path) -> RunConfig:
     )
     top.finish()
     return found
+
+
+def opened_run_config(folder: Path, kind: RunKind) -> JsonFields:
+    """The fields of ``config.json`` after format and version.
+
+    Raises:
+        DataFormatError: no run of this kind there, or one of a later version.
+    """
+    path, fix = folder / RUN_FILE, f"name a folder that {kind.command} wrote"
+    if not path.is_file():
+        got = "nothing" if not folder.exists() else f"no {RUN_FILE}"
+        raise DataFormatError(folder, expected="the folder of a training run", got=got, fix=fix)
+    top = read_json_object(path)
+    if top.text("format") != kind.format:
+        raise top.wrong("format", repr(kind.format), "another", fix)
+    if top.integer("version") > _VERSION:
+        raise top.wrong("version", f"at most {_VERSION}", "a later one", "use a newer Scenewise")
+    return top

@@ -22,7 +22,8 @@ class GraphOptions:
         formats: what to write, separated by commas: json (graph.json), spark-dsg (graph.dsg.json) and graphml (graph.graphml).
         neighbours: other objects that each object is compared with, the nearest.
         min_score: relations that are less sure are left out.
-        network: what tells relations that geometry does not: "auto" for the built-in network, "none", or a folder with one.
+        network: what tells relations that geometry does not: "auto" for the built-in network, where there is one, "none", or a
+            run of scenewise train-graph, or its graph_network.safetensors.
         keep_pieces: take the objects as segment numbered them, without mending walls, crumbs and things in several pieces.
         threads: worker threads; default all cores this process may use.
     """
@@ -42,7 +43,7 @@ class GraphOptions:
         require(bool(self.wanted_formats) and not unknown, "--formats", f"some of {','.join(FORMATS)}", repr(self.formats))
         require_at_least("--neighbours", self.neighbours, 1)
         require(0.0 <= self.min_score <= 1.0, "--min-score", "a number in [0, 1]", self.min_score)
-        require(bool(self.network.strip()), "--network", "auto, none or a folder", repr(self.network))
+        require(bool(self.network.strip()), "--network", "auto, none, a folder or a file", repr(self.network))
         require_at_least("--threads", self.threads, 1)
 
     @property

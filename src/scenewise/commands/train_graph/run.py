@@ -1,0 +1,285 @@
+"""``scenewise train-graph``: from labelled scans to a network that tells names and relations from points."""
+
+import time
+from dataclasses import replace
+from typing import Any, final
+
+import torch
+
+from scenewise.catalogue import DEFAULT_GRAPH_METHOD, GRAPH_METHODS
+from scenewise.commands.train_graph.data import (
+    LearningData,
+    class_words,
+    data_licences,
+    learning_data,
+    require_data,
+    sees_pictures,
+    warn_of_small_clip,
+)
+from scenewise.commands.train_graph.options import NONE, TrainGraphOptions
+from scenewise.commands.train_graph.summary import TrainGraphSummary, graph_model_card
+from scenewise.engine.checkpoints import Checkpointer
+from scenewise.engine.devices import compute_device
+from scenewise.engine.journal import Journal
+from scenewise.engine.measuring import steps_within
+from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes
+from scenewise.engine.progress import NullProgress, Progress
+from scenewise.engine.provenance import git_commit, versions
+from scenewise.engine.tensorboard import Board, tensorboard_of
+from scenewise.engine.threads import compute_threads
+from scenewise.engine.training import Rhythm, Session, StepReport, journaled, resume, train
+from scenewise.errors import ConventionError
+from scenewise.io.atomic import atomic_write_json, atomic_write_text
+from scenewise.io.graph_run_folder import (
+    FIGURES_FILE,
+    GRAPH_NETWORK_FILE,
+    GRAPH_RUN,
+    GraphRunConfig,
+    read_graph_run_config,
+    write_graph_run_config,
+)
+from scenewise.io.json_values import json_ready
+from scenewise.io.run_folder import (
+    MODEL_CARD_FILE,
+    RUN_CHECKPOINTS,
+    RUN_LOG_FILE,
+    is_run_folder,
+    prepare_run_folder,
+    require_place_for_run,
+)
+from scenewise.methods.vl_sat.examples import GraphExample
+from scenewise.methods.vl_sat.figures import figures, predicted_graphs, seen_triplets
+from scenewise.methods.vl_sat.network_file import GraphNetwork, Learned, read_graph_network, write_graph_network
+from scenewise.methods.vl_sat.options import VlSatConfig
+from scenewise.methods.vl_sat.predicting import GraphAnswer, student_answer
+from scenewise.methods.vl_sat.seen import clip_of
+from scenewise.methods.vl_sat.trainer import VlSatTrainer
+from scenewise.networks.graphs.students import GraphShape
+from scenewise.teachers.choice import TeacherChoice
+from scenewise.teachers.choose import open_choice, with_absolute_folders
+from scenewise.teachers.protocol import Teacher
+from scenewise.teachers.relation_text import HUB_PREFIX, ClipTripletText, TripletText, open_triplet_text
+
+_REPORTS = 200  # lines in the diary of a whole run
+
+
+def train_graph(
+    options: TrainGraphOptions, progress: Progress | None = None, teacher: Teacher | None = None
+) -> TrainGraphSummary:
+    """Shows the things of labelled scans to a teacher, trains a network beside an oracle, and writes a run folder.
+
+    Args:
+        options: see there.
+        progress: where to report.
+        teacher: used instead of ``options.teacher``.
+
+    Returns:
+        What came out.
+
+    Raises:
+        ConventionError: options that do not fit, classes that the teacher does not know, another run than the one to resume.
+        DataFormatError: data that cannot be read or lack what is needed (the message names it), a folder in use.
+        ResourceError: the teacher cannot be reached, or memory or disk do not suffice.
+        TrainingDivergedError: the loss became NaN or infinite.
+    """
+    progress = NullProgress() if progress is None else progress
+    config, device = options.config, compute_device(options.device)
+    with compute_threads(options.threads):
+        require_place_for_run(options.out, overwrite=options.overwrite, resume=options.resume, kind=GRAPH_RUN)
+        keep_freed_memory()
+        began = time.monotonic()
+        require_data(options, config)
+        _require_sizes(config)
+        if teacher is None and options.teacher != NONE:
+            teacher = open_choice(with_absolute_folders(TeacherChoice(options.teacher, device=str(device))))
+        words = None
+        if teacher is not None:
+            warn_of_small_clip(options, teacher)
+            if sees_pictures(config):
+                clip_of(teacher)
+            words = class_words(options, teacher)  # what it does not know is said before anything is deleted or made
+        text = _triplet_text(options, config, teacher, device)
+        if options.resume:
+            _require_same(read_graph_run_config(options.out), teacher, text)
+        prepare_run_folder(options.out, overwrite=options.overwrite, kind=GRAPH_RUN)
+        described = run_config(options, config, teacher, text)
+        if not is_run_folder(options.out, GRAPH_RUN):
+            write_graph_run_config(options.out, described)  # whoever interrupts what follows can go on with --resume
+        data = learning_data(options, config, teacher, words, progress)
+        run = _Run(options, config, data, text, described, device, progress)
+        return run.train(time.monotonic() - began)
+
+
+def run_config(
+    options: TrainGraphOptions, config: VlSatConfig, teacher: Teacher | None, text: TripletText | None
+) -> GraphRunConfig:
+    """Everything that decides a run, the data apart, of which only the place is known."""
+    licences = {each.name: each.licence for each in (teacher, text) if each is not None}
+    return GraphRunConfig(
+        method=DEFAULT_GRAPH_METHOD,
+        preset=options.chosen_preset,
+        seed=options.seed,
+        settings=json_ready(config),
+        data={"path": options.data, "every": options.every, "max_points": options.max_points},
+        teacher=None if teacher is None else teacher.name,
+        text=None if text is None else text.name,
+        licences={**licences, **data_licences(options)},
+        versions=versions(),
+        git_commit=git_commit(),
+    )
+
+
+def _require_sizes(config: VlSatConfig) -> None:
+    """Refuses sizes that no network has, before anybody looks at pictures; ConventionError."""
+    GraphShape(
+        kind=config.student,
+        width=config.width,
+        heads=config.heads,
+        depth=config.depth,
+        points=config.points,
+        dropout=config.dropout,
+    )
+
+
+def _triplet_text(
+    options: TrainGraphOptions, config: VlSatConfig, teacher: Teacher | None, device: torch.device
+) -> TripletText | None:
+    """What turns triplets into sentences' features; the teacher itself where it was named for that as well."""
+    if config.oracle is None or not config.oracle.text:
+        return None
+    if teacher is not None and options.chosen_text == f"{HUB_PREFIX}{options.teacher}":
+        return ClipTripletText(teacher, teacher.fingerprint, teacher.licence)
+    return open_triplet_text(options.chosen_text, device=str(device))
+
+
+def _require_same(recorded: GraphRunConfig, teacher: Teacher | None, text: TripletText | None) -> None:
+    """What the checkpoint does not compare."""
+    for option, before, now in (("--teacher", recorded.teacher, teacher), ("--text", recorded.text, text)):
+        name = NONE if now is None else now.name
+        if (before or NONE) != name:
+            raise ConventionError(
+                f"resume: {option}", expected=f"{before or NONE}, as the run has it", got=name, fix="give the same options again"
+            )
+
+
+@final
+class _Run:
+    """A trainer, its folder, and who is told how it goes."""
+
+    def __init__(
+        self,
+        options: TrainGraphOptions,
+        config: VlSatConfig,
+        data: LearningData,
+        text: TripletText | None,
+        described: GraphRunConfig,
+        device: torch.device,
+        progress: Progress,
+    ) -> None:
+        self.options, self.data, self.progress = options, data, progress
+        self.checkpoints = Checkpointer(options.out / RUN_CHECKPOINTS)
+        build: Any = GRAPH_METHODS[DEFAULT_GRAPH_METHOD].trainer.named()
+        self.trainer: VlSatTrainer = build(config, data.train, text, options.seed, device)
+        self.described = replace(described, data={**described.data, **data.report()})
+
+    def train(self, prepare_seconds: float) -> TrainGraphSummary:
+        """To the end; what it gave."""
+        trainer, folder = self.trainer, self.options.out
+        self._settle_length()
+        if self.options.resume:
+            resume(trainer, self.checkpoints)  # there is none where it stopped before the first checkpoint
+        self.described = replace(self.described, settings=json_ready(trainer.config))
+        write_graph_run_config(folder, self.described)
+        with (
+            Journal(folder / RUN_LOG_FILE) as journal,
+            tensorboard_of(folder / "tensorboard" if self.options.tensorboard else None) as board,
+        ):
+            if trainer.steps_done:
+                journal.write("resume", step=trainer.steps_done)
+            journal.write("start", command="train-graph", options=self.options, versions=versions())
+            last = train(trainer, self._session(journal, board))
+            network = self._written()
+            measured = self._measured(network)
+            summary = self._summary(prepare_seconds, last, measured)
+            journal.write("end", seconds=summary.seconds, peak_memory_bytes=summary.peak_memory_bytes)
+        atomic_write_text(folder / MODEL_CARD_FILE, graph_model_card(self.described, summary))
+        return summary
+
+    def _settle_length(self) -> None:
+        """Where minutes were given: the length of the run that is continued, else as many steps as fit."""
+        if self.options.minutes is None:
+            return
+        before = self.checkpoints.latest() if self.options.resume else None
+        if before is not None:
+            self.trainer.set_total_steps(int(before.config["steps"]))
+            return
+        with self.progress.stage("time the first steps"):
+            self.trainer.set_total_steps(steps_within(self.trainer, 60.0 * self.options.minutes))
+
+    def _session(self, journal: Journal, board: Board) -> Session:
+        trainer = self.trainer
+        every = max(1, trainer.total_steps // _REPORTS)
+        return Session(
+            save=journaled(self.checkpoints, journal),
+            rhythm=Rhythm(every, every, self.options.save_every),
+            journal=journal,
+            progress=self.progress,
+            board=board,
+            title=f"train {trainer.config.student}" + (f" from step {trainer.steps_done}" if trainer.steps_done else ""),
+        )
+
+    def _written(self) -> GraphNetwork:
+        """The network as whoever opens its file finds it: in half precision."""
+        path, trainer, described = self.options.out / GRAPH_NETWORK_FILE, self.trainer, self.described
+        about = {
+            "method": described.method,
+            "steps": trainer.steps_done,
+            "seed": described.seed,
+            "settings": dict(described.settings),
+            "data": {name: described.data[name] for name in ("path", "scans", "things", "relations", "fingerprint")},
+            "teacher": described.teacher,
+            "text": described.text,
+            "licences": dict(described.licences),
+        }
+        write_graph_network(path, trainer.student, Learned(self.data.train.classes, self.data.train.predicates, about))
+        return read_graph_network(path)
+
+    def _measured(self, network: GraphNetwork) -> dict[str, float | None] | None:
+        """Figures on the validation split, also written."""
+        validation, learned = self.data.validation, self.data.train
+        if validation is None:
+            (self.options.out / FIGURES_FILE).unlink(missing_ok=True)
+            return None
+        with self.progress.stage("validation scans", len(validation)) as stage:
+
+            def answer(example: GraphExample) -> GraphAnswer:
+                stage.advance()
+                return student_answer(network.student, example)
+
+            graphs = predicted_graphs(answer, validation)
+        found = figures(graphs, validation.classes, validation.predicates, seen_triplets(learned))
+        told = {"split": "validation", "scans": len(validation), "steps": self.trainer.steps_done, "per_cent": found}
+        atomic_write_json(self.options.out / FIGURES_FILE, told)
+        return found
+
+    def _summary(
+        self, prepare_seconds: float, last: StepReport | None, measured: dict[str, float | None] | None
+    ) -> TrainGraphSummary:
+        trainer, validation = self.trainer, self.data.validation
+        return TrainGraphSummary(
+            folder=self.options.out,
+            network=self.options.out / GRAPH_NETWORK_FILE,
+            student=trainer.config.student,
+            scans=len(self.data.train),
+            relations=int(self.described.data["relations"]),
+            validation_scans=0 if validation is None else len(validation),
+            steps=trainer.steps_done,
+            loss=None if last is None else last.loss,
+            terms={} if last is None else dict(last.terms),
+            figures=measured,
+            parameters_trained=trainer.parameters_trained,
+            parameters_deployed=trainer.parameters_deployed,
+            seconds=trainer.seconds,
+            prepare_seconds=prepare_seconds,
+            peak_memory_bytes=peak_resident_bytes(),
+        )
