@@ -147,13 +147,13 @@ def test_the_mimicking_channels_reach_the_points_alone() -> None:
     assert moved == {"nodes"}
 
 
-def test_what_mimics_is_a_layer_of_the_pooled_channels_or_the_first_of_them() -> None:
-    pooled = torch.randn(3, 24, dtype=torch.float64)
+def test_what_mimics_is_a_layer_of_what_enters_the_graph_or_the_first_pooled_channels() -> None:
+    first = stirred_student("vl_sat").encode(inputs_of((3,)))
     oracle = stirred_oracle("vl_sat")
-    assert torch.equal(oracle.mimicked(pooled), oracle.projection(pooled)) and oracle.mimicked(pooled).shape == (3, DIM)
+    assert torch.equal(oracle.mimicked(first), oracle.projection(first.nodes)) and oracle.mimicked(first).shape == (3, DIM)
     plain = stirred_oracle("vl_sat", projects=False)
-    assert torch.equal(plain.mimicked(pooled), pooled[:, :DIM]) and plain.projection is None
-    assert stirred_oracle("vl_sat", image_dim=None).mimicked(pooled) is None
+    assert torch.equal(plain.mimicked(first), first.pooled[:, :DIM]) and plain.projection is None
+    assert stirred_oracle("vl_sat", image_dim=None).mimicked(first) is None
 
 
 def test_an_oracle_without_pictures_begins_with_points() -> None:

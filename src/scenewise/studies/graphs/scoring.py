@@ -1,4 +1,4 @@
-"""All figures of a network on some scans: those that a run of ``scenewise train-graph`` has as well; and what rules say of them."""
+"""All figures of a network on some scans, which a run of ``scenewise train-graph`` has as well; and what rules say of them."""
 
 import numpy as np
 
