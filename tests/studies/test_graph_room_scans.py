@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from scenewise.errors import DataFormatError
-from scenewise.studies.graphs import rooms as room_files
+from scenewise.methods.vl_sat import rooms as room_files
+from scenewise.methods.vl_sat.seen import clip_of
 from scenewise.studies.graphs.rooms import RoomGraphs, RoomScan, class_words, graph_data, room_scan, room_scans
+from scenewise.teachers.choose import SMALL_CLIP, open_teacher
 from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.relations import ROOM_PREDICATES, node_of_instance, nodes_of, true_relations
 from scenewise.worlds.rooms import furnished_room
 
+CLIP = clip_of(open_teacher(SMALL_CLIP, device="cpu"))
 SETTINGS = RoomGraphs(views=3, width=48, height=36, points=40, least_points=12)
 SEEDS = (31, 32)
 
@@ -84,7 +87,7 @@ def test_the_same_seed_makes_the_same_scan_and_the_file_gives_it_back(fresh: lis
 
 def test_other_settings_and_other_rules_are_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def path(seeds: tuple[int, ...] = SEEDS, **changes: object) -> Path:
-        return room_files._path(seeds, replace(SETTINGS, **changes), tmp_path)
+        return room_files._path(seeds, replace(SETTINGS, **changes), tmp_path, CLIP)
 
     first = {path(), path(noise=0.01), path(views=4), path((31, 33)), path((31,))}
     assert len(first) == 5
@@ -94,7 +97,7 @@ def test_other_settings_and_other_rules_are_other_files(tmp_path: Path, monkeypa
 
 @pytest.mark.errors
 def test_a_damaged_file_is_named(fresh: list[RoomScan], tmp_path: Path) -> None:
-    path = room_files._path(SEEDS, SETTINGS, tmp_path)
+    path = room_files._path(SEEDS, SETTINGS, tmp_path, CLIP)
     room_files._write(path, fresh)
     whole = path.read_bytes()
     for broken in (b"", whole[:-9], whole.replace(b'\\"things\\"', b'\\"thinks\\"')):

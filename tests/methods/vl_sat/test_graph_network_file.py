@@ -18,6 +18,7 @@ from tests.support.graph_examples import ALONE, tiny_data
 
 from scenewise.errors import DataFormatError
 from scenewise.io.tensor_files import write_tensors
+from scenewise.methods.vl_sat import network_file
 from scenewise.methods.vl_sat.network_file import GraphNetwork, Learned, read_graph_network, write_graph_network
 from scenewise.methods.vl_sat.predicting import student_answer
 from scenewise.methods.vl_sat.trainer import VlSatTrainer
@@ -64,12 +65,38 @@ def test_it_answers_as_the_network_that_was_trained(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     write_graph_network(path, trainer.student, Learned(data.classes, data.predicates, {}))
     network, scan = read_graph_network(path), other.examples[0].scan
-    wanted = student_answer(trainer.student, other.examples[0])
+    spread = np.stack(
+        [points[np.linspace(0, len(points) - 1, ALONE.points).round().astype(int)] for points in scan.points_in_world]
+    )
+    turned = replace(other.examples[0], scan=replace(scan, points_in_world=tuple(network_file._along_walls(spread))))
+    wanted = student_answer(trainer.student, turned)
     found = network.answer(scan.points_in_world, ["x"] * 3, [0.5] * 3, wanted.pairs)
     assert np.allclose(found.class_probabilities, wanted.classes, atol=0.02)
     assert np.allclose(found.predicate_scores, wanted.predicates, atol=0.02)
     assert (found.predicate_scores >= 0).all() and (found.predicate_scores <= 1).all()
     assert np.allclose(found.class_probabilities.sum(1), 1.0, atol=1e-5)
+
+
+def test_a_scene_is_read_along_its_walls_whichever_way_it_stands(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    points = (rng.uniform(-1, 1, (3, 40, 3)) * [4.0, 2.0, 1.0] + [5.0, -7.0, 0.5]).astype(np.float32)
+    c, s = np.cos(0.7), np.sin(0.7)
+    turned = points @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]], dtype=np.float32)
+    found, other = network_file._along_walls(points), network_file._along_walls(turned)
+    sides = np.ptp(other.reshape(-1, 3), axis=0)
+    assert np.allclose(sides, np.ptp(found.reshape(-1, 3), axis=0), atol=0.02) and sides[0] > sides[1]
+    assert np.allclose(np.sort(np.abs(found).reshape(-1, 3), axis=0), np.sort(np.abs(other).reshape(-1, 3), axis=0), atol=0.05)
+
+
+def test_directions_are_left_to_whoever_knows_the_view(tmp_path: Path) -> None:
+    data, other = tiny_data()
+    trainer = VlSatTrainer(ALONE, data, None, 0)
+    path = tmp_path / "net.safetensors"
+    predicates = ("left", *data.predicates[1:])
+    write_graph_network(path, trainer.student, Learned(data.classes, predicates, {}))
+    scan = other.examples[0].scan
+    said = read_graph_network(path).answer(scan.points_in_world, ["x"] * 3, [0.5] * 3, np.array([[0, 1], [2, 0]]))
+    assert (said.predicate_scores[:, 0] == 0).all() and (said.predicate_scores[:, 1:] > 0).all()
 
 
 def test_names_and_confidences_are_not_looked_at_and_pairs_are_answered_in_their_order(tmp_path: Path) -> None:
