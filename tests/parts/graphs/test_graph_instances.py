@@ -193,3 +193,41 @@ def test_planes_of_a_box_room_and_of_a_ball():
 def test_pieces_are_numbered_by_size():
     points = np.concatenate([np.zeros((3, 3)), np.full((5, 3), 4.0), np.full((1, 3), 9.0)])
     assert connected(points, 0.5).tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 2]
+
+
+def table(x: float, y: float) -> np.ndarray:
+    """A top and its sides down to the floor."""
+    top = sheet((x, y, 0.7), (0.9, 0, 0), (0, 0.9, 0))
+    return np.concatenate([top, sheet((x, y, 0.0), (0.9, 0, 0), (0, 0, 0.7)), sheet((x, y, 0.0), (0, 0.9, 0), (0, 0, 0.7))])
+
+
+def test_names_that_spilt_over_the_floor_and_up_a_wall_are_taken_back():
+    one, other = table(0.5, 0.5), table(2.5, 0.5)
+    rug, strip = sheet((0.4, 0.4, 0.0), (3.1, 0, 0), (0, 1.1, 0)), sheet((2.5, 0.0, 0.9), (0.9, 0, 0), (0, 0, 0.9))
+    floor, wall = sheet((0, 1.6, 0.0), (4, 0, 0), (0, 2, 0)), sheet((0, 0, 0), (4, 0, 0), (0, 0, 2.4))
+    plain = (labelled((2, 0, one), (2, 1, other), (1, 2, floor), (0, 3, wall)),)
+    assert not find_instances(plain, NAMES, UPRIGHT).changed, "the feet of tables are theirs"
+    joined = (labelled((2, 0, np.concatenate([one, other, rug])), (2, 1, strip), (1, 2, floor), (0, 3, wall)),)
+    found = find_instances(joined, NAMES, UPRIGHT)
+    assert sorted(NAMES[thing.class_id] for thing in found.instances) == ["chair", "chair", "floor", "wall"]
+    numbers, start = found.numbers[0], len(one) + len(other)
+    assert (numbers[start : start + len(rug) + len(strip)] == -1).all()
+    assert numbers[0] != numbers[len(one)] and min(numbers[0], numbers[len(one)]) >= 0
+    assert not again(joined, found).changed
+
+
+def test_a_sheet_of_furniture_is_peeled_only_from_a_floor_that_is_called_so():
+    top = sheet((0, 0, 0.7), (2, 0, 0), (0, 1, 0))
+    assert not find_instances([labelled((2, 0, top))], NAMES, UPRIGHT).changed
+
+
+def test_a_floor_of_haze_alone_is_none_where_there_are_points():
+    floor = sheet((0, 0, 0), (4, 0, 0), (0, 3, 0), 0.2)  # sparse
+    haze = sheet((0, 0, -0.5), (4, 0, 0), (0, 3, 0), 0.2)
+    points = labelled((1, 0, floor))
+    splats = LabelledElements(
+        Elements("splats", haze),
+        ElementLabels(np.ones(len(haze), np.int32), np.ones(len(haze), np.int32), np.ones(len(haze), np.float32)),
+    )
+    assert [thing.number for thing in find_instances([points, splats], NAMES, UPRIGHT).instances] == [0]
+    assert [thing.number for thing in find_instances([splats], NAMES, UPRIGHT).instances] == [1]

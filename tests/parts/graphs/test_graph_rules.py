@@ -7,7 +7,7 @@ import pytest
 
 from scenewise.parts.graphs.facing import own_yaws
 from scenewise.parts.graphs.rules import RULE_PREDICATES, neighbour_pairs, rule_scores
-from scenewise.parts.graphs.things import CEILING, FLOOR, PIECE, WALL, Things, things_of_points
+from scenewise.parts.graphs.things import CEILING, FLOOR, PIECE, SHAPELESS, WALL, Things, things_of_points
 from scenewise.worlds.primitives import Primitive
 from scenewise.worlds.relations import ROOM_PREDICATES, nodes_of, true_relations
 from scenewise.worlds.rooms import furnished_room
@@ -66,6 +66,30 @@ def test_a_name_tips_the_scales():
     low = block((3.0, 2.0, 0.4), (1.5, 0.1, 0.8))
     kinds = things_of(*shell(), ("picture", panel), ("", panel), ("wall", low), ("", low)).kinds
     assert kinds.tolist()[4:] == [PIECE, WALL, WALL, PIECE]
+
+
+def test_what_is_called_a_wall_and_looks_like_none_is_what_it_looks_like_or_nothing():
+    lump = block((3.0, 2.0, 0.9), (1.0, 0.8, 0.9))
+    above = block((3.0, 2.5, 2.5), (2.0, 1.5, 0.01))
+    things = things_of(*shell(), ("wall", lump), ("wall", above), ("chair", block((3.0, 2.9, 0.9), (0.5, 0.5, 0.9))))
+    assert things.kinds.tolist()[4:] == [SHAPELESS, CEILING, PIECE]
+    assert not between(things, 4, 6) and not between(things, 6, 4), "of a lump of wall nothing is said"
+
+
+def test_what_nothing_bears_stands_on_the_floor_though_its_feet_were_not_seen():
+    seen, hanging = block((3.0, 2.0, 0.6), (1.0, 0.6, 0.5)), block((4.5, 2.0, 1.2), (0.5, 0.5, 0.5))
+    at_the_wall = block((3.0, 5.2, 0.5), (1.0, 0.3, 1.0))
+    things = things_of(*shell(), ("table", seen), ("thing", hanging), ("shelf", at_the_wall))
+    assert "standing on" in between(things, 4, 0)
+    assert "standing on" not in between(things, 5, 0), "nothing has legs that long"
+    assert "standing on" in between(things, 6, 0), "the floor behind it was not seen"
+
+
+def test_what_leans_on_a_wall_may_not_show_its_back():
+    things = things_of(
+        *shell(), ("cabinet", block((3.0, 0.4, 0.9), (1.0, 0.4, 1.7))), ("cabinet", block((4.5, 0.6, 0.9), (1.0, 0.4, 1.7)))
+    )
+    assert "leaning against" in between(things, 4, 2) and "leaning against" not in between(things, 5, 2)
 
 
 # --------------------------------------------------------------------------------------------------------------- directions

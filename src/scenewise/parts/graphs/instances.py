@@ -1,20 +1,22 @@
 """Things from the labels of a segmented scene: each connected piece of a class, mended where connectedness alone is wrong.
 
-What :func:`scenewise.parts.segments.instances.connected_instances` cannot know is put right by four rules, in this order:
+What :func:`scenewise.parts.segments.instances.connected_instances` cannot know is put right by five rules, in this order:
 
 1. cut       what is called a wall, a floor or a ceiling, and what has no known name and is longer than half of the scene, is cut
              into the planes it consists of; planes into their connected parts.  What is called a wall and is on no plane is none.
 2. merge     pieces of a class that are parts of one thing become one: a small piece with a larger one that it touches, what is
              right over, under or within the other, pieces of a wall in one plane (:mod:`scenewise.parts.graphs.pieces`).
-3. drop      what is smaller than a cup, a sliver, a piece of wall shorter than a metre, what has too few elements or, where
-             points are dense, no point, is no thing.
-4. adopt     elements of a class that are in no piece (too few to be one) join a piece of their class within a hand's breadth.
+3. peel      names spill: what is called a chair, and for a good part lies in the floor or in a wall, loses that part; what is
+             left falls into its connected parts, which merge anew.
+4. drop      what is smaller than a cup, a sliver, a piece of wall shorter than a metre, what has too few elements or, where
+             points are dense, no point, is no thing; nor is a wall without a point, wherever there are points.
+5. adopt     elements of a class that are in no piece (too few to be one) join a piece of their class within a hand's breadth.
 
 They are applied until nothing changes.  A piece keeps its number; of what is cut the largest part keeps it, of what is merged the
 largest piece.  So the numbers of a scene that needs no mending stay.  Distances grow with the spacing of sparse clouds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,10 +28,11 @@ from scenewise.geometry.boxes import OrientedBox, upright_box
 from scenewise.parts.graphs.frames import UprightFrame
 from scenewise.parts.graphs.pieces import HAND, PATCH, Piece, are_one_shell, are_one_thing
 from scenewise.parts.graphs.planes import connected, planes_of
-from scenewise.parts.graphs.things import OTHER_NAMES, SHELL_NAMES, TRIM, UP
+from scenewise.parts.graphs.things import FLOOR, OTHER_NAMES, SHELL_NAMES, TRIM, UP, WALL
 from scenewise.parts.segments.instances import MIN_ELEMENTS
 from scenewise.scenes.elements import Elements
 from scenewise.scenes.labels import ElementLabels
+from scenewise.scenes.synonyms import SYNONYMS
 
 # Lengths in metres.
 _TOUCH = 0.05
@@ -42,6 +45,17 @@ _LARGE, _LARGE_SHARE = 2.0, 0.5  # diagonal on the floor, and as a share of the 
 _DOORWAY = 0.6  # gap between the parts of a plane
 _LEVEL = 0.3  # height of a floor or ceiling as it is measured
 _LEAST_FLAT, _MOSTLY_FLAT = 0.5, 0.9  # share of the points on planes, of walls and of anything else
+_SOLID = frozenset(
+    word
+    for name in ("bed", "chair", "sofa", "table", "cabinet", "bookshelf", "lamp", "plant", "monitor")
+    for word in SYNONYMS[name]
+)
+"""Names of what has a depth: it is neither a part of the floor nor of a wall."""
+_FLOOR_NAMES = frozenset(name for name, kind in SHELL_NAMES.items() if kind == FLOOR)
+_WALL_NAMES = frozenset(name for name, kind in SHELL_NAMES.items() if kind == WALL)
+_SHEET, _SPILT = 0.04, 0.2  # from the floor or a wall, and the share of a thing that lies there
+_STEP = 0.3  # within which the floor is looked for above and below the lowest points
+_FLAT = 0.3  # thickness of a wall as it is measured
 _MEASURED = 20_000
 _KEPT = 2_048  # points of each thing that are handed on
 
@@ -123,7 +137,7 @@ def find_instances(
     if mend and len(numbers):
         for _ in range(_ROUNDS):
             before = numbers
-            for rule in (_cut, _merge, _drop, _adopt):
+            for rule in (_cut, _merge, _peel, _merge, _drop, _adopt):
                 numbers = rule(joint, numbers)
             if np.array_equal(numbers, before):
                 break
@@ -148,10 +162,12 @@ class _Joint:
         self.colors = np.concatenate([_colors(each.elements) for each in sets])
         self.given = np.where(finite, np.concatenate([each.labels.instance_ids for each in sets]), -1).astype(np.int64)
         self.given = np.where(self.classes >= 0, self.given, -1)
-        self.touch = max(_TOUCH, _SPACINGS * self._spacing(self.given >= 0))
+        # Whatever is measured of a scene does not depend on numbers, so that mending again finds the same.
+        self.is_known = finite & (self.classes >= 0)
+        self.touch = max(_TOUCH, _SPACINGS * self._spacing(self.is_known))
         # What is nearest to a splat is another splat of the same surface: how fine a scene is, its points tell.
-        spacing = self._spacing(self.is_point & (self.given >= 0))
-        self.is_dense = spacing <= _DENSE
+        spacing = self._spacing(self.is_point & self.is_known)
+        self.has_points, self.is_dense = bool(self.is_point.any()), spacing <= _DENSE
         self.cup = max(_CUP, _SPACINGS_OF_CUP * (spacing if self.is_dense else self.touch / _SPACINGS))
 
     def _spacing(self, chosen: Bool[np.ndarray, "n"]) -> float:
@@ -166,9 +182,18 @@ class _Joint:
 
     @cached_property
     def floor(self) -> float:
-        """Height of the lowest elements, but for a few."""
-        known = self.points[(self.given >= 0) & self.solid]
-        return float(np.quantile(known[:, 2], 0.02)) if len(known) else 0.0
+        """Height at which most of the lowest points lie, within a step; of the splats where there are no points."""
+        heights = self.points[self.is_known & self.solid & (self.is_point | (not self.has_points)), 2]
+        if not len(heights):
+            return 0.0
+        lowest = float(np.quantile(heights, 0.01))
+        near = heights[np.abs(heights - lowest) <= _STEP]
+        counts, edges = np.histogram(near, bins=round(2 * _STEP / _SHEET), range=(lowest - _STEP, lowest + _STEP))
+        peak = int(counts.argmax())
+        return float(np.median(near[(near >= edges[peak]) & (near <= edges[peak + 1])]))
+
+    def are_called(self, names: Collection[str]) -> Bool[np.ndarray, "n"]:
+        return np.array([name in names for name in self.names] + [False])[self.classes]  # the last is class −1
 
     def piece(self, rows: Int64[np.ndarray, "members"]) -> Piece:
         return Piece(self.points[self.firm(rows)], len(rows))
@@ -296,27 +321,65 @@ def _merge(joint: _Joint, numbers: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, 
     return numbers
 
 
+# ----------------------------------------------------------------------------------------------------------------------- peel
+
+
+def _peel(joint: _Joint, numbers: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+    """Rule 3."""
+    numbers, fresh = numbers.copy(), int(numbers.max(initial=-1)) + 1
+    spilt = _spilt(joint, numbers)
+    for _, rows in _members(numbers):
+        if spilt[rows].mean() < _SPILT:
+            continue
+        numbers[rows[spilt[rows]]] = -1
+        kept = rows[~spilt[rows]]
+        parts = connected(joint.points[kept], joint.touch)
+        for part in range(1, int(parts.max(initial=0)) + 1):
+            numbers[kept[parts == part]] = fresh
+            fresh += 1
+    return numbers
+
+
+def _spilt(joint: _Joint, numbers: Int64[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+    """Elements that lie in the floor, if any is called so, or in a wall, and are called what neither is."""
+    low = joint.points[:, 2] <= joint.floor + _SHEET
+    spilt = low & joint.are_called(_SOLID) & bool(joint.are_called(_FLOOR_NAMES)[low].mean() >= _SPILT)
+    asked = np.flatnonzero(joint.are_called(_SOLID) & ~spilt)
+    points = joint.points[asked]
+    for _, rows in _members(numbers):
+        if joint.names[_class_of(joint, rows)] in _WALL_NAMES:
+            box = upright_box(joint.points[joint.firm(rows)], UP, TRIM)
+            if box.size[1] <= _FLAT and max(box.size[0], box.size[2]) >= _LARGE:
+                # Across the wall first: few elements are that near to its plane.
+                across = points @ box.world_from_box[:, 1] - box.center_in_world @ box.world_from_box[:, 1]
+                near = np.flatnonzero(np.abs(across) <= box.size[1] / 2 + _SHEET)
+                local = np.abs((points[near] - box.center_in_world) @ box.world_from_box)
+                spilt[asked[near[(local <= box.size / 2 + _SHEET).all(axis=1)]]] = True
+    return spilt
+
+
 # -------------------------------------------------------------------------------------------------------------- drop and adopt
 
 
 def _drop(joint: _Joint, numbers: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
-    """Rule 3."""
+    """Rule 4."""
     numbers = numbers.copy()
     for _, rows in _members(numbers):
         sides = np.sort(np.ptp(joint.points[joint.firm(rows)], axis=0))
-        is_haze = joint.is_dense and not joint.is_point[rows].any()
-        least = _SHORT if joint.names[_class_of(joint, rows)] in SHELL_NAMES else joint.cup
+        is_shell = joint.names[_class_of(joint, rows)] in SHELL_NAMES
+        is_haze = (joint.is_dense or (is_shell and joint.has_points)) and not joint.is_point[rows].any()
+        least = _SHORT if is_shell else joint.cup
         if len(rows) < MIN_ELEMENTS or float(np.linalg.norm(sides)) < least or sides[1] < _SLIVER or is_haze:
             numbers[rows] = -1
     return numbers
 
 
 def _adopt(joint: _Joint, numbers: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
-    """Rule 4, from neighbour to neighbour."""
+    """Rule 5, from neighbour to neighbour."""
     from scipy.spatial import cKDTree
 
     numbers = numbers.copy()
-    lost = np.flatnonzero((numbers < 0) & (joint.classes >= 0) & joint.solid)
+    lost = np.flatnonzero((numbers < 0) & (joint.classes >= 0) & joint.solid & ~_spilt(joint, numbers))
     for class_id in np.unique(joint.classes[lost]):
         if joint.names[class_id] in SHELL_NAMES:  # what is on no plane stays so
             continue

@@ -12,7 +12,7 @@ from scenewise.parts.graphs.things import TRIM, UP
 # Lengths in metres.
 HAND = 0.1
 """A hand's breadth."""
-PATCH = 2.0
+PATCH = 3.0
 """Between parts of a floor or ceiling of which nobody saw what is between them."""
 _SMALL_SHARE = 0.25  # of the elements of the piece it touches
 _SHARED = 1 / 3  # of the points of the smaller piece

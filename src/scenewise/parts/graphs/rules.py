@@ -47,11 +47,12 @@ _CONE = (0.5, 0.08)  # cosine of the angle to a direction: 60°
 _CLOSE = (0.35, 0.06)  # between boxes
 _BESIDE = (0.0, 0.05)  # common height
 _REST = (0.08, 0.02)  # from an underside to what bears it
-_ON_FLOOR = (0.2, 0.04)  # the same above the floor: legs are seldom seen down to their ends
+_ON_FLOOR = (0.45, 0.06)  # the same above the floor: legs are seldom seen down to their ends
 _OVER = (0.02, 0.03)  # a middle beyond the edge of what bears it
 _SHEET = (0.15, 0.04)  # height of what lies rather than stands
 _SHEET_SHARE = (0.35, 0.05)  # and as a share of its shorter side
 _FLUSH = (0.12, 0.03)  # from a wall
+_BACK = (0.25, 0.04)  # the same of what leans: nobody sees its back
 _THIN = (0.25, 0.04)  # depth of what hangs on a wall
 _RAISED = (0.25, 0.05)  # above the floor
 _TURNED = (0.2, 0.05)  # radians against the wall
@@ -203,7 +204,7 @@ class _Pair:
         middle = things.local(things.box_centers[a][:, None], b)[:, 0, :2]
         beyond = (np.abs(middle) - things.half[b][:, :2]).max(axis=1)
         ground = np.median(things.points[..., 2], axis=1)[b]
-        rest = np.minimum(_at_most(things.low[a] - ground, _ON_FLOOR), _at_most(beyond, (_REACH, _OVER[1])))
+        rest = np.minimum(_at_most(things.low[a] - ground, _ON_FLOOR), _at_most(beyond, _EDGE))
         return np.maximum(support, self.to_floor * np.minimum(rest, 1.0 - held))
 
     def sheet(self) -> _Scores:
@@ -229,10 +230,10 @@ class _Pair:
         first, second = (np.abs((axes[of] * direction).sum(axis=1)) for axes in (things.along, things.across))
         return first * things.half[of, 0] + second * things.half[of, 1]
 
-    def _flush(self) -> tuple[_Scores, _Scores]:
+    def _flush(self, limit: tuple[float, float] = _FLUSH) -> tuple[_Scores, _Scores]:
         """Whether the subject is at the wall, and whether it is thin."""
         gap, depth, within = self._from_wall()
-        return self.to_wall * np.minimum(_at_most(gap, _FLUSH), within), _at_most(depth, _THIN)
+        return self.to_wall * np.minimum(_at_most(gap, limit), within), _at_most(depth, _THIN)
 
     def on_wall(self, support: _Scores) -> tuple[_Scores, _Scores]:
         """Whether the subject hangs on a wall, and whether it is a part of it: thin, at the wall, clear of the floor or not."""
@@ -272,7 +273,7 @@ class _Pair:
     def leaning(self, support: _Scores) -> _Scores:
         """Whether the subject stands on the floor with a side along a wall."""
         things = self.things
-        flush, thin = self._flush()
+        flush, thin = self._flush(_BACK)
         cosine = np.abs((things.along[self.a] * things.along[self.b]).sum(axis=1))
         turned = np.arccos(np.clip(np.maximum(cosine, np.sqrt(np.maximum(1.0 - cosine**2, 0.0))), -1.0, 1.0))
         stands = self.best_of_subject(support * self.to_floor)

@@ -20,7 +20,7 @@ TRIM = 0.02
 """Share of the points that may stick out of a box at each side."""
 UP = np.array([0.0, 0.0, 1.0])
 
-PIECE, FLOOR, CEILING, WALL = range(4)
+PIECE, FLOOR, CEILING, WALL, SHAPELESS = range(5)
 SHELL_NAMES = {"floor": FLOOR, "ground": FLOOR, "ceiling": CEILING, "wall": WALL}
 OTHER_NAMES = frozenset(word for name, words in SYNONYMS.items() if name not in SHELL_NAMES for word in words)
 
@@ -41,7 +41,8 @@ class Things:
         centers: mean position.
         boxes: upright, x the longer side.
         names: what they are called; "" where nobody knows.
-        kinds: ``PIECE``, or which part of the shell it is: ``FLOOR``, ``CEILING``, ``WALL``.
+        kinds: ``PIECE``, or which part of the shell it is: ``FLOOR``, ``CEILING``, ``WALL``, or ``SHAPELESS`` where it is called
+            one and looks like none.
     """
 
     points: Float64[np.ndarray, "n samples 3"]
@@ -152,7 +153,8 @@ def kinds_of_boxes(boxes: Sequence[OrientedBox], names: Sequence[str]) -> Int8[n
 
     By shape: a floor is flat, large and at the bottom of everything; a ceiling likewise at the top and above people's heads; a
     wall is thin, upright, as long as a door is wide and taller than a door handle, and rises from the floor.  A name only tips
-    the scales: what is called a wall needs to be flat and upright, and what is called a picture or a bookshelf is none.
+    the scales: what is called a wall needs to be flat and upright, what has the shape of another part of the shell is that part,
+    and what has neither is shapeless, of which rules say nothing.  What is called a picture or a bookshelf is a piece.
     """
     kinds = np.full(len(boxes), PIECE, dtype=np.int8)
     if not boxes:
@@ -169,8 +171,10 @@ def kinds_of_boxes(boxes: Sequence[OrientedBox], names: Sequence[str]) -> Int8[n
     for index, name in enumerate(map(str.lower, names)):
         if name in OTHER_NAMES:
             kinds[index] = PIECE
-        elif name in SHELL_NAMES:
-            kinds[index] = SHELL_NAMES[name] if _may_be(SHELL_NAMES[name], size[index]) else PIECE
+        elif name in SHELL_NAMES and _may_be(SHELL_NAMES[name], size[index]):
+            kinds[index] = SHELL_NAMES[name]
+        elif name in SHELL_NAMES and kinds[index] == PIECE:
+            kinds[index] = SHAPELESS
     return kinds
 
 
