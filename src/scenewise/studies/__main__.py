@@ -23,6 +23,7 @@ STUDIES: Mapping[str, str] = {
     "hicl": "HICL's ladder on procedural rooms",
     "cns": "CNS and what it is without its parts, on procedural rooms",
     "union": "the union beside HICL and CNS, on procedural rooms",
+    "scene_graphs": "from photographs to scene graphs on procedural rooms, and pictures of a real kitchen",
     "quality": "single arms of gaussian_splatting, a line per run",
     "kill_resume": "kills a training at random moments and compares the bits",
     "real_scenes": "segment and query on real captures, with pictures",
