@@ -226,7 +226,7 @@ def test_what_is_not_a_number_is_not_written(tmp_path: Path):
 
 
 def test_spark_dsg_opens_ours(tmp_path: Path):
-    spark_dsg = pytest.importorskip("spark_dsg")
+    spark_dsg = pytest.importorskip("spark_dsg", reason="spark-dsg has no package for this system")
     world_from_source = about(10.0, 20.0, 0.0, TILTED)
     write_spark_dsg(tmp_path / "graph.dsg.json", small_graph(), world_from_source=world_from_source)
     opened = spark_dsg.DynamicSceneGraph.load(str(tmp_path / "graph.dsg.json"))
@@ -258,7 +258,7 @@ def test_spark_dsg_opens_ours(tmp_path: Path):
 
 
 def test_boxes_of_spark_dsg_keep_a_millimetre_at_utm_coordinates(tmp_path: Path):
-    spark_dsg = pytest.importorskip("spark_dsg")
+    spark_dsg = pytest.importorskip("spark_dsg", reason="spark-dsg has no package for this system")
     write_spark_dsg(tmp_path / "graph.json", small_graph(), world_from_source=about(-500_000.0, -4_100_000.0, 0.0, np.eye(3)))
     opened = spark_dsg.DynamicSceneGraph.load(str(tmp_path / "graph.json"))
     told = opened.metadata.get()["scenewise"]
