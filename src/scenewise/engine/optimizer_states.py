@@ -30,7 +30,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, names: Sequence[str], te
     optimizer.state.clear()
     for name, parameter in zip(names, _parameters(optimizer)):
         if name in by_name:
-            optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in by_name[name].items()}
+            optimizer.state[parameter] = {kind: value.to(parameter.device, copy=True) for kind, value in by_name[name].items()}
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

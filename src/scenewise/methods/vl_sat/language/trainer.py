@@ -6,9 +6,10 @@ from dataclasses import asdict, replace
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from scenewise.engine.checkpoints import Checkpoint, require_same_run
+from scenewise.engine.optimizer_states import optimizer_tensors, restore_optimizer
 from scenewise.engine.training import StepReport
 from scenewise.methods.vl_sat.language.batches import WordIds, batch_at
 from scenewise.methods.vl_sat.language.config import RelationTextConfig
@@ -83,12 +84,7 @@ class RelationTextTrainer:
 
     def checkpoint(self) -> Checkpoint:
         """The tower and Adam's moments.  Tensors are not copied."""
-        moments: dict[str, Tensor] = {}
-        for name, parameter in self._named_parameters():
-            state = self._optimizer.state[parameter]
-            if state:
-                moments[f"first.{name}"] = state["exp_avg"]
-                moments[f"second.{name}"] = state["exp_avg_sq"]
+        moments = optimizer_tensors(self._optimizer, self._names)
         parameters, data_hash = dict(self.network.state_dict()), self.config.pictures.fingerprint()
         return Checkpoint(self.steps_done, parameters, moments, {}, self._described, data_hash, {"seconds": self.seconds})
 
@@ -100,26 +96,12 @@ class RelationTextTrainer:
         """
         require_same_run(checkpoint, config=self._described, data_hash=self.config.pictures.fingerprint())
         self.network.load_state_dict(dict(checkpoint.parameters))
-        self._optimizer.state.clear()
-        for name, parameter in self._named_parameters():
-            if f"first.{name}" in checkpoint.optimizer:
-                self._optimizer.state[parameter] = {
-                    "step": torch.tensor(float(checkpoint.step)),
-                    "exp_avg": checkpoint.optimizer[f"first.{name}"].clone(),
-                    "exp_avg_sq": checkpoint.optimizer[f"second.{name}"].clone(),
-                }
+        restore_optimizer(self._optimizer, self._names, checkpoint.optimizer)
         self.steps_done, self.seconds = checkpoint.step, float(checkpoint.details["seconds"])
 
-    def _named_parameters(self) -> list[tuple[str, Tensor]]:
-        return [
-            (name, parameter)
-            for group, members in zip(self._optimizer.param_groups, self._names)
-            for name, parameter in zip(members, group["params"])
-        ]
 
-
-def _optimizer(network: nn.Module, config: RelationTextConfig) -> tuple[torch.optim.AdamW, list[list[str]]]:
-    """AdamW with decay on matrices only; parameter names by group beside it."""
+def _optimizer(network: nn.Module, config: RelationTextConfig) -> tuple[torch.optim.AdamW, list[str]]:
+    """AdamW with decay on matrices only; names of the parameters in its order beside it."""
     groups: dict[str, list[tuple[str, nn.Parameter]]] = {"matrices": [], "others": []}
     for name, parameter in network.named_parameters():
         if parameter.ndim > 1 and "positions" not in name and "words" not in name:
@@ -134,4 +116,4 @@ def _optimizer(network: nn.Module, config: RelationTextConfig) -> tuple[torch.op
         for kind, members in groups.items()
     ]
     optimizer = torch.optim.AdamW(settings, lr=config.learning_rate, betas=_BETAS, eps=_EPSILON, fused=True)
-    return optimizer, [[name for name, _ in members] for members in groups.values()]
+    return optimizer, [name for members in groups.values() for name, _ in members]
