@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -150,16 +151,17 @@ def test_synonyms_and_converses_are_nearer_than_the_wrong_way_round() -> None:
 
 
 def test_sentences_of_one_predicate_lie_together_whatever_the_nouns() -> None:
-    """Nearest mean of a predicate, over nouns that are not asked about: three times as often right as by chance."""
+    """Nearest mean of a predicate, over nouns that are not asked about."""
     text, predicates = load_relation_text(), ("left", "front", "close by", "standing on", "none")
-    pairs = [("chair", "table"), ("sofa", "lamp"), ("plant", "cabinet"), ("monitor", "bookshelf"), ("bed", "plant")]
+    nouns = ("chair", "table", "sofa", "lamp", "plant", "cabinet", "monitor", "bookshelf", "bed")
+    pairs = [pair for number, pair in enumerate(permutations(nouns, 2)) if number % 4 == 0]
     rows = text.embed([triplet_sentence(s, predicate, o) for predicate in predicates for s, o in pairs])
     rows = rows.reshape(len(predicates), len(pairs), -1)
     right = 0
     for held in range(len(pairs)):
         means = np.delete(rows, held, axis=1).mean(1)
         right += int(((rows[:, held] @ means.T).argmax(1) == np.arange(len(predicates))).sum())
-    assert right >= 0.6 * len(pairs) * len(predicates)
+    assert right >= 0.8 * len(pairs) * len(predicates)
 
 
 # ------------------------------------------------------------------------------------------------------------ a CLIP instead
