@@ -135,6 +135,7 @@ def _write_picture(viewer: SceneViewer, path: Path, width: int, height: int) -> 
         raise DataFormatError(path, expected="a file name that ends in .png", got=path.name)
     with HeadlessBrowser(viewer.url, width, height) as browser:
         wait_for_browser(viewer)
+        viewer.look_from()  # a busy browser may have told where it is before it knew where to begin
         viewer.render(64, 64)  # comes when everything sent before has been drawn
         atomic_write_bytes(path, png_bytes(browser.settled_picture()))
 

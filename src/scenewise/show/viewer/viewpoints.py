@@ -15,6 +15,7 @@ _CANDIDATES = 64  # cameras that are tried for the first view
 _SAMPLE = 20_000  # positions that are counted in each
 _FOV_RANGE = (np.radians(40.0), np.radians(75.0))
 _OUTSIDE_FOV = np.radians(55.0)
+_FRAMED = 0.5  # of the picture's height: an object with its surroundings
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,31 @@ def answer_view(contents: Contents, boxes: Sequence[OrientedBox]) -> Viewpoint |
 
 
 def object_view(contents: Contents, thing: GraphObject) -> Viewpoint:
-    """From where its best photograph was taken, or the camera that shows it best, or the first view; it is in the middle."""
-    known = {entry.name: entry.camera for entry in contents.cameras}
-    best = next((known[name] for name in thing.views if name in known), None)
-    view = answer_view(contents, [thing.box]) if best is None else view_of(contents, best)
-    return replace(view or first_view(contents), target=thing.box.center_in_world - contents.origin)
+    """From a camera that shows it whole with something around it; it is in the middle.
+
+    The photographs that show it best are mostly those that were taken next to it: good to recognise it, too near to see where
+    it stands.  Of these cameras, and with half the weight of all others, in which something may stand before it, the one is
+    taken that has most of its box in the picture at a size of half the picture; the first view where none has any.
+    """
+    best, best_score = None, 0.0
+    for entry in contents.cameras:
+        score = _framing(entry.camera, thing.box) * (1.0 if entry.name in thing.views else 0.5)
+        if score > best_score:
+            best, best_score = entry.camera, score
+    view = first_view(contents) if best is None else view_of(contents, best)
+    return replace(view, target=thing.box.center_in_world - contents.origin)
+
+
+def _framing(camera: Cameras, box: OrientedBox) -> float:
+    """In [0, 1]: how much of a box a camera shows, less where it is larger or smaller than half the picture."""
+    shown = _in_view(camera, box.corners_in_world)
+    if not shown.any():
+        return 0.0
+    camera_from_world = camera.camera_from_world.numpy()
+    direction = camera_from_world[:3, :3] @ box.center_in_world + camera_from_world[:3, 3]
+    tangent = 0.5 * float(np.linalg.norm(box.size)) / float(np.linalg.norm(direction))
+    size = 2.0 * tangent * float(camera.K[1, 1]) / camera.height
+    return float(shown.mean()) * min(size / _FRAMED, _FRAMED / size)
 
 
 def view_of(contents: Contents, camera: Cameras) -> Viewpoint:
