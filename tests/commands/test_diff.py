@@ -13,9 +13,8 @@ from scenewise.cli.main import main
 from scenewise.commands.diff.options import DiffOptions
 from scenewise.commands.diff.run import diff
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
-from scenewise.io.scene_folder import (
-    GRAPH_FILE,
-)
+from scenewise.io.images import read_image
+from scenewise.io.scene_folder import GRAPH_FILE
 from scenewise.parts.graphs.motion import rotation_about_up
 
 MOVED = replace(CHAIR, number=33, at=(1.5, 1.9), yaw=CHAIR.yaw + 70.0)
@@ -50,6 +49,8 @@ def test_the_file_and_the_sentences_say_the_same(before: Path, after: Path) -> N
         "what",
     }
     assert chair["text"] in text
+    picture = read_image(summary.picture)
+    assert summary.picture == after / "diff.png" and picture.shape[1] == 900 and np.ptp(picture) > 100
 
 
 def test_the_command_prints_json(before: Path, after: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

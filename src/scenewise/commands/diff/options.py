@@ -20,7 +20,7 @@ class DiffOptions:
         scene_b: scene folder after, likewise.
         align: how the two lie on each other: "poses" in one frame, "geometry" found from the surfaces, "auto" for poses where
             those fit and geometry where they do not.
-        out: file to write; default SCENE_B/diff.json.
+        out: file to write; default SCENE_B/diff.json; a plan of the changes goes beside it, as .png.
         threads: worker threads; default all cores this process may use.
     """
 

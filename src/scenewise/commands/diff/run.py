@@ -17,13 +17,16 @@ from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import CaptureWarning, ConventionError
 from scenewise.geometry.transforms import transform_points
-from scenewise.io.atomic import atomic_write_text, json_text
+from scenewise.io.atomic import atomic_write_bytes, atomic_write_text, json_text
+from scenewise.io.images import png_bytes
 from scenewise.io.placing import source_from_world
 from scenewise.io.scene_folder import vectors_on_one_line
+from scenewise.io.scene_graphs.frames import moved_graph
 from scenewise.parts.graphs.alignment import LEAST_OVERLAP, Alignment, found_alignment, given_alignment
 from scenewise.parts.graphs.diff import ObjectChange, compared
 from scenewise.parts.graphs.observed import ObservedGraph
 from scenewise.scenes.scene_graphs import SceneGraph
+from scenewise.show.graphs.changes_from_above import changes_from_above
 
 Three = tuple[float, float, float]
 
@@ -89,6 +92,7 @@ class DiffSummary:
         counts: how many of each kind.
         changes: all objects, what changed first.
         file: what was written.
+        picture: plan of the changes, beside it.
         seconds: for all of it.
     """
 
@@ -101,6 +105,7 @@ class DiffSummary:
     counts: Mapping[str, int]
     changes: tuple[ToldChange, ...]
     file: Path
+    picture: Path
     seconds: float
 
     def text(self) -> str:
@@ -109,12 +114,12 @@ class DiffSummary:
         counts = ", ".join(f"{count} {what}" for what, count in self.counts.items()) or "no objects"
         fit = f", {self.overlap:.0%} of the surfaces fit" if self.overlap else ""
         lines.append(f"{counts}; aligned by {self.aligned_by}{fit}")
-        lines.append(f"{self.file} ({duration_text(self.seconds)})")
+        lines.append(f"{self.file}, {self.picture.name} ({duration_text(self.seconds)})")
         return "\n".join(lines)
 
 
 def diff(options: DiffOptions, progress: Progress | None = None) -> DiffSummary:
-    """Compares the graphs of two scenes and writes diff.json.
+    """Compares the graphs of two scenes and writes diff.json with a picture beside it.
 
     Args:
         options: see there.
@@ -138,6 +143,7 @@ def diff(options: DiffOptions, progress: Progress | None = None) -> DiffSummary:
             alignment = _aligned(options.align, before, after, told_transform(scene_a, scene_b))
         with progress.stage("compare"):
             changes = compared(before, after, alignment.after_from_before)
+    file = options.out or options.scene_b / DIFF_FILE
     source_b_from_world_b = source_from_world(scene_b.world_from_source)
     between = source_b_from_world_b @ alignment.after_from_before @ scene_a.world_from_source
     told = tuple(_told(change, before.graph, after.graph, source_b_from_world_b) for change in changes)
@@ -151,10 +157,13 @@ def diff(options: DiffOptions, progress: Progress | None = None) -> DiffSummary:
         scale=after.graph.scale,
         counts={what: found[what] for what in ("moved", "appeared", "vanished", "not seen", "unchanged") if found[what]},
         changes=told,
-        file=options.out or options.scene_b / DIFF_FILE,
+        file=file,
+        picture=file.with_suffix(".png"),
         seconds=time.monotonic() - started,
     )
     atomic_write_text(summary.file, vectors_on_one_line(json_text(summary.file, _result(summary, alignment))))
+    plan = changes_from_above(moved_graph(before.graph, alignment.after_from_before), after.graph, changes)
+    atomic_write_bytes(summary.picture, png_bytes(plan))
     return summary
 
 

@@ -17,8 +17,10 @@ from scenewise.show.graphs.plates import Plate, Point, letter_size, plate_size
 from scenewise.show.graphs.sheets import Sheet
 from scenewise.show.graphs.telling import area_text, drawn_relations, is_shell, object_colors, object_label
 
-_PAPER, _FLOOR, _WALL, _WALL_EDGE = (255, 255, 255), (246, 242, 234), (168, 172, 178), (120, 124, 132)
-_FOOT_ROW = 40  # pixels below the plan
+PAPER: Color = (255, 255, 255)
+FOOT_ROW = 40
+"""Pixels below the plan."""
+_FLOOR, _WALL, _WALL_EDGE = (246, 242, 234), (168, 172, 178), (120, 124, 132)
 _FLAT = ("floor", "ceiling")  # they cover everything from above
 _MOST_ROOM_ANCHORS = 13  # across
 _BOTTOM = [0, 4, 6, 2]  # corners of a box, around its underside
@@ -51,6 +53,10 @@ class Plan:
         """Pixels of points."""
         return [self.place(point) for point in points_in_world]
 
+    def footprint(self, box: OrientedBox) -> list[Point]:
+        """Pixels of the corners of a box's underside, around it."""
+        return self.places(box.corners_in_world[_BOTTOM])
+
 
 def graph_from_above(
     graph: SceneGraph,
@@ -70,29 +76,25 @@ def graph_from_above(
         trivial: also directions and comparisons, where a pair has nothing else.
     """
     plan = fitting_plan(graph, width)
-    sheet = Sheet(np.full((plan.size[1] + _FOOT_ROW, width, 3), _PAPER, dtype=np.uint8))
-    letters = letter_size(width)
+    sheet = Sheet(np.full((plan.size[1] + FOOT_ROW, width, 3), PAPER, dtype=np.uint8))
     colors = object_colors(graph, colors_u8)
-    for room in graph.rooms:
-        if len(room.outline_in_world):
-            sheet.area(plan.places(room.outline_in_world), _FLOOR, alpha=255, edge=_WALL_EDGE, thickness=2.0)
+    draw_building(sheet, graph, plan)
     heights = {thing.object_id: float((thing.box.corners_in_world @ graph.up_in_world).max()) for thing in graph.objects}
-    drawn = [thing for thing in graph.objects if thing.name not in _FLAT]
-    drawn.sort(key=lambda thing: (not is_shell(thing), heights[thing.object_id], thing.object_id))  # what is higher covers
+    drawn = [thing for thing in graph.objects if not is_shell(thing)]
+    drawn.sort(key=lambda thing: (heights[thing.object_id], thing.object_id))  # what is higher covers
     for thing in drawn:
-        corners = plan.places(thing.box.corners_in_world[_BOTTOM])
-        if is_shell(thing):
-            sheet.area(corners, _WALL, alpha=255, edge=_WALL_EDGE, thickness=1.0)
-        else:
-            sheet.area(corners, colors[thing.object_id], alpha=95, edge=colors[thing.object_id], thickness=2.0)
+        corners = plan.footprint(thing.box)
+        sheet.area(corners, colors[thing.object_id], alpha=95, edge=colors[thing.object_id], thickness=2.0)
     _draw_words(sheet, graph, plan, drawn, colors, most_relations=most_relations, trivial=trivial)
-    _draw_foot(sheet, graph, plan, letters)
+    words = "from above; arrows run from a thing to what it is said of, as from a lamp to its table"
+    draw_scale(sheet, graph, plan, words)
     return sheet.finished()
 
 
-def fitting_plan(graph: SceneGraph, width: int) -> Plan:
-    """A plan that holds all rooms and objects, turned so that its longer side lies across."""
-    corners = [room.outline_in_world for room in graph.rooms] + [thing.box.corners_in_world for thing in graph.objects]
+def fitting_plan(graph: SceneGraph, width: int, further: Sequence[OrientedBox] = ()) -> Plan:
+    """A plan that holds all rooms and objects and further boxes, turned so that its longer side lies across."""
+    boxes = [*(thing.box for thing in graph.objects), *further]
+    corners = [room.outline_in_world for room in graph.rooms] + [box.corners_in_world for box in boxes]
     points = np.concatenate(corners) if corners else np.zeros((0, 3))
     if not len(points):
         points = np.zeros((1, 3))
@@ -136,16 +138,26 @@ def _draw_words(
     draw_words(sheet, names, arrows, most_relations, height=plan.size[1], places=rooms)
 
 
-def _draw_foot(sheet: Sheet, graph: SceneGraph, plan: Plan, letters: float) -> None:
-    """A bar of known length, and how to read the arrows."""
+def draw_building(sheet: Sheet, graph: SceneGraph, plan: Plan) -> None:
+    """Floors of rooms, and walls."""
+    for room in graph.rooms:
+        if len(room.outline_in_world):
+            sheet.area(plan.places(room.outline_in_world), _FLOOR, alpha=255, edge=_WALL_EDGE, thickness=2.0)
+    for thing in graph.objects:
+        if is_shell(thing) and thing.name not in _FLAT:
+            sheet.area(plan.footprint(thing.box), _WALL, alpha=255, edge=_WALL_EDGE, thickness=1.0)
+
+
+def draw_scale(sheet: Sheet, graph: SceneGraph, plan: Plan, words: str) -> None:
+    """A bar of known length below the plan, and how to read what is drawn."""
     length = _round_length(0.2 * sheet.width / plan.scale)
-    left, y = 0.03 * sheet.width, plan.size[1] + 0.5 * _FOOT_ROW - 6
+    left, y = 0.03 * sheet.width, plan.size[1] + 0.5 * FOOT_ROW - 6
     right = left + length * plan.scale
     for start, end in (((left, y), (right, y)), ((left, y - 4), (left, y + 4)), ((right, y - 4), (right, y + 4))):
         sheet.line(start, end, _WALL_EDGE, 2.0, is_cased=False)
     unit = "m" if graph.scale == "metric" else "units"
-    words = f"{length:g} {unit} · from above; arrows run from a thing to what it is said of, as from a lamp to its table"
-    sheet.text((right + 10, y - 0.6 * letters), words, letters)
+    letters = letter_size(sheet.width)
+    sheet.text((right + 10, y - 0.6 * letters), f"{length:g} {unit} · {words}", letters)
 
 
 def _round_length(about: float) -> float:
