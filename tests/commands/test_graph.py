@@ -26,7 +26,7 @@ from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.relations import ROOM_PREDICATES
 
 BACK = np.array([100.0, -20.0, -3.0])
-FILES = ("graph.json", "graph.dsg.json", "graph.graphml")
+FILES = ("graph.json", "graph.dsg.json", "graph.graphml", "graph.png")
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,8 @@ DISTILLATION_FILE = "distillation.json"
 GRAPH_FILE = "graph.json"
 GRAPH_DSG_FILE = "graph.dsg.json"  # for Spark-DSG
 GRAPHML_FILE = "graph.graphml"
+GRAPH_PICTURE_FILE = "graph.png"
+GRAPH_FILES = (GRAPH_FILE, GRAPH_DSG_FILE, GRAPHML_FILE, GRAPH_PICTURE_FILE)
 QUERY_FOLDER = "query"
 ANSWER_FILE = "result.json"  # in a folder per question
 

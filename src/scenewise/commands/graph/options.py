@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from scenewise.engine.option_values import Count, Text, require, require_at_least
 
-FORMATS = ("json", "spark-dsg", "graphml")
+FORMATS = ("json", "spark-dsg", "graphml", "png")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class GraphOptions:
         scene: folder that scenewise segment wrote.
         view: photograph whose left and right is meant; default the one that shows most objects.
         seen_from: who tells left from right: somebody at the view, or each object itself, from its own front.
-        formats: what to write, separated by commas: json (graph.json), spark-dsg (graph.dsg.json) and graphml (graph.graphml).
+        formats: what to write, separated by commas: json (graph.json), spark-dsg (graph.dsg.json), graphml
+            (graph.graphml) and png (graph.png, a plan).
         neighbours: other objects that each object is compared with, the nearest.
         min_score: relations that are less sure are left out.
         network: what tells relations that geometry does not: "auto" for the built-in network, where there is one, "none", or a

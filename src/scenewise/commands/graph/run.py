@@ -13,19 +13,18 @@ from jaxtyping import Float64
 
 from scenewise import __version__
 from scenewise.commands.graph.networks import open_network
-from scenewise.commands.graph.options import GraphOptions
+from scenewise.commands.graph.options import FORMATS, GraphOptions
 from scenewise.commands.graph.summary import GraphSummary, ToldObject, ToldRoom, telling_sentences
 from scenewise.engine.journal import Journal
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.geometry.orbits import up_from_cameras
-from scenewise.io.atomic import disk_errors
+from scenewise.io.atomic import atomic_write_bytes, disk_errors
+from scenewise.io.images import png_bytes
 from scenewise.io.named_points import read_named_points, renumber_named_points
 from scenewise.io.scene_folder import (
-    GRAPH_DSG_FILE,
-    GRAPH_FILE,
-    GRAPHML_FILE,
+    GRAPH_FILES,
     JOURNAL_FILE,
     POINTS_FILE,
     read_scene,
@@ -48,6 +47,7 @@ from scenewise.scenes.elements import Elements
 from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.scene_graphs import SceneGraph
 from scenewise.scenes.scenes import Scene, SceneCamera
+from scenewise.show.graphs.from_above import graph_from_above
 
 _SHOWN = 200  # points of each object that are looked for in the photographs
 _USUAL_REACH = 7.0  # metres across a place of which neither scale nor cameras are known
@@ -216,7 +216,7 @@ class _Graphing:
 
     def _written(self, graph: SceneGraph, found: FoundInstances) -> tuple[Path, ...]:
         """Labels first, the graph that speaks of their numbers last; meanwhile there is none."""
-        paths = {"json": GRAPH_FILE, "spark-dsg": GRAPH_DSG_FILE, "graphml": GRAPHML_FILE}
+        paths = dict(zip(FORMATS, GRAPH_FILES))
         with disk_errors(self.folder):
             for name in paths.values():
                 (self.folder / name).unlink(missing_ok=True)
@@ -233,8 +233,11 @@ class _Graphing:
                 write_scene_graph(path, graph, world_from_source=where, georeference=self.scene.georeference)
             elif name == "spark-dsg":
                 write_spark_dsg(path, graph, world_from_source=where)
-            else:
+            elif name == "graphml":
                 write_graphml(path, graph, world_from_source=where)
+            else:
+                colors = read_vocabulary(self.folder / VOCABULARY_FILE)[0].colors_u8
+                atomic_write_bytes(path, png_bytes(graph_from_above(graph, colors_u8=colors)))
         with disk_errors(self.folder / JOURNAL_FILE), Journal(self.folder / JOURNAL_FILE) as journal:
             journal.write(
                 "graph",

@@ -17,9 +17,7 @@ from scenewise.io.product_kinds import LABELS
 from scenewise.io.products import claim, read_mark
 from scenewise.io.scene_folder import (
     CLASS_SPLATS_FILE,
-    GRAPH_DSG_FILE,
-    GRAPH_FILE,
-    GRAPHML_FILE,
+    GRAPH_FILES,
     SPLATS_FILE,
     labels_path,
     write_scene_description,
@@ -129,7 +127,7 @@ def write_named(
         for of in ELEMENT_KINDS:
             labels_path(folder, of).unlink(missing_ok=True)
             features_path(folder, of).unlink(missing_ok=True)
-        for name in (CLASS_SPLATS_FILE, GRAPH_FILE, GRAPH_DSG_FILE, GRAPHML_FILE):  # they follow from the labels
+        for name in (CLASS_SPLATS_FILE, *GRAPH_FILES):  # they follow from the labels
             (folder / name).unlink(missing_ok=True)
     write_vocabulary(folder / VOCABULARY_FILE, vocabulary, teacher=teacher_name)
     palette = class_palette(vocabulary.colors_u8)

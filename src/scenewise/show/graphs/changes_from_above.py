@@ -45,7 +45,9 @@ def changes_from_above(
     plan = fitting_plan(after, width, further)
     sheet = Sheet(np.full((plan.size[1] + FOOT_ROW, width, 3), PAPER, dtype=np.uint8))
     draw_building(sheet, after, plan)
-    names, arrows, others = [], [], []
+    names: list[Plate] = []
+    arrows: list[Arrow] = []
+    others: list[Plate] = []
     for change in reversed(told):  # what changed covers what did not
         here, there = _box(before, change.before), _box(after, change.after)
         color = CHANGE_COLORS[change.kind]
