@@ -21,6 +21,7 @@ from scenewise.studies.graphs.arms import (
     CONTROL_CONFIG,
     CONTROLS,
     FEW,
+    PLACEBO,
     QUICK,
     ControlArm,
     GraphSizes,
@@ -35,6 +36,7 @@ from scenewise.studies.results import Results, publish
 from scenewise.studies.runs import Runs
 from scenewise.studies.tables import claims_table, wide_table
 from scenewise.studies.weights import weights_hash
+from scenewise.teachers.relation_text import load_relation_text
 from scenewise.worlds.relations import ROOM_PREDICATES
 from scenewise.worlds.seeds import LEARNING_SEEDS
 
@@ -95,20 +97,24 @@ class Options:
 def arms_of(bench: Bench, sizes: GraphSizes, rooms: RoomBench) -> list[tuple[Arm, Sequence[int]]]:
     """All arms with their seeds: the control first."""
     shared: dict[str, Any] = {"sizes": asdict(sizes), "weights": weights_hash()}
+    text = load_relation_text().fingerprint
 
     def of_control(arm: ControlArm) -> Callable[[int], Outcome]:
         return lambda seed: control_outcome(arm, sizes, seed)
 
-    def of_rooms(config: VlSatConfig, few: bool) -> Callable[[int], Outcome]:
-        return lambda seed: room_outcome(config, rooms, seed, few=few)
+    def of_rooms(config: VlSatConfig, few: bool, placebo: bool) -> Callable[[int], Outcome]:
+        return lambda seed: room_outcome(config, rooms, seed, few=few, other_pictures=placebo)
 
     control = {"control": asdict(sizes.control), "steps": sizes.control_steps, "config": asdict(CONTROL_CONFIG)}
     arms: list[tuple[Arm, Sequence[int]]] = [
         (Arm(name, control | {"arm": asdict(arm)}, of_control(arm)), bench.seeds) for name, arm in CONTROLS.items()
     ]
-    for group, few in ((ARMS, False), (FEW, True)):
+    for group, few, placebo in ((ARMS, False, False), (FEW, True, False), (PLACEBO, False, True)):
         for name, config in group.items():
-            arms.append((Arm(name, shared | {"arm": asdict(config), "few": few}, of_rooms(config, few)), bench.seeds))
+            decides = shared | {"arm": asdict(config), "few": few}
+            if config.oracle is not None and config.oracle.text:
+                decides |= {"text": text}
+            arms.append((Arm(name, decides, of_rooms(config, few, placebo)), bench.seeds))
     arms.append((Arm("rules", shared, lambda seed: _rules_outcome(rooms)), bench.seeds[:1]))
     return arms
 
@@ -183,6 +189,12 @@ def further_claims(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Claim]:
     return [
         paired_claim(
             "tail_gain_few_rooms", "the same where training rooms are few", of("few_rooms_full"), of("few_rooms_no_oracle")
+        ),
+        paired_claim(
+            "true_pictures_teach",
+            "the whole scheme above the same with pictures of other things",
+            of("full"),
+            of("other_pictures"),
         ),
         paired_claim(
             "oracle_above_student", "the oracle itself above the student beside it", of("full", f"oracle {FIRST}"), of("full")

@@ -15,7 +15,7 @@ from scenewise.methods.vl_sat.options import PRESETS, OracleSettings, VlSatConfi
 from scenewise.methods.vl_sat.predicting import oracle_answer, student_answer
 from scenewise.methods.vl_sat.trainer import VlSatTrainer
 from scenewise.studies.arms import Outcome
-from scenewise.studies.graphs.control import ControlKind, ControlWorld, RandomText, control_data
+from scenewise.studies.graphs.control import ControlKind, ControlWorld, RandomText, control_data, exchanged
 from scenewise.studies.graphs.rooms import RoomGraphs, RoomScan, graph_data, room_scans
 from scenewise.studies.graphs.scoring import figures, predicted_graphs, seen_triplets
 from scenewise.teachers.relation_text import load_relation_text
@@ -27,7 +27,8 @@ ALONE = replace(ROOMS, oracle=None)
 
 def oracle(**changes: object) -> VlSatConfig:
     """The whole scheme with some settings of its oracle changed."""
-    return replace(ROOMS, oracle=replace(OracleSettings(), **changes))  # type: ignore[arg-type]
+    assert ROOMS.oracle is not None
+    return replace(ROOMS, oracle=replace(ROOMS.oracle, **changes))  # type: ignore[arg-type]
 
 
 ARMS: Mapping[str, VlSatConfig] = {
@@ -39,9 +40,9 @@ ARMS: Mapping[str, VlSatConfig] = {
     "no_mimic": oracle(mimic=False),
     "no_node_attention": oracle(reads_nodes=False),
     "no_edge_attention": oracle(reads_edges=False),
-    "no_adapter": oracle(adapter_epochs=0),
+    "adapter": oracle(adapter_epochs=OracleSettings().adapter_epochs),
     "no_projection": oracle(projects=False),
-    "weight_1": oracle(weight=1.0),
+    "weights_of_the_code": replace(ROOMS, oracle=OracleSettings()),
     "released_views": oracle(views="released"),
     "no_pair_mask": oracle(mask_edges=False),
     "random_heads": replace(ROOMS, text_heads=False),
@@ -55,6 +56,8 @@ ARMS: Mapping[str, VlSatConfig] = {
 """By name; "full" is the whole scheme, the others differ from it, or from the student alone, in one thing."""
 FEW: Mapping[str, VlSatConfig] = {"few_rooms_no_oracle": ALONE, "few_rooms_full": ROOMS}
 """The same with a fifth of the rooms."""
+PLACEBO: Mapping[str, VlSatConfig] = {"other_pictures": ROOMS}
+"""The whole scheme, but the oracle sees each thing in pictures of another, of any room."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +137,16 @@ class RoomBench:
         return [self.pool[int(index)] for index in order[:count]]
 
 
-def room_outcome(config: VlSatConfig, bench: RoomBench, seed: int, *, few: bool = False) -> Outcome:
+def room_outcome(config: VlSatConfig, bench: RoomBench, seed: int, *, few: bool = False, other_pictures: bool = False) -> Outcome:
     """Trains on a seed's rooms and measures on the test rooms; figures of the oracle stand beside, as "oracle …"."""
     sizes, settings = bench.sizes, config.oracle
     config = config if sizes.steps is None else replace(config, steps=sizes.steps)
     seen_by = OracleSettings() if settings is None else settings
     train = graph_data(bench.drawn(seed, sizes.few if few else sizes.training), seen_by.views, seen_by.most_views)
     test = graph_data(bench.test, seen_by.views, seen_by.most_views)
+    if other_pictures:
+        dealt = exchanged(train.examples, np.random.Generator(np.random.PCG64([seed, 31])))
+        train = GraphData(dealt, train.classes, train.predicates, train.class_text)
     trainer, seconds = trained(config, train, seed)
     seen = seen_triplets(train)
     found = figures(

@@ -83,7 +83,7 @@ def control_data(world: ControlWorld, kind: ControlKind, seed: int) -> tuple[Gra
     for total, errors in ((world.scans, 0.0 if kind == "careful" else world.errors), (world.test, 0.0)):
         examples = [_example(replace(world, errors=errors), kind, rules, directions, text, rng) for _ in range(total)]
         if kind == "placebo":
-            examples = _exchanged(examples, rng)
+            examples = exchanged(examples, rng)
         made.append(GraphData(examples, classes, predicates, text))
     return made[0], made[1]
 
@@ -132,7 +132,7 @@ def _sides(count: int) -> Float64[np.ndarray, "count 3"]:
     return np.asarray(found / np.abs(found).max(axis=1, keepdims=True))
 
 
-def _exchanged(examples: Sequence[GraphExample], rng: np.random.Generator) -> list[GraphExample]:
+def exchanged(examples: Sequence[GraphExample], rng: np.random.Generator) -> list[GraphExample]:
     """The pictures of all scans, dealt out anew."""
     pictures = np.concatenate([each.pictures for each in examples if each.pictures is not None])
     dealt = np.split(pictures[rng.permutation(len(pictures))], np.cumsum([len(each.scan) for each in examples])[:-1])
