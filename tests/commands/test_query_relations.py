@@ -53,8 +53,9 @@ def test_converses_ranks_and_limits(scene: Path) -> None:
     assert [answer.instance_id for answer in first.answers] == [12]
     converse = query(QueryOptions(scene, "table right of the chair", views=0, threads=1))
     assert [answer.instance_id for answer in converse.answers] == [11]
-    none = query(QueryOptions(scene, "lamp next to the table", views=0, threads=1))
-    assert none.answers == () and "nothing answers" in none.text()
+    none = query(QueryOptions(scene, "lamp next to the table", views=1, threads=1))
+    assert none.answers == () and "nothing answers it above 0.05; in the graph there are 1 × lamp, 1 × table" in none.text()
+    assert not list(none.folder.glob("*.png")), "pictures without anything to see"
 
 
 @pytest.mark.errors

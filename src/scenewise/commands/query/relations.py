@@ -14,7 +14,7 @@ from scenewise.geometry.boxes import axis_aligned_box
 from scenewise.io.scene_folder import GRAPH_FILE, read_scene_labels
 from scenewise.io.scene_graphs.graph_json import read_scene_graph
 from scenewise.io.vocabularies import VOCABULARY_FILE, read_vocabulary
-from scenewise.parts.graphs.asking import GraphAnswer, answers_of
+from scenewise.parts.graphs.asking import GraphAnswer, answers_of, things_counted
 from scenewise.parts.graphs.phrases import GraphQuestion, known_nouns, read_question
 from scenewise.parts.words.answers import AnswerSegment
 from scenewise.scenes.elements import ElementKind
@@ -32,12 +32,14 @@ class GraphReply:
         question: as it was read.
         graph: of the scene.
         answers: the best first.
+        counted: how many of each thing asked for there are.
         heat: the score of its thing for each splat and point that belongs to one, else 0.
     """
 
     question: GraphQuestion
     graph: SceneGraph
     answers: tuple[GraphAnswer, ...]
+    counted: str
     heat: Heat
 
 
@@ -67,7 +69,7 @@ def graph_reply(folder: Path, text: str) -> GraphReply | None:
     if question is None:
         return None
     answers = answers_of(graph, question, nouns)
-    return GraphReply(question, graph, answers, _heat(folder, text, answers))
+    return GraphReply(question, graph, answers, things_counted(graph, question, nouns), _heat(folder, text, answers))
 
 
 def _classes(folder: Path) -> Sequence[tuple[str, Sequence[str]]]:

@@ -92,6 +92,7 @@ class QuerySummary:
         answers: the best first.
         files: what was written.
         seconds: for all of it.
+        counted: of a question about relations, how many of each thing asked for there are.
     """
 
     text_asked: str
@@ -103,11 +104,13 @@ class QuerySummary:
     answers: tuple[Answer, ...]
     files: tuple[Path, ...]
     seconds: float
+    counted: str = ""
 
     def text(self) -> str:
         """A table for people."""
         if not self.answers:
-            return f"{self.text_asked!r}: nothing answers it above {self.threshold:.2f}"
+            counted = f"; in the graph there are {self.counted}" if self.counted else ""
+            return f"{self.text_asked!r}: nothing answers it above {self.threshold:.2f}{counted}"
         unit = " m" if self.scale == "metric" else ""
         digits = _digits(max(max(answer.box_size) for answer in self.answers))
         width = max(5, *(len(answer.name or "–") for answer in self.answers))
@@ -157,7 +160,8 @@ def query(options: QueryOptions, progress: Progress | None = None, teacher: Teac
         with progress.stage("segments"):
             found = _found(world, asked, options) if reply is None else _related(reply, sets, options)
         files = write_painted(folder, world, sets)
-        views = chosen_views(scene.cameras, found.hot, options.views)
+        has_heat = reply is None or bool(found.segments)  # a graph's answer is yes or no: without one there is nothing to show
+        views = chosen_views(scene.cameras, found.hot, options.views) if has_heat else ()
         with progress.stage("pictures", len(views)) as stage:
             for name, picture in heat_pictures(world, views, asked, options.capture):
                 atomic_write_bytes(folder / name, png_bytes(picture))
@@ -176,6 +180,7 @@ def query(options: QueryOptions, progress: Progress | None = None, teacher: Teac
         answers=answers,
         files=(folder / ANSWER_FILE, *files),
         seconds=time.monotonic() - started,
+        counted="" if reply is None else reply.counted,
     )
     atomic_write_json(
         folder / ANSWER_FILE, _result(summary) | ({} if reply is None else {"question": question_json(reply.question)})
