@@ -6,9 +6,10 @@ from dataclasses import asdict, replace
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from scenewise.engine.checkpoints import Checkpoint, require_same_run
+from scenewise.engine.optimizer_states import optimizer_tensors, restore_optimizer
 from scenewise.engine.training import StepReport
 from scenewise.errors import ConventionError
 from scenewise.methods.small_clip.batches import WordIds, batch_at
@@ -94,12 +95,7 @@ class SmallClipTrainer:
 
     def checkpoint(self) -> Checkpoint:
         """Both towers, the scales of the questions, and Adam's moments.  Tensors are not copied."""
-        moments: dict[str, Tensor] = {}
-        for name, parameter in self._named_parameters():
-            state = self._optimizer.state[parameter]
-            if state:
-                moments[f"first.{name}"] = state["exp_avg"]
-                moments[f"second.{name}"] = state["exp_avg_sq"]
+        moments = optimizer_tensors(self._optimizer, self._names)
         details = {"seconds": self.seconds}
         parameters = dict(self._modules.state_dict())
         return Checkpoint(self.steps_done, parameters, moments, {}, self._described, self._data_hash, details)
@@ -112,22 +108,8 @@ class SmallClipTrainer:
         """
         _require_same_steps(checkpoint, self.config, self._described, self._data_hash)
         self._modules.load_state_dict(dict(checkpoint.parameters))
-        self._optimizer.state.clear()
-        for name, parameter in self._named_parameters():
-            if f"first.{name}" in checkpoint.optimizer:
-                self._optimizer.state[parameter] = {
-                    "step": torch.tensor(float(checkpoint.step), device=parameter.device),
-                    "exp_avg": checkpoint.optimizer[f"first.{name}"].to(parameter.device),
-                    "exp_avg_sq": checkpoint.optimizer[f"second.{name}"].to(parameter.device),
-                }
+        restore_optimizer(self._optimizer, self._names, checkpoint.optimizer)
         self.steps_done, self.seconds = checkpoint.step, float(checkpoint.details["seconds"])
-
-    def _named_parameters(self) -> list[tuple[str, Tensor]]:
-        return [
-            (name, parameter)
-            for group, members in zip(self._optimizer.param_groups, self._names)
-            for name, parameter in zip(members, group["params"])
-        ]
 
 
 def _require_same_steps(found: Checkpoint, config: SmallClipConfig, described: Mapping[str, Any], data_hash: str) -> None:
@@ -156,8 +138,8 @@ def _require_same_steps(found: Checkpoint, config: SmallClipConfig, described: M
     require_same_run(replace(found, config={**taken, "phases": described["phases"]}), config=described, data_hash=data_hash)
 
 
-def _optimizer(both: nn.Module, config: SmallClipConfig) -> tuple[torch.optim.AdamW, list[list[str]]]:
-    """AdamW with decay on matrices only and faster temperatures; parameter names by group beside it."""
+def _optimizer(both: nn.Module, config: SmallClipConfig) -> tuple[torch.optim.AdamW, list[str]]:
+    """AdamW with decay on matrices only and faster temperatures; parameter names in its order beside it."""
     groups: dict[str, list[tuple[str, nn.Parameter]]] = {"matrices": [], "others": [], "temperatures": []}
     for name, parameter in both.named_parameters():
         if name.endswith("log_logit_scale") or "visibility" in name:
@@ -175,4 +157,4 @@ def _optimizer(both: nn.Module, config: SmallClipConfig) -> tuple[torch.optim.Ad
         for kind, members in groups.items()
     ]
     optimizer = torch.optim.AdamW(settings, lr=config.learning_rate, betas=_BETAS, eps=_EPSILON, fused=True)
-    return optimizer, [[name for name, _ in members] for members in groups.values()]
+    return optimizer, [name for members in groups.values() for name, _ in members]
