@@ -37,15 +37,24 @@ def _all_colors() -> tuple[Color, ...]:
     return tuple((int(r), int(g), int(b)) for r, g, b in lattice[order])
 
 
+def linear_from_srgb(srgb: Float64[np.ndarray, "*batch 3"]) -> Float64[np.ndarray, "*batch 3"]:
+    """Linear light of sRGB colours in [0, 1].  Source: IEC 61966-2-1."""
+    return np.asarray(np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4))
+
+
 def oklab_from_srgb(srgb: Float64[np.ndarray, "*batch 3"]) -> Float64[np.ndarray, "*batch 3"]:
+    """:func:`oklab_from_linear` of sRGB colours in [0, 1]."""
+    return oklab_from_linear(linear_from_srgb(srgb))
+
+
+def oklab_from_linear(linear: Float64[np.ndarray, "*batch 3"]) -> Float64[np.ndarray, "*batch 3"]:
     """Lightness and two colour axes in which equal distances look about equally different.
 
     Source: B. Ottosson, "A perceptual color space for image processing", 2020, whose two matrices are used.
 
     Args:
-        srgb: in [0, 1].
+        linear: light of the primaries of sRGB, in [0, 1].
     """
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     cones = linear @ np.array(
         [[0.4122214708, 0.2119034982, 0.0883024619], [0.5363325363, 0.6806995451, 0.2817188376],
          [0.0514459929, 0.1073969566, 0.6299787005]]

@@ -58,6 +58,20 @@ def test_poses_that_fit_are_told_from_poses_that_do_not(room: ObservedGraph) -> 
     assert given_alignment(room, bare, np.eye(4)).overlap == 0.0
 
 
+@pytest.mark.parametrize("unit", [0.05, 12.0])
+def test_where_nobody_knows_the_scale_poses_fit_as_well(room: ObservedGraph, unit: float) -> None:
+    aside = np.eye(4)
+    aside[0, 3] = 0.1  # more than lies on the other, less than a wall is long
+    expected = given_alignment(room, observed(PIECES), aside).overlap
+    told = {"units_per_metre": unit}
+    scaled = [
+        ObservedGraph(replace(each.graph, scale="arbitrary", provenance=told), unit * each.cloud_in_world, each.owners)
+        for each in (room, observed(PIECES))
+    ]
+    aside[0, 3] *= unit
+    assert given_alignment(scaled[0], scaled[1], aside).overlap == pytest.approx(expected, abs=0.03) and expected < 0.9
+
+
 def test_it_is_sure_only_where_one_pose_is_clearly_the_best() -> None:
     assert Alignment(np.eye(4), "geometry", 0.95, 0.7).is_sure
     assert not Alignment(np.eye(4), "geometry", 0.95, 0.94).is_sure

@@ -9,9 +9,10 @@ from tests.support.observed_graphs import CHAIR, PIECES, observed
 
 from scenewise.geometry.boxes import OrientedBox
 from scenewise.geometry.transforms import transform_points
-from scenewise.parts.graphs.evidence import Witness, linear_from_srgb
+from scenewise.parts.graphs.evidence import Witness
 from scenewise.parts.graphs.motion import Surface, fitted_motion, overlap, rotation_about_up, upright_fit
 from scenewise.parts.graphs.observed import box_surface, thinned
+from scenewise.scenes.class_colors import linear_from_srgb
 
 
 def everywhere(points: np.ndarray) -> np.ndarray:

@@ -111,6 +111,7 @@ class _Surfaces:
         all_points: with both.
         all_normals: of them.
         floor: height of the lowest surface.
+        unit: what stands for a metre.
     """
 
     level: Matrix4
@@ -119,6 +120,7 @@ class _Surfaces:
     all_points: Points
     all_normals: Points
     floor: float
+    unit: float
 
     @staticmethod
     def of(observed: ObservedGraph) -> "_Surfaces | None":
@@ -135,7 +137,7 @@ class _Surfaces:
         is_slab = is_level & ((points[:, 2] < floor + 0.15 * observed.unit) | (points[:, 2] > top - 0.15 * observed.unit))
         if int((~is_slab).sum()) < _NEIGHBOURS:
             is_slab = np.zeros(len(points), dtype=bool)
-        return _Surfaces(level, points[~is_slab], normals[~is_slab], points, normals, floor)
+        return _Surfaces(level, points[~is_slab], normals[~is_slab], points, normals, floor, observed.unit)
 
 
 def _voted(first: _Surfaces, second: _Surfaces) -> list[Matrix4]:
@@ -223,13 +225,13 @@ def _plane_step(source: Points, normals: Points, away: Float64[np.ndarray, "n"],
 
 def _overlap(first: _Surfaces, second: _Surfaces, transform: Matrix4) -> float:
     moved = transform_points(transform, first.points)
-    there = _share_on(moved, second.all_points)
-    here = _share_on(second.points, transform_points(transform, first.all_points))
+    there = _share_on(moved, second.all_points, second.unit)
+    here = _share_on(second.points, transform_points(transform, first.all_points), second.unit)
     return 2 * there * here / (there + here) if there + here > 0 else 0.0
 
 
-def _share_on(points: Points, surface: Points) -> float:
-    distance, _ = tree_of(surface).query(points, distance_upper_bound=_ON)
+def _share_on(points: Points, surface: Points, unit: float) -> float:
+    distance, _ = tree_of(surface).query(points, distance_upper_bound=_ON * unit)
     return float(np.isfinite(distance).mean())
 
 

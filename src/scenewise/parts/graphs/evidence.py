@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64
 
 from scenewise.parts.graphs.observed import ObservedGraph, Points, tree_of
 from scenewise.parts.graphs.things import SHELL_NAMES
-from scenewise.scenes.class_colors import oklab_from_srgb
+from scenewise.scenes.class_colors import linear_from_srgb, oklab_from_linear, oklab_from_srgb
 
 _ON = 0.05  # metres within which a surface is the same
 _LOOSELY_ON = 0.12
@@ -127,10 +127,4 @@ def oklab_under_light(srgb: Float64[np.ndarray, "*batch 3"], factor: Float64[np.
         srgb: in [0, 1].
         factor: per channel, > 0.
     """
-    bright = np.clip(linear_from_srgb(srgb) * factor, 0.0, 1.0)
-    return oklab_from_srgb(np.where(bright <= 0.0031308, 12.92 * bright, 1.055 * bright ** (1 / 2.4) - 0.055))
-
-
-def linear_from_srgb(srgb: Float64[np.ndarray, "*batch 3"]) -> Float64[np.ndarray, "*batch 3"]:
-    """Linear light of sRGB colours (IEC 61966-2-1)."""
-    return np.asarray(np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4))
+    return oklab_from_linear(np.clip(linear_from_srgb(srgb) * factor, 0.0, 1.0))

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from scenewise.parts.graphs.evidence import Evidence, linear_from_srgb, oklab_under_light
+from scenewise.parts.graphs.evidence import Evidence, oklab_under_light
 from scenewise.parts.graphs.motion import Surface
 from scenewise.parts.graphs.things import SHELL_NAMES
+from scenewise.scenes.class_colors import linear_from_srgb
 from scenewise.scenes.scene_graphs import GraphObject
 from scenewise.scenes.synonyms import SYNONYMS
 

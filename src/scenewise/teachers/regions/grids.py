@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from scenewise.scenes.class_colors import linear_from_srgb
 from scenewise.scenes.frames import ImageU8
 
 # sRGB to XYZ under D65, divided by the white point row by row.  Source: IEC 61966-2-1.
@@ -14,8 +15,7 @@ _XYZ_FROM_RGB = _XYZ_FROM_RGB / _XYZ_FROM_RGB.sum(axis=1, keepdims=True)
 
 def lab_from_srgb(image: Float64[np.ndarray, "*shape 3"]) -> Float64[np.ndarray, "*shape 3"]:
     """CIE 1976 L*a*b* (L from 0 to 100, white point D65) of sRGB in [0, 1]."""
-    linear = np.where(image <= 0.04045, image / 12.92, ((np.maximum(image, 0.04045) + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ _XYZ_FROM_RGB.T
+    xyz = linear_from_srgb(image) @ _XYZ_FROM_RGB.T
     edge = 6 / 29
     f = np.where(xyz > edge**3, np.cbrt(xyz), xyz / (3 * edge**2) + 4 / 29)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
