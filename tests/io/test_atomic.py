@@ -5,12 +5,14 @@ import json
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from scenewise.errors import ConventionError, DataFormatError, ResourceError
 from scenewise.io import atomic
@@ -24,6 +26,7 @@ from scenewise.io.atomic import (
     recover_folder,
     remove_stray_temporaries,
 )
+from scenewise.io.tensor_files import write_tensors
 
 
 def _entries(folder: Path) -> list[str]:
@@ -219,6 +222,19 @@ def _kill_often(root: Path, kills: int) -> None:
 def test_kill_at_any_moment(tmp_path):
     """SCENEWISE_KILLS=300 for a long look."""
     _kill_often(tmp_path, kills=int(os.environ.get("SCENEWISE_KILLS", "20")))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no permissions of this kind")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_files_may_be_read_by_whom_the_user_lets(tmp_path: Path, umask: int, mode: int):
+    before = os.umask(umask)
+    try:
+        write_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(3)}, "kind", {})  # the library makes private files
+        atomic_write_text(tmp_path / "b.txt", "text")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.safetensors", "b.txt")} == {mode}
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_link_is_the_file_itself_and_a_copy_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
 import zlib
 from collections.abc import Iterator
@@ -194,15 +195,26 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = _temporary_beside(target)
     with disk_errors(target, temporary):
         _make_parent(target)
+        usual_mode = _mode_of_new_files(temporary)
         try:
             yield temporary
             assert temporary.is_file(), f"the block wrote nothing to {temporary}"
+            if stat.S_IMODE(temporary.stat().st_mode) != usual_mode:  # some libraries make files that only their owner reads
+                temporary.chmod(usual_mode)
             _flush_to_disk(temporary)
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         _flush_to_disk(target.parent)
+
+
+def _mode_of_new_files(path: Path) -> int:
+    """Permissions that a new file gets from the user's umask; ``path`` is made for it and deleted."""
+    path.touch(exist_ok=False)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.unlink()
+    return mode
 
 
 def atomic_write_bytes(path: str | Path, data: bytes | bytearray | memoryview) -> None:
