@@ -8,7 +8,7 @@ import pytest
 from scenewise.commands.diff.run import DiffSummary, ToldChange
 from scenewise.parts.graphs.diff import compared
 from scenewise.studies.graphs import changes
-from scenewise.studies.graphs.changes import PredictedPair, Score, measured, photographed, told_events, true_events
+from scenewise.studies.graphs.changes import PredictedPair, Score, pair_scores, photographed, told_events, true_events
 from scenewise.worlds.changes import changed_room_of
 from scenewise.worlds.seeds import VALIDATION_SEEDS
 
@@ -19,7 +19,21 @@ SEED = VALIDATION_SEEDS[3]
 def test_shares() -> None:
     assert Score(3, 4, 6).precision == 0.75 and Score(3, 4, 6).recall == 0.5
     assert Score(0, 0, 0).precision == Score(0, 0, 0).recall == 1.0
-    assert measured([1, 2, 3], lambda seed: Score(seed, seed + 1, seed + 2)) == Score(6, 9, 12)
+
+
+def test_pairs_are_summed_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def found(folder: Path, seed: int, naming: str) -> Score:
+        assert folder.is_dir() and not list(folder.iterdir())
+        asked.append((seed, naming))
+        return Score(seed, seed + 1, seed + 2)
+
+    monkeypatch.setattr(changes, "predicted_changes", found)
+    assert pair_scores("true_names", [1, 2, 3], tmp_path) == Score(6, 9, 12)
+    assert pair_scores("true_names", [2, 3, 4], tmp_path) == Score(9, 12, 15)
+    assert asked == [(seed, "true_names") for seed in (1, 2, 3, 4)], "what is kept is not made again"
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_the_changes_of_a_room_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +62,6 @@ def test_objects_stand_for_the_instances_they_lie_on() -> None:
         told("unchanged", 7, 7),
         told("not seen", 8, None),
     )
-    summary = DiffSummary(Path("a"), Path("b"), "poses", 1.0, ((1.0,),), "metric", {}, said, Path("c"), 0.0)
+    summary = DiffSummary(Path("a"), Path("b"), "poses", 1.0, ((1.0,),), "metric", {}, said, Path("c"), Path("d"), 0.0)
     pair = PredictedPair(changed_room_of(SEED), summary, {1: 25, 3: 25, 6: -1, 7: 9, 8: 9}, {2: 25, 4: 25, 5: 30, 7: 9})
     assert pair.score({("moved", 25, 25), ("vanished", 9, None)}) == Score(1, 3, 2)

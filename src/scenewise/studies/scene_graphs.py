@@ -1,6 +1,6 @@
 """Scene graphs from photographs, end to end: five procedural rooms against their truth, and a real kitchen to look at.
 
-    python -m scenewise.studies scene_graphs [--rooms 5] [--quick] [--kitchen] [--cache build/reproduce/scene_graphs]
+    python -m scenewise.studies scene_graphs [--rooms 5] [--pairs 20] [--quick] [--kitchen] [--cache build/reproduce/scene_graphs]
 
 Each room goes through ``reconstruct``, ``segment`` and ``graph``; names come from the embedded model, from a teacher that knows
 every pixel's class, and, with true things, from nobody.  Photographs, splats and names are kept, so an interrupted study goes on
@@ -18,7 +18,7 @@ import numpy as np
 from scenewise.engine.option_values import require_at_least
 from scenewise.io.atomic import atomic_write_json
 from scenewise.studies.bench import Flat, Keeping, cache_folder, data_root, say
-from scenewise.studies.graphs.changes import Score
+from scenewise.studies.graphs.changes import PairNaming, Score, pair_scores
 from scenewise.studies.graphs.end_to_end import NAMINGS, QUICK, Naming, RoomFigures, Sizes, room_figures
 from scenewise.studies.graphs.kitchen import kitchen_graphs
 from scenewise.worlds.seeds import BENCHMARK_SEEDS
@@ -28,6 +28,7 @@ RESULTS_FILE = "scene_graphs.json"
 Figures = Mapping[Naming, RoomFigures]
 
 _NONE = Score(0, 0, 0)
+_PAIRS: Mapping[str, PairNaming | None] = {"true instances": None, "true names": "true_names", "small-clip": "small_clip"}
 _VALUES = {"AP": "points ap", "AP50": "points ap50", "AP25": "points ap25", "R50": "points recall50", "R25": "points recall25"}
 _OF_CLASS = {"AP50 of class": "points ap50 of class", "splats AP50": "splats ap50"}
 
@@ -40,6 +41,7 @@ class Options:
         keeping: see there.
         rooms: how many, from the first of the benchmark on.
         network: that tells relations which geometry does not, as scenewise graph takes it.
+        pairs: of captures before and after known changes that scenewise diff compares.
         kitchen: also the real one, from the folder of captures.
         data: folder of all captures.
     """
@@ -47,11 +49,13 @@ class Options:
     keeping: Flat[Keeping] = field(default_factory=Keeping)
     rooms: int = 5
     network: str = "auto"
+    pairs: int = 0
     kitchen: bool = False
     data: Path = field(default_factory=data_root)
 
     def __post_init__(self) -> None:
         require_at_least("--rooms", self.rooms, 1)
+        require_at_least("--pairs", self.pairs, 0)
 
 
 def main(options: Options) -> int:
@@ -63,7 +67,12 @@ def main(options: Options) -> int:
         say(f"room {seed}: " + "; ".join(_told(naming, figures) for naming, figures in found[seed].items()))
     say("")
     say("\n".join(table(list(found.values()))))
-    content = {"sizes": asdict(sizes), "network": options.network, **contents(found)}
+    changes = {name: pair_scores(naming, BENCHMARK_SEEDS[: options.pairs], cache / "pairs") for name, naming in _PAIRS.items()}
+    for name, score in changes.items() if options.pairs else ():
+        shares = f"precision {score.precision:.3f}, recall {score.recall:.3f}"
+        say(f"diff, {options.pairs} pairs, {name}: {score.right} right of {score.told} told, {score.made} made; {shares}")
+    told = {name: _score(score) for name, score in changes.items()}
+    content = {"sizes": asdict(sizes), "network": options.network, **contents(found), "diff": told}
     atomic_write_json(options.keeping.out or cache / RESULTS_FILE, content)
     if options.kitchen:
         for name, graph in kitchen_graphs(options.data / KITCHEN, cache / "kitchen").items():

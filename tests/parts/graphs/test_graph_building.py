@@ -150,6 +150,18 @@ def test_names_of_labels_and_of_a_network_multiply():
     assert build_graph(built).by_id[8].names[0] == ("lamp", pytest.approx(0.6))
 
 
+def test_names_that_labels_are_sure_of_stay():
+    told = np.array([[0.9, 0.05, 0.05]] * 4, dtype=np.float32)
+    network, built = Told(told), scene()
+    sure = replace(built, instances=tuple(replace(each, confidence=0.7) for each in built.instances))
+    said = network.answer([], [], [], np.zeros((0, 2), dtype=np.int64))
+    classes, posterior = fused_names(sure, network, said)
+    assert classes.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(posterior, fused_names(sure, None, None)[1])
+    one = replace(built, instances=(*sure.instances[:2], built.instances[2], sure.instances[3]))
+    assert fused_names(one, network, said)[0].tolist() == [0, 1, 1, 3], "each thing is asked about on its own"
+
+
 def test_a_network_of_the_wrong_size_is_refused():
     @dataclass(frozen=True)
     class Short(Told):

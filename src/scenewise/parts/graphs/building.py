@@ -19,7 +19,8 @@ from scenewise.scenes.scene_graphs import SUBJECT, GraphObject, GraphRoom, Relat
 from scenewise.scenes.synonyms import SYNONYMS
 
 _NAMES_KEPT = 3
-_LEAST_DOUBT = 0.01  # no name is more than 99 % or less than 1 % sure before a network is asked
+_LEAST_DOUBT = 0.01  # no name is less than 1 % sure before a network is asked
+_SURE = 0.7  # from which nobody is asked: a network has learned from whole things, and here many are in parts
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,8 @@ def fused_names(
 
     Labels tell one class and how sure it is, c; the rest of the probability is shared evenly by the other classes.  A network's
     probabilities multiply it, class by class where the two lists have a word in common or a synonym; a class that the network
-    does not know counts as its average one.  The product is scaled to a sum of 1.
+    does not know counts as its average one.  The product is scaled to a sum of 1.  Things whose labels are at least 70 % sure
+    stay as they are.
     """
     count, classes = len(scene.instances), len(scene.class_names)
     own = np.array([thing.class_id for thing in scene.instances], dtype=np.int64)
@@ -198,12 +200,13 @@ def fused_names(
         return own, posterior
     told = np.full((count, classes), 1.0 / len(network.class_names))
     told[:, known] = said.class_probabilities[:, column[known]]
-    doubted = np.clip(sure, _LEAST_DOUBT, 1.0 - _LEAST_DOUBT)
+    doubted = np.maximum(sure, _LEAST_DOUBT)
     prior = np.repeat(((1.0 - doubted) / max(classes - 1, 1))[:, None], classes, axis=1)
     prior[np.arange(count), own] = doubted
-    posterior = prior * np.maximum(told, 1e-6)
-    posterior /= posterior.sum(axis=1, keepdims=True)
-    return posterior.argmax(axis=1).astype(np.int64), posterior
+    product = prior * np.maximum(told, 1e-6)
+    product /= product.sum(axis=1, keepdims=True)
+    asked = sure < _SURE
+    return np.where(asked, product.argmax(axis=1), own).astype(np.int64), np.where(asked[:, None], product, posterior)
 
 
 def _columns(names: Sequence[str], theirs: Sequence[str]) -> Int64[np.ndarray, "classes"]:

@@ -5,10 +5,11 @@ each thing consists of the points of the depth maps that show it, and is called 
 the commands see two RGB-D folders.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -27,12 +28,15 @@ from scenewise.parts.graphs.observed import ObservedGraph, tree_of
 from scenewise.parts.points.from_depth import depth_edges, unproject
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.scene_graphs import GraphObject, SceneGraph
-from scenewise.teachers.protocol import Teacher
+from scenewise.studies.arms import Arm, Outcome, measured, run_arm
+from scenewise.studies.bench import say
+from scenewise.studies.graphs.true_teacher import write_true_teacher
+from scenewise.studies.weights import weights_hash
 from scenewise.worlds.captures import photograph, room_cameras, truth
 from scenewise.worlds.changes import ChangedRoom, changed_room_of
+from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.relations import nodes_of
 from scenewise.worlds.rooms import Room
-from scenewise.worlds.seeds import BENCHMARK_SEEDS
 
 UP = np.array([0.0, 0.0, 1.0])
 PAIRS = 20
@@ -42,6 +46,8 @@ _FEWEST = 20  # points of a thing that was seen at all
 _STRIDE = 2  # of the pixels that become points
 _ON = 0.05  # metres from a true point within which a point lies on its instance
 
+PairNaming = Literal["small_clip", "true_names"]
+_COUNTS = ("right", "told", "made")
 Event = tuple[str, int | None, int | None]
 """Kind, number before, number after."""
 
@@ -148,16 +154,6 @@ def seen_changes(seed: int, settings: DiffSettings | None = None) -> Score:
     return Score(len(told & made), len(told), len(made))
 
 
-def measured(seeds: Sequence[int] = BENCHMARK_SEEDS[:PAIRS], of_pair: Callable[[int], Score] = seen_changes) -> Score:
-    """The sum over pairs of rooms.
-
-    Args:
-        seeds: of the rooms and their changes.
-        of_pair: :func:`seen_changes` for true instances, or a function that calls :func:`predicted_changes`.
-    """
-    return sum(map(of_pair, seeds), Score(0, 0, 0))
-
-
 # ------------------------------------------------------------------------------------------------------------ predicted instances
 
 
@@ -194,16 +190,13 @@ class PredictedPair:
         return Score(len(told & made), len(told), len(made))
 
 
-def predicted_pair(
-    folder: Path, seed: int, *, segmentation: Mapping[str, Any] | None = None, teachers: tuple[Teacher, Teacher] | None = None
-) -> PredictedPair:
+def predicted_pair(folder: Path, seed: int, naming: PairNaming = "small_clip") -> PredictedPair:
     """Writes two RGB-D folders of a changed room and lets ``segment``, ``graph`` and ``diff`` work on them.
 
     Args:
         folder: where to; new or empty.
         seed: of the room and its changes.
-        segmentation: further options of ``scenewise segment`` by the names of their fields.
-        teachers: used instead of the embedded model, for the capture before and the one after.
+        naming: who names what is seen.
     """
     pair = changed_room_of(seed)
     phase, rise = second_visit(seed)
@@ -211,21 +204,47 @@ def predicted_pair(
         ("before", pair.before, room_cameras(pair.before, FRAMES, WIDTH, HEIGHT)),
         ("after", pair.after, room_cameras(pair.after, FRAMES, WIDTH, HEIGHT, phase=phase, rise=rise)),
     )
-    for number, (name, room, cameras) in enumerate(visits):
-        capture, scene = folder / f"capture_{name}", folder / name
+    for name, room, cameras in visits:
+        capture, scene, teacher = folder / f"capture_{name}", folder / name, "small-clip"
         write_room_capture(capture, room, cameras, {"kind": "changed room", "seed": seed, "when": name})
-        options = SegmentOptions(**{"target": (capture,), "out": scene, "no_cache": True, **(segmentation or {})})
-        segment(options, None, None if teachers is None else teachers[number])
+        if naming == "true_names":
+            teacher = f"files:{folder / f'teacher_{name}'}"
+            write_true_teacher(folder / f"teacher_{name}", capture, room, cameras)
+        segment(SegmentOptions((capture,), out=scene, teacher=teacher, classes=",".join(CLASS_NAMES), no_cache=True))
         graph_scene(GraphOptions(scene))
     summary = diff(DiffOptions(folder / "before", folder / "after", align="poses"))
     owners = [_true_instances(folder / name, room, cameras) for name, room, cameras in visits]
     return PredictedPair(pair, summary, owners[0], owners[1])
 
 
-def predicted_changes(folder: Path, seed: int) -> Score:
-    """Instances of fused depth and the embedded model, through the commands, against what was changed and could be seen."""
+def predicted_changes(folder: Path, seed: int, naming: PairNaming) -> Score:
+    """Instances of fused depth through the commands, against what was changed and could be seen."""
     pair, before, after = photographed(seed)
-    return predicted_pair(folder, seed).score(true_events(pair, before, after))
+    return predicted_pair(folder, seed, naming).score(true_events(pair, before, after))
+
+
+def pair_scores(naming: PairNaming | None, seeds: Sequence[int], cache: Path) -> Score:
+    """The sum over pairs of rooms, of which finished ones are kept.
+
+    Args:
+        naming: of what is seen; None: true instances.
+        seeds: of the rooms and their changes.
+        cache: folder of what is kept.
+    """
+
+    def outcome(seed: int) -> Outcome:
+        if naming is None:
+            score = seen_changes(seed)
+        else:
+            with tempfile.TemporaryDirectory(dir=cache) as folder:
+                score = predicted_changes(Path(folder), seed, naming)
+        return Outcome({name: float(getattr(score, name)) for name in _COUNTS})
+
+    about = {"frames": FRAMES, "size": [WIDTH, HEIGHT], "weights": weights_hash(), "version": 1}
+    cache.mkdir(parents=True, exist_ok=True)
+    found = run_arm(Arm(naming or "true_instances", about, outcome), seeds, cache, report=say)
+    right, told, made = (int(sum(measured(name, found))) for name in _COUNTS)
+    return Score(right, told, made)
 
 
 def _true_instances(scene: Path, room: Room, cameras: Cameras) -> dict[int, int]:

@@ -24,7 +24,6 @@ from scenewise.commands.reconstruct.run import reconstruct
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.segment.run import segment
 from scenewise.geometry.boxes import OrientedBox
-from scenewise.io.captures import open_capture
 from scenewise.io.json_values import fingerprint_of
 from scenewise.io.named_points import read_named_points, renumber_named_points
 from scenewise.io.product_kinds import FolderKind, folder_kind
@@ -32,7 +31,6 @@ from scenewise.io.products import find as find_product
 from scenewise.io.products import keep, read_mark
 from scenewise.io.scene_folder import GRAPH_FILE, POINTS_FILE, read_scene, read_scene_labels, write_scene_labels
 from scenewise.io.scene_graphs.graph_json import read_scene_graph
-from scenewise.io.teacher_files import TeacherAnswer, TeacherFilesInfo, write_answer, write_teacher_info
 from scenewise.metrics.instances import InstanceScores, box_overlaps, element_overlaps, instance_scores
 from scenewise.parts.graphs.frames import UprightFrame
 from scenewise.parts.words.answers import LEAST_OPACITY
@@ -43,9 +41,10 @@ from scenewise.scenes.scene_graphs import RelationSource, SceneGraph
 from scenewise.scenes.scenes import Scene
 from scenewise.studies.graphs.changes import Score
 from scenewise.studies.graphs.matching import found_things, matches, relation_scores, told_triplets, true_triplets
+from scenewise.studies.graphs.true_teacher import write_true_teacher
 from scenewise.studies.graphs.true_things import TrueThings, true_things
 from scenewise.studies.weights import weights_hash
-from scenewise.worlds.captures import room_cameras, truth
+from scenewise.worlds.captures import room_cameras
 from scenewise.worlds.classes import CLASS_NAMES, STUFF_NAMES
 from scenewise.worlds.rooms import Room, furnished_room
 
@@ -202,21 +201,6 @@ def _kept(
     mark = read_mark(path, kind)
     assert mark is not None, "it has just been found or made"
     return path, {name: float(value) for name, value in mark.mapping("seconds").items()}
-
-
-def write_true_teacher(folder: Path, capture: Path, room: Room, cameras: Cameras) -> None:
-    """A teacher that knows the class of every pixel.
-
-    Args:
-        folder: of its answers; made.
-        capture: whose photographs they are of.
-        room: that is in them.
-        cameras: in the order of the photographs.
-    """
-    info = TeacherFilesInfo("labels", len(CLASS_NAMES), classes=CLASS_NAMES)
-    for index, frame in enumerate(open_capture(capture).frames):
-        write_answer(folder, frame.name, info, TeacherAnswer(labels=truth(room, cameras[index]).class_ids.astype(np.int32)))
-    write_teacher_info(folder, info)
 
 
 def write_true_things(scene: Path, things: TrueThings) -> None:
