@@ -44,8 +44,9 @@ def cloud(named_cloud: Path, tmp_path: Path) -> Path:
 
 
 def test_a_room_becomes_a_graph(cloud: Path):
-    summary = graph_scene(GraphOptions(scene=cloud, threads=1))
+    summary = graph_scene(GraphOptions(scene=cloud, network="none", threads=1))
     graph = read_scene_graph(cloud / "graph.json")
+    assert {relation.source for relation in graph.relations} == {"geometry"} and summary.network is None
     names = [thing.name for thing in graph.objects]
     assert names.count("wall") == 4 and names.count("floor") == names.count("ceiling") == 1
     assert len(graph.rooms) == 1 and {thing.room_id for thing in graph.objects} == {0}
@@ -61,6 +62,23 @@ def test_a_room_becomes_a_graph(cloud: Path):
     for text in ("objects (room 1 with", "standing on floor", str(graph.view)):
         assert text in summary.text()
     assert [event for event in read_journal(cloud / "log.jsonl") if event["event"] == "graph"][-1]["objects"] == len(names)
+
+
+def test_the_embedded_network_tells_what_rules_do_not(cloud: Path):
+    graph_scene(GraphOptions(scene=cloud, network="none", threads=1))
+    alone = read_scene_graph(cloud / "graph.json")
+    summary = graph_scene(GraphOptions(scene=cloud, threads=1))
+    graph = read_scene_graph(cloud / "graph.json")
+    assert summary.network == "embedded scene-graph network"
+    measured = [relation for relation in graph.relations if relation.source == "geometry"]
+    assert {(each.subject, each.predicate, each.object) for each in measured} == {
+        (each.subject, each.predicate, each.object) for each in alone.relations
+    }, "geometry is geometry's"
+    told = {each.predicate for each in graph.relations if each.source == "network"}
+    assert told and not told & {each.predicate for each in alone.relations}
+    built_in = [each for each in graph.relations if each.predicate == "build in"]
+    assert built_in and {graph.by_id[each.object].name for each in built_in} == {"wall"}
+    assert {graph.by_id[each.subject].name for each in built_in} <= {"window", "door"}
 
 
 def test_labels_get_the_numbers_of_the_graph_and_the_second_run_changes_nothing(cloud: Path):
