@@ -142,7 +142,8 @@ def test_names_of_labels_and_of_a_network_multiply():
     labels = np.full((4, 4), 0.4 / 3)
     labels[np.arange(4), np.arange(4)] = 0.6
     expected = labels * np.stack([np.full(4, 1 / 3), told[:, 0], told[:, 1], np.full(4, 1 / 3)], axis=1)
-    np.testing.assert_allclose(posterior, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
+    expected = 0.5 * (labels + expected / expected.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(posterior, expected, rtol=1e-5)
     assert classes.tolist() == [0, 1, 1, 3]
     graph = build_graph(built, network=network)
     assert graph.by_id[8].name == "couch" and graph.by_id[8].names[0][0] == "couch"
@@ -158,7 +159,8 @@ def test_names_that_labels_are_sure_of_stay():
     classes, posterior = fused_names(sure, network, said)
     assert classes.tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(posterior, fused_names(sure, None, None)[1])
-    one = replace(built, instances=(*sure.instances[:2], built.instances[2], sure.instances[3]))
+    doubted = replace(built.instances[2], confidence=0.5)
+    one = replace(built, instances=(*sure.instances[:2], doubted, sure.instances[3]))
     assert fused_names(one, network, said)[0].tolist() == [0, 1, 1, 3], "each thing is asked about on its own"
 
 
