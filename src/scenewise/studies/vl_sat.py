@@ -12,19 +12,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scenewise.engine.threads import compute_threads
-from scenewise.methods.vl_sat.options import VlSatConfig
 from scenewise.studies.arms import Arm, Outcome, measured
 from scenewise.studies.bench import Bench, Flat, Keeping, Processes, cache_folder, command_of, processors_for, say
 from scenewise.studies.claims import Claim, paired_claim, threshold_claim, verdict
 from scenewise.studies.graphs.arms import (
-    ARMS,
     CONTROL_CONFIG,
     CONTROLS,
-    FEW,
-    PLACEBO,
     QUICK,
+    ROOM_ARMS,
     ControlArm,
     GraphSizes,
+    RoomArm,
     RoomBench,
     control_outcome,
     room_outcome,
@@ -102,19 +100,18 @@ def arms_of(bench: Bench, sizes: GraphSizes, rooms: RoomBench) -> list[tuple[Arm
     def of_control(arm: ControlArm) -> Callable[[int], Outcome]:
         return lambda seed: control_outcome(arm, sizes, seed)
 
-    def of_rooms(config: VlSatConfig, few: bool, placebo: bool) -> Callable[[int], Outcome]:
-        return lambda seed: room_outcome(config, rooms, seed, few=few, other_pictures=placebo)
+    def of_rooms(arm: RoomArm) -> Callable[[int], Outcome]:
+        return lambda seed: room_outcome(arm, rooms, seed)
 
     control = {"control": asdict(sizes.control), "steps": sizes.control_steps, "config": asdict(CONTROL_CONFIG)}
     arms: list[tuple[Arm, Sequence[int]]] = [
         (Arm(name, control | {"arm": asdict(arm)}, of_control(arm)), bench.seeds) for name, arm in CONTROLS.items()
     ]
-    for group, few, placebo in ((ARMS, False, False), (FEW, True, False), (PLACEBO, False, True)):
-        for name, config in group.items():
-            decides = shared | {"arm": asdict(config), "few": few}
-            if config.oracle is not None and config.oracle.text:
-                decides |= {"text": text}
-            arms.append((Arm(name, decides, of_rooms(config, few, placebo)), bench.seeds))
+    for name, room_arm in ROOM_ARMS.items():
+        decides = shared | {"arm": asdict(room_arm.config), "few": room_arm.few}
+        if room_arm.config.oracle is not None and room_arm.config.oracle.text:
+            decides |= {"text": text}
+        arms.append((Arm(name, decides, of_rooms(room_arm)), bench.seeds[: room_arm.most_seeds]))
     arms.append((Arm("rules", shared, lambda seed: _rules_outcome(rooms)), bench.seeds[:1]))
     return arms
 
@@ -189,6 +186,24 @@ def further_claims(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Claim]:
     return [
         paired_claim(
             "tail_gain_few_rooms", "the same where training rooms are few", of("few_rooms_full"), of("few_rooms_no_oracle")
+        ),
+        paired_claim(
+            "tail_gain_longer",
+            "the whole scheme above the student alone where both learn three times as long",
+            of("longer_full"),
+            of("longer_no_oracle"),
+        ),
+        paired_claim(
+            "tail_gain_few_rooms_longer",
+            "and where training rooms are few as well",
+            of("few_rooms_longer_full"),
+            of("few_rooms_longer_no_oracle"),
+        ),
+        paired_claim(
+            "first_guess_gain",
+            "the whole scheme above the student alone, mA@1 of all relations",
+            of("full", "predicate mA@1"),
+            of("no_oracle", "predicate mA@1"),
         ),
         paired_claim(
             "true_pictures_teach",

@@ -54,10 +54,40 @@ ARMS: Mapping[str, VlSatConfig] = {
     "sgpn_with_oracle": replace(ROOMS, student="sgpn"),
 }
 """By name; "full" is the whole scheme, the others differ from it, or from the student alone, in one thing."""
-FEW: Mapping[str, VlSatConfig] = {"few_rooms_no_oracle": ALONE, "few_rooms_full": ROOMS}
-"""The same with a fifth of the rooms."""
-PLACEBO: Mapping[str, VlSatConfig] = {"other_pictures": ROOMS}
-"""The whole scheme, but the oracle sees each thing in pictures of another, of any room."""
+
+
+@dataclass(frozen=True)
+class RoomArm:
+    """One training on rooms.
+
+    Attributes:
+        config: of it.
+        few: with a fifth of the rooms.
+        other_pictures: a placebo: the oracle sees each thing in pictures of another, of any room.
+        most_seeds: so many of the study's.
+    """
+
+    config: VlSatConfig
+    few: bool = False
+    other_pictures: bool = False
+    most_seeds: int | None = None
+
+
+def _longer(config: VlSatConfig, *, few: bool) -> RoomArm:
+    """Three times as long, on fewer seeds."""
+    return RoomArm(replace(config, steps=3 * ROOMS.steps), few, most_seeds=3)
+
+
+ROOM_ARMS: Mapping[str, RoomArm] = {
+    **{name: RoomArm(config) for name, config in ARMS.items()},
+    "few_rooms_no_oracle": RoomArm(ALONE, few=True),
+    "few_rooms_full": RoomArm(ROOMS, few=True),
+    "other_pictures": RoomArm(ROOMS, other_pictures=True),
+    "longer_no_oracle": _longer(ALONE, few=False),
+    "longer_full": _longer(ROOMS, few=False),
+    "few_rooms_longer_no_oracle": _longer(ALONE, few=True),
+    "few_rooms_longer_full": _longer(ROOMS, few=True),
+}
 
 
 @dataclass(frozen=True)
@@ -137,14 +167,14 @@ class RoomBench:
         return [self.pool[int(index)] for index in order[:count]]
 
 
-def room_outcome(config: VlSatConfig, bench: RoomBench, seed: int, *, few: bool = False, other_pictures: bool = False) -> Outcome:
+def room_outcome(arm: RoomArm, bench: RoomBench, seed: int) -> Outcome:
     """Trains on a seed's rooms and measures on the test rooms; figures of the oracle stand beside, as "oracle …"."""
-    sizes, settings = bench.sizes, config.oracle
-    config = config if sizes.steps is None else replace(config, steps=sizes.steps)
+    sizes, settings = bench.sizes, arm.config.oracle
+    config = arm.config if sizes.steps is None else replace(arm.config, steps=sizes.steps)
     seen_by = OracleSettings() if settings is None else settings
-    train = graph_data(bench.drawn(seed, sizes.few if few else sizes.training), seen_by.views, seen_by.most_views)
+    train = graph_data(bench.drawn(seed, sizes.few if arm.few else sizes.training), seen_by.views, seen_by.most_views)
     test = graph_data(bench.test, seen_by.views, seen_by.most_views)
-    if other_pictures:
+    if arm.other_pictures:
         dealt = exchanged(train.examples, np.random.Generator(np.random.PCG64([seed, 31])))
         train = GraphData(dealt, train.classes, train.predicates, train.class_text)
     trainer, seconds = trained(config, train, seed)
