@@ -158,6 +158,8 @@ def shaped(**changes: object) -> Callable[[dict[str, Any]], object]:
         (shaped(dropout=-0.1), "shape: expected sizes of a graph network"),
         (shaped(dropout="no"), "dropout: expected a finite number"),
         (shaped(dropout=float("nan")), "dropout: expected a finite number"),
+        (shaped(depths=2), "expected only known keys, got 'depths'"),
+        (lambda about: about | {"class": []}, "expected only known keys, got 'class'"),
     ],
 )
 def test_a_description_that_lies_is_named(tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:

@@ -137,6 +137,7 @@ def read_graph_network(path: Path, name: str | None = None) -> GraphNetwork:
         _shape(path, top.object("shape")),
         Learned(top.texts("classes"), top.texts("predicates"), top.mapping("about")),
     )
+    top.finish()
     if len(learned.classes) != shape.classes or len(learned.predicates) != shape.predicates:
         got = f"{len(learned.classes)} and {len(learned.predicates)}"
         raise DataFormatError(
@@ -164,7 +165,9 @@ def _shape(path: Path, sizes: JsonFields) -> GraphShape:
             for each in fields(GraphShape)
             if each.name in _MOST
         }
-        return GraphShape(kind=sizes.choice("kind", get_args(StudentKind)), dropout=sizes.number("dropout"), **values)
+        shape = GraphShape(kind=sizes.choice("kind", get_args(StudentKind)), dropout=sizes.number("dropout"), **values)
+        sizes.finish()
+        return shape
     except DataFormatError:
         raise
     except ScenewiseError as error:
