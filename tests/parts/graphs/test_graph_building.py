@@ -133,6 +133,25 @@ def test_a_network_adds_what_rules_do_not_know():
     assert not [e for e in build_graph(scene(), network=Told(None, score=0.4)).relations if e.source == "network"]
 
 
+@pytest.mark.parametrize(
+    ("sofa", "lamp", "counts"),
+    [
+        ([0.9, 0.05, 0.05], [0.05, 0.9, 0.05], True),  # light is lamp
+        ([0.5, 0.25, 0.25], [0.0, 0.5, 0.5], True),
+        ([0.9, 0.05, 0.05], [0.3, 0.4, 0.3], False),
+        ([0.3, 0.3, 0.4], [0.05, 0.9, 0.05], False),
+    ],
+)
+def test_relations_of_things_that_the_network_takes_for_others_do_not_count(sofa: list[float], lamp: list[float], counts: bool):
+    told = np.array([[0.4, 0.3, 0.3], sofa, lamp, [0.4, 0.3, 0.3]], dtype=np.float32)
+    built = scene()
+    sure = replace(built, instances=tuple(replace(each, confidence=0.9) for each in built.instances))
+    graph = build_graph(sure, network=Told(told))
+    assert [entry.predicate for entry in graph.relations if entry.source == "network"] == ["lighting"] * counts
+    strange = replace(sure, class_names=("floor", "couch", "a thing of glass", "thing"))
+    assert not [entry for entry in build_graph(strange, network=Told(told)).relations if entry.source == "network"]
+
+
 def test_names_of_labels_and_of_a_network_multiply():
     """Sofa is couch, light is lamp; the rest counts as the network's average class."""
     told = np.array([[0.2, 0.2, 0.6], [0.9, 0.05, 0.05], [0.98, 0.01, 0.01], [0.1, 0.8, 0.1]], dtype=np.float32)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from scenewise.errors import ShapeError
 from scenewise.parts.graphs.facing import own_yaws
@@ -20,6 +20,7 @@ from scenewise.scenes.synonyms import SYNONYMS
 
 _NAMES_KEPT = 3
 _LEAST_DOUBT = 0.01  # no name is less than 1 % sure before a network is asked
+_AGREED = 0.5  # probability of a thing's name from which a network's relations of it count
 _SURE = 0.7  # from which nobody is asked: a network has learned from whole things, and here many are in parts
 
 
@@ -122,7 +123,7 @@ def build_graph(scene: GraphScene, settings: GraphSettings = _USUAL, network: Re
     """The graph of a scene.
 
     Geometric relations (``RULE_PREDICATES``) always come from rules, so that they can be checked with a ruler; all others from
-    the network.  Names are those of the labels unless the network knows better (:func:`fused_names`).
+    the network, between things that it, too, takes for what they are called.  Names are those of the labels unless the network knows better (:func:`fused_names`).
     """
     points = [thing.points_in_upright for thing in scene.instances]
     names = [scene.class_names[thing.class_id] for thing in scene.instances]
@@ -232,7 +233,8 @@ def _relations(
         (RULE_PREDICATES, rule_scores(things, pairs, yaws), "geometry")
     ]
     if network is not None and said is not None:
-        tables.append((network.predicates, said.predicate_scores, "network"))
+        agreed = _agreed(things.names, network, said)[pairs].all(axis=1)
+        tables.append((network.predicates, np.where(agreed[:, None], said.predicate_scores, 0.0), "network"))
     numbers = [thing.number for thing in scene.instances]
     found = []
     for predicates, scores, source in tables:
@@ -245,6 +247,17 @@ def _relations(
             score = round(float(min(max(scores[row, column], 0.0), 1.0)), 6)
             found.append(Relation(subject, predicate, thing, score, source, seen_from))
     return tuple(sorted(found, key=lambda entry: (entry.subject, entry.object, -entry.score, entry.predicate)))
+
+
+def _agreed(names: Sequence[str], network: RelationNetwork, said: NetworkAnswer) -> Bool[np.ndarray, "n"]:
+    """Things that the network, too, would rather call as they are called than anything else; all where it names nothing.
+
+    What it says of a lamp is no use where it takes something else for one, or does not know the word.
+    """
+    if said.class_probabilities is None:
+        return np.ones(len(names), dtype=bool)
+    column = _columns(names, network.class_names)
+    return np.asarray((column >= 0) & (said.class_probabilities[np.arange(len(names)), np.maximum(column, 0)] >= _AGREED))
 
 
 def _object(
