@@ -123,7 +123,8 @@ def build_graph(scene: GraphScene, settings: GraphSettings = _USUAL, network: Re
     """The graph of a scene.
 
     Geometric relations (``RULE_PREDICATES``) always come from rules, so that they can be checked with a ruler; all others from
-    the network, between things that it, too, takes for what they are called.  Names are those of the labels unless the network knows better (:func:`fused_names`).
+    the network, between things that it, too, takes for what they are called.  Names are those of the labels unless those are
+    unsure and the network knows better (:func:`fused_names`).
     """
     points = [thing.points_in_upright for thing in scene.instances]
     names = [scene.class_names[thing.class_id] for thing in scene.instances]
