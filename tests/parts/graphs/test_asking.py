@@ -146,3 +146,8 @@ def test_a_relation_the_graph_does_not_know_is_named_with_those_it_knows(text: s
         ConventionError, match=r"relation '(orbiting|facing)'.*to the left of, .*standing on, next to, bigger than"
     ):
         answers_of(scene, *asked(scene, text))
+
+
+@pytest.mark.parametrize("predicate", ["standing on", "hanging on", "attached to", "build in"])
+def test_what_is_on_something_may_also_be_a_part_of_it(predicate: str) -> None:
+    assert found(graph((4, predicate, 0, 0.9), (5, "close by", 0, 0.9)), "lamp on the floor") == [4]

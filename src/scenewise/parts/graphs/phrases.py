@@ -18,7 +18,7 @@ _WITHIN: tuple[Meaning, ...] = tuple((name, False) for name in ("inside", "stand
 _HANGS: tuple[Meaning, ...] = (("hanging on", False),)
 
 _SAID: tuple[tuple[tuple[str, ...], tuple[Meaning, ...]], ...] = (
-    (("on", "upon"), (*_RESTS, *_HANGS)),
+    (("on", "upon"), (*_RESTS, *_HANGS, ("attached to", False), ("build in", False))),
     (("on top of", "atop"), (*_RESTS, ("above", False))),
     (("resting on", "standing on", "stands on", "sitting on", "placed on", "supported by"), _RESTS),
     (("lying on", "lies on"), (("lying on", False), ("standing on", False))),
