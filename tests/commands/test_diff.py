@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from scenewise.commands.diff.run import diff
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.images import read_image
 from scenewise.io.scene_folder import GRAPH_FILE
+from scenewise.io.scene_outputs import prepare_output
 from scenewise.parts.graphs.motion import rotation_about_up
 
 MOVED = replace(CHAIR, number=33, at=(1.5, 1.9), yaw=CHAIR.yaw + 70.0)
@@ -51,6 +53,17 @@ def test_the_file_and_the_sentences_say_the_same(before: Path, after: Path) -> N
     assert chair["text"] in text
     picture = read_image(summary.picture)
     assert summary.picture == after / "diff.png" and picture.shape[1] == 900 and np.ptp(picture) > 100
+
+
+def test_a_new_run_takes_the_graph_and_the_comparison_away(before: Path, after: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(after, again)
+    diff(DiffOptions(before, again, threads=1))
+    assert (again / "diff.json").exists() and (again / "diff.png").exists()
+    (again / "notes.txt").write_text("mine")
+    prepare_output(again, overwrite=True)
+    assert not [name for name in ("diff.json", "diff.png", GRAPH_FILE) if (again / name).exists()]
+    assert (again / "notes.txt").exists()
 
 
 def test_the_command_prints_json(before: Path, after: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from scenewise.errors import DataFormatError
 from scenewise.methods.vl_sat import rooms as room_files
-from scenewise.methods.vl_sat.seen import clip_of
-from scenewise.studies.graphs.rooms import RoomGraphs, RoomScan, class_words, graph_data, room_scan, room_scans
+from scenewise.methods.vl_sat.seen import SeenScan, clip_of
+from scenewise.studies.graphs.rooms import RoomGraphs, class_words, graph_data, room_scan, room_scans
 from scenewise.teachers.choose import SMALL_CLIP, open_teacher
 from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.relations import ROOM_PREDICATES, node_of_instance, nodes_of, true_relations
@@ -21,11 +21,11 @@ SEEDS = (31, 32)
 
 
 @pytest.fixture(scope="module")
-def fresh() -> list[RoomScan]:
+def fresh() -> list[SeenScan]:
     return [room_scan(seed, SETTINGS) for seed in SEEDS]
 
 
-def same(first: RoomScan, second: RoomScan) -> bool:
+def same(first: SeenScan, second: SeenScan) -> bool:
     one, two = first.scan, second.scan
     return (
         (one.name, one.object_ids) == (two.name, two.object_ids)
@@ -37,7 +37,7 @@ def same(first: RoomScan, second: RoomScan) -> bool:
     )
 
 
-def test_things_are_those_that_were_seen_where_they_are(fresh: list[RoomScan]) -> None:
+def test_things_are_those_that_were_seen_where_they_are(fresh: list[SeenScan]) -> None:
     for seed, found in zip(SEEDS, fresh, strict=True):
         room, scan = furnished_room(seed), found.scan
         assert scan.name == f"room-{seed}" and list(scan.object_ids) == sorted(set(scan.object_ids))
@@ -54,7 +54,7 @@ def test_things_are_those_that_were_seen_where_they_are(fresh: list[RoomScan]) -
             assert (np.abs(local) <= np.array(thing.size) / 2 + 0.05).all(), thing.class_name
 
 
-def test_relations_are_the_room_s_between_things_that_were_seen(fresh: list[RoomScan]) -> None:
+def test_relations_are_the_room_s_between_things_that_were_seen(fresh: list[SeenScan]) -> None:
     for seed, found in zip(SEEDS, fresh, strict=True):
         room, ids = furnished_room(seed), found.scan.object_ids
         node_of = node_of_instance(room)
@@ -64,7 +64,7 @@ def test_relations_are_the_room_s_between_things_that_were_seen(fresh: list[Room
         assert len(kept) < len(nodes_of(room)), "three small photographs do not show everything"
 
 
-def test_pictures_are_of_most_things(fresh: list[RoomScan]) -> None:
+def test_pictures_are_of_most_things(fresh: list[SeenScan]) -> None:
     for found in fresh:
         shown = found.pictures.shares > 0
         assert shown.any(axis=1).mean() > 0.5 and (np.diff(found.pictures.shares, axis=1) <= 0).all()
@@ -72,7 +72,7 @@ def test_pictures_are_of_most_things(fresh: list[RoomScan]) -> None:
         assert not found.pictures.features[~shown].any()
 
 
-def test_the_same_seed_makes_the_same_scan_and_the_file_gives_it_back(fresh: list[RoomScan], tmp_path: Path) -> None:
+def test_the_same_seed_makes_the_same_scan_and_the_file_gives_it_back(fresh: list[SeenScan], tmp_path: Path) -> None:
     assert same(fresh[0], room_scan(SEEDS[0], SETTINGS))
     made = room_scans(SEEDS, SETTINGS, tmp_path)
     files = list(tmp_path.iterdir())
@@ -96,7 +96,7 @@ def test_other_settings_and_other_rules_are_other_files(tmp_path: Path, monkeypa
 
 
 @pytest.mark.errors
-def test_a_damaged_file_is_named(fresh: list[RoomScan], tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(fresh: list[SeenScan], tmp_path: Path) -> None:
     path = room_files._path(SEEDS, SETTINGS, tmp_path, CLIP)
     room_files._write(path, fresh)
     whole = path.read_bytes()
@@ -106,7 +106,7 @@ def test_a_damaged_file_is_named(fresh: list[RoomScan], tmp_path: Path) -> None:
             room_scans(SEEDS, SETTINGS, tmp_path)
 
 
-def test_rooms_as_a_trainer_reads_them(fresh: list[RoomScan]) -> None:
+def test_rooms_as_a_trainer_reads_them(fresh: list[SeenScan]) -> None:
     data = graph_data(fresh, most_views=2)
     assert data.classes == CLASS_NAMES and data.predicates == ROOM_PREDICATES and len(data) == 2
     assert data.class_text is not None and np.array_equal(data.class_text, class_words())

@@ -45,6 +45,7 @@ GRAPH_FILE = "graph.json"
 GRAPH_DSG_FILE = "graph.dsg.json"  # for Spark-DSG
 GRAPHML_FILE = "graph.graphml"
 GRAPH_PICTURE_FILE = "graph.png"
+DIFF_FILE, DIFF_PICTURE_FILE = "diff.json", "diff.png"  # of scenewise diff, in the later scene
 GRAPH_FILES = (GRAPH_FILE, GRAPH_DSG_FILE, GRAPHML_FILE, GRAPH_PICTURE_FILE)
 QUERY_FOLDER = "query"
 ANSWER_FILE = "result.json"  # in a folder per question

@@ -67,11 +67,12 @@ def main(options: Options) -> int:
         say(f"room {seed}: " + "; ".join(_told(naming, figures) for naming, figures in found[seed].items()))
     say("")
     say("\n".join(table(list(found.values()))))
-    changes = {name: pair_scores(naming, BENCHMARK_SEEDS[: options.pairs], cache / "pairs") for name, naming in _PAIRS.items()}
-    for name, score in changes.items() if options.pairs else ():
+    told = {}
+    for name, naming in _PAIRS.items() if options.pairs else ():
+        score = pair_scores(naming, BENCHMARK_SEEDS[: options.pairs], cache / "pairs")
+        told[name] = _score(score)
         shares = f"precision {score.precision:.3f}, recall {score.recall:.3f}"
         say(f"diff, {options.pairs} pairs, {name}: {score.right} right of {score.told} told, {score.made} made; {shares}")
-    told = {name: _score(score) for name, score in changes.items()}
     content = {"sizes": asdict(sizes), "network": options.network, **contents(found), "diff": told}
     atomic_write_json(options.keeping.out or cache / RESULTS_FILE, content)
     if options.kitchen:

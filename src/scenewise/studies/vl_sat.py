@@ -222,6 +222,7 @@ def further_claims(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Claim]:
         paired_claim(
             "scan_mask_helps", "pairs that see their own scan alone above the released code", of("full"), of("no_pair_mask")
         ),
+        paired_claim("pictures_alone_gain", "pictures alone above the student alone", of("vision_only"), of("no_oracle")),
         paired_claim("both_over_vision", "pictures and sentences above pictures alone", of("full"), of("vision_only")),
         paired_claim("both_over_language", "pictures and sentences above sentences alone", of("full"), of("language_only")),
         paired_claim("plugin_sgpn", "SGPN with the oracle above SGPN alone", of("sgpn_with_oracle"), of("sgpn")),

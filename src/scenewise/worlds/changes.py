@@ -112,9 +112,7 @@ class _Work:
         self.rng, self.room = rng, room
         self.pieces: list[RoomObject] = list(room.objects)
         self.origin: list[int | None] = list(range(len(room.objects)))  # instance before of each piece
-        # Instance before that a piece stands on; what hangs just above a cabinet does not go along with it.
-        hung = [piece.class_name in _OPENINGS for piece in room.objects]
-        self.host: list[int | None] = [None if is_hung else host for is_hung, host in zip(hung, hosts_of(room))]
+        self.host: list[int | None] = list(hosts_of(room))  # instance before that a piece stands on
         self.changed: set[int] = set()  # instances before
         self.settled: set[int | None] = set()  # instances before that stay as they are now: changed ones, and what got a load
 

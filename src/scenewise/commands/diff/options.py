@@ -8,8 +8,6 @@ from tyro.conf import Positional
 
 from scenewise.engine.option_values import Count, OptionalPath, require, require_at_least
 
-DIFF_FILE = "diff.json"
-
 
 @dataclass(frozen=True)
 class DiffOptions:

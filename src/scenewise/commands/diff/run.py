@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from scenewise.commands.diff.options import DIFF_FILE, DiffOptions
+from scenewise.commands.diff.options import DiffOptions
 from scenewise.commands.diff.scenes import read_observed, told_transform
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.threads import compute_threads
@@ -20,10 +20,10 @@ from scenewise.geometry.transforms import transform_points
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_text, json_text
 from scenewise.io.images import png_bytes
 from scenewise.io.placing import source_from_world
-from scenewise.io.scene_folder import vectors_on_one_line
+from scenewise.io.scene_folder import DIFF_FILE, vectors_on_one_line
 from scenewise.io.scene_graphs.frames import moved_graph
 from scenewise.parts.graphs.alignment import LEAST_OVERLAP, Alignment, found_alignment, given_alignment
-from scenewise.parts.graphs.diff import ObjectChange, compared
+from scenewise.parts.graphs.diff import CHANGE_KINDS, ObjectChange, compared
 from scenewise.parts.graphs.observed import ObservedGraph
 from scenewise.scenes.scene_graphs import SceneGraph
 from scenewise.show.graphs.changes_from_above import changes_from_above
@@ -155,7 +155,7 @@ def diff(options: DiffOptions, progress: Progress | None = None) -> DiffSummary:
         overlap=alignment.overlap,
         b_from_a=tuple(tuple(float(value) for value in row) for row in between),
         scale=after.graph.scale,
-        counts={what: found[what] for what in ("moved", "appeared", "vanished", "not seen", "unchanged") if found[what]},
+        counts={what: found[what] for what in CHANGE_KINDS if found[what]},
         changes=told,
         file=file,
         picture=file.with_suffix(".png"),

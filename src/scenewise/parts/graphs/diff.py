@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -17,9 +17,11 @@ from scenewise.parts.graphs.motion import Motion, Surface, fitted_motion, overla
 from scenewise.parts.graphs.observed import Matrix4, ObservedGraph, Points
 from scenewise.scenes.scene_graphs import GraphObject
 
-_TOLD_TURN = 10.0  # degrees: smaller ones are the noise of the fit
-
-ChangeKind = Literal["unchanged", "moved", "appeared", "vanished", "not seen"]
+TOLD_TURN = 10.0
+"""Degrees: smaller turns are the noise of the fit."""
+ChangeKind = Literal["moved", "appeared", "vanished", "not seen", "unchanged"]
+CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
+"""In the order they are told in."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,8 @@ class _Comparison:
         self._adapt_colors()
         self._match_elsewhere()
         self._settle_leftovers()
-        order = {"moved": 0, "appeared": 1, "vanished": 2, "not seen": 3, "unchanged": 4}
-        return tuple(sorted(self.changes, key=lambda each: (order[each.kind], _number(each.before), _number(each.after))))
+        order = CHANGE_KINDS.index
+        return tuple(sorted(self.changes, key=lambda each: (order(each.kind), _number(each.before), _number(each.after))))
 
     def _left(self) -> tuple[list[int], list[int]]:
         """Positions of things without a partner."""
@@ -340,7 +342,7 @@ def _sentence(
         parts = []
         if round(distance, 2) > 0:
             parts.append(f"moved {distance:.2f} {unit}")
-        if abs(turn_deg) >= _TOLD_TURN:
+        if abs(turn_deg) >= TOLD_TURN:
             parts.append(f"turned {abs(turn_deg):.0f}°")
         return f"{who} {' and '.join(parts) or 'moved'}{note}"
     if kind == "not seen":

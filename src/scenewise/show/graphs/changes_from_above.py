@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from scenewise.geometry.boxes import OrientedBox
-from scenewise.parts.graphs.diff import ChangeKind, ObjectChange
+from scenewise.parts.graphs.diff import CHANGE_KINDS, TOLD_TURN, ChangeKind, ObjectChange
 from scenewise.scenes.scene_graphs import SceneGraph
 from scenewise.scenes.vocabularies import Color
 from scenewise.show.graphs.arrows import Arrow, draw_words
@@ -25,8 +25,6 @@ CHANGE_COLORS: dict[ChangeKind, Color] = {
 }
 """Told apart by everybody: those of Okabe and Ito 2008."""
 _WORDS: dict[ChangeKind, str] = {"appeared": " is new", "vanished": " is gone", "not seen": " not seen"}
-_TOLD_TURN = 10.0  # degrees
-_ORDER: tuple[ChangeKind, ...] = ("moved", "appeared", "vanished", "not seen", "unchanged")
 
 
 def changes_from_above(
@@ -40,7 +38,7 @@ def changes_from_above(
         changes: between them, as :func:`scenewise.parts.graphs.diff.compared` tells them.
         width: of the result in pixels.
     """
-    told = sorted(changes, key=lambda change: _ORDER.index(change.kind))
+    told = sorted(changes, key=lambda change: CHANGE_KINDS.index(change.kind))
     further = [box for change in told if (box := _box(before, change.before)) is not None]
     plan = fitting_plan(after, width, further)
     sheet = Sheet(np.full((plan.size[1] + FOOT_ROW, width, 3), PAPER, dtype=np.uint8))
@@ -89,11 +87,11 @@ def _name(before: SceneGraph, after: SceneGraph, change: ObjectChange) -> str:
 def _way(change: ObjectChange, graph: SceneGraph) -> str:
     """How far, and how much it was turned."""
     unit = "m" if graph.scale == "metric" else "units"
-    turned = f", {abs(change.turn_deg):.0f} degrees" if abs(change.turn_deg) >= _TOLD_TURN else ""
+    turned = f", {abs(change.turn_deg):.0f} degrees" if abs(change.turn_deg) >= TOLD_TURN else ""
     return f"{change.distance:.2f} {unit}{turned}"
 
 
 def _draw_legend(sheet: Sheet, graph: SceneGraph, plan: Plan, changes: Sequence[ObjectChange]) -> None:
-    counts = {kind: sum(change.kind == kind for change in changes) for kind in _ORDER}
+    counts = {kind: sum(change.kind == kind for change in changes) for kind in CHANGE_KINDS}
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "no objects"
     draw_scale(sheet, graph, plan, f"from above: {said}; arrows run from where a thing was to where it is")

@@ -13,10 +13,11 @@ from scenewise.engine.threads import torch_threads
 from scenewise.methods.vl_sat.examples import GraphData
 from scenewise.methods.vl_sat.options import PRESETS, OracleSettings, VlSatConfig
 from scenewise.methods.vl_sat.predicting import oracle_answer, student_answer
+from scenewise.methods.vl_sat.seen import SeenScan
 from scenewise.methods.vl_sat.trainer import VlSatTrainer
 from scenewise.studies.arms import Outcome
 from scenewise.studies.graphs.control import ControlKind, ControlWorld, RandomText, control_data, exchanged
-from scenewise.studies.graphs.rooms import RoomGraphs, RoomScan, graph_data, room_scans
+from scenewise.studies.graphs.rooms import RoomGraphs, graph_data, room_scans
 from scenewise.studies.graphs.scoring import figures, predicted_graphs, seen_triplets
 from scenewise.teachers.relation_text import load_relation_text
 from scenewise.worlds.seeds import BENCHMARK_SEEDS, LEARNING_SEEDS, VALIDATION_SEEDS
@@ -148,20 +149,20 @@ class RoomBench:
         assert self.pool and self.test
 
     @cached_property
-    def pool(self) -> list[RoomScan]:
+    def pool(self) -> list[SeenScan]:
         """Rooms to learn from."""
         return room_scans([LEARNING_SEEDS[i] for i in range(self.sizes.pool)], self.sizes.rooms, self._folder, self._jobs)
 
     @cached_property
-    def test(self) -> list[RoomScan]:
+    def test(self) -> list[SeenScan]:
         """Rooms that figures are of."""
         return room_scans([BENCHMARK_SEEDS[i] for i in range(self.sizes.test)], self.sizes.rooms, self._folder, self._jobs)
 
-    def validation(self, count: int) -> list[RoomScan]:
+    def validation(self, count: int) -> list[SeenScan]:
         """Rooms that settings are chosen on."""
         return room_scans([VALIDATION_SEEDS[i] for i in range(count)], self.sizes.rooms, self._folder, self._jobs)
 
-    def drawn(self, seed: int, count: int) -> list[RoomScan]:
+    def drawn(self, seed: int, count: int) -> list[SeenScan]:
         """The training rooms of a seed; the fewer are among the more."""
         order = np.random.Generator(np.random.PCG64([seed, 29])).permutation(len(self.pool))
         return [self.pool[int(index)] for index in order[:count]]

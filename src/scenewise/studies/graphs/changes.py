@@ -39,7 +39,6 @@ from scenewise.worlds.relations import nodes_of
 from scenewise.worlds.rooms import Room
 
 UP = np.array([0.0, 0.0, 1.0])
-PAIRS = 20
 FRAMES, WIDTH, HEIGHT = 48, 160, 120
 
 _FEWEST = 20  # points of a thing that was seen at all

@@ -20,9 +20,7 @@ from scenewise.teachers.small_clip import load_small_clip
 from scenewise.worlds.classes import CLASS_NAMES
 from scenewise.worlds.relations import ROOM_PREDICATES
 
-__all__ = ["RoomGraphs", "RoomScan", "class_words", "graph_data", "room_scan", "room_scans"]
-
-RoomScan = SeenScan
+__all__ = ["RoomGraphs", "class_words", "graph_data", "room_scan", "room_scans"]
 
 
 @cache
