@@ -117,7 +117,11 @@ def test_splats_and_points_alike(segmented_scene, tmp_path: Path):
     graph = read_scene_graph(tmp_path / "scene" / "graph.json")
     assert sum(thing.num_splats for thing in graph.objects) > 1000
     assert {"wall", "floor"} <= {thing.name for thing in graph.objects}
-    assert not (tmp_path / "scene" / "graph.graphml").exists()
+    assert not (tmp_path / "scene" / "graph.graphml").exists() and not (tmp_path / "scene" / "report.html").exists()
+    (tmp_path / "scene" / "report.html").write_text("an old one")
+    summary = graph_scene(GraphOptions(scene=tmp_path / "scene", threads=1, formats="json"))
+    page = (tmp_path / "scene" / "report.html").read_text()
+    assert "Scene graph" in page and "Objects and relations seen from" in page and "report" in summary.seconds
 
 
 def test_left_and_right_follow_the_view(cloud: Path):

@@ -27,6 +27,7 @@ from scenewise.io.scene_folder import (
     GRAPH_FILES,
     JOURNAL_FILE,
     POINTS_FILE,
+    REPORT_FILE,
     read_scene,
     read_scene_labels,
     write_scene_labels,
@@ -48,6 +49,7 @@ from scenewise.scenes.labels import ElementLabels
 from scenewise.scenes.scene_graphs import SceneGraph
 from scenewise.scenes.scenes import Scene, SceneCamera
 from scenewise.show.graphs.from_above import graph_from_above
+from scenewise.show.report.report import write_report
 
 _SHOWN = 200  # points of each object that are looked for in the photographs
 _USUAL_REACH = 7.0  # metres across a place of which neither scale nor cameras are known
@@ -55,6 +57,8 @@ _USUAL_REACH = 7.0  # metres across a place of which neither scale nor cameras a
 
 def graph_scene(options: GraphOptions, progress: Progress | None = None) -> GraphSummary:
     """Makes the graph of a segmented scene and writes it beside its labels, which get the objects' numbers.
+
+    Where the scene has a report, it is written anew, with the graph over some views and from above.
 
     Args:
         options: see there.
@@ -103,6 +107,9 @@ class _Graphing:
             graph = self._built(found, shown)
         with self._timed("write"):
             files = self._written(graph, found)
+        if (self.folder / REPORT_FILE).exists():
+            with self._timed("report"):
+                write_report(self.folder, scene=self.scene, progress=self.progress)
         return self._summary(graph, found, files)
 
     @contextmanager
