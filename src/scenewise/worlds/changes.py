@@ -16,10 +16,11 @@ from scenewise.kernels.ray_casting import Lighting
 from scenewise.worlds import furniture
 from scenewise.worlds.classes import STUFF_NAMES
 from scenewise.worlds.furniture import Furniture
-from scenewise.worlds.layout import FloorPlan, RoomObject, boxes_of, boxes_overlap
+from scenewise.worlds.layout import FloorPlan, RoomObject
 from scenewise.worlds.materials import pick
+from scenewise.worlds.pieces import BACKED, as_furniture, foot_of, is_host, is_pendant, other_light, plan_around
 from scenewise.worlds.relations import hosts_of
-from scenewise.worlds.rooms import Room, furnished_room, lighting_in
+from scenewise.worlds.rooms import Room, furnished_room
 
 LEAST_DISTANCE = 0.3
 """Metres between the middles of a piece before and after, from which it counts as moved."""
@@ -28,10 +29,7 @@ LEAST_TURN = math.radians(45.0)
 MOST_CHANGES = 5
 
 _KEPT = frozenset({*STUFF_NAMES, "door", "window"})  # parts of the building
-_BACKED = frozenset({"bed", "sofa", "cabinet", "bookshelf"})
 _HAVE_FRONTS = frozenset({"chair", "monitor"})
-_HOSTS = frozenset({"table", "cabinet"})
-_OPENINGS = {"door": 0.8, "window": 0.5, "picture": 0.4}  # metres that are left free in front
 _TRIES = 40
 
 
@@ -96,7 +94,7 @@ def changed_room(room: Room, seed: int, count: int) -> ChangedRoom:
         done += change()
     if done < count:
         raise ConventionError("count", expected=f"at most {done} in the room of seed {room.seed}", got=count)
-    return work.result(_other_light(rng, work.pieces, room))
+    return work.result(other_light(rng, work.pieces, room))
 
 
 def changed_room_of(seed: int) -> ChangedRoom:
@@ -140,21 +138,14 @@ class _Work:
 
     def _plan_without(self, positions: Sequence[int]) -> FloorPlan:
         """The room as others see it who are to be placed; rugs and the shell take no place."""
-        plan = FloorPlan(self.rng, *self.room.size)
-        lamp = self.room.lighting.lamp_in_world
-        plan.reserve(lamp, (0.3, 0.3, 0.3))
-        for position, piece in enumerate(self.pieces):
-            if position in positions or piece.class_name in STUFF_NAMES:
-                continue
-            ahead = _OPENINGS.get(piece.class_name)
-            plan.occupy(piece, ahead or 0.0, is_hung=ahead is not None)
-        return plan
+        staying = [piece for position, piece in enumerate(self.pieces) if position not in positions]
+        return plan_around(self.rng, self.room.size, staying, self.room.lighting.lamp_in_world)
 
     # ---------------------------------------------------------------------------------------------------------------- changes
 
     def move(self) -> bool:
         """Carries a piece with all that stands on it to another place, or turns it where it stands."""
-        choices = self._choices(lambda piece: not _is_hanging(piece, self.room))
+        choices = self._choices(lambda piece: not is_pendant(piece, self.room))
         if not choices:
             return False
         group = self._group(pick(self.rng, choices))
@@ -170,19 +161,19 @@ class _Work:
     def _elsewhere(self, group: Sequence[int], things: Sequence[RoomObject]) -> list[RoomObject] | None:
         """The pieces of a group in another place, in the same order; None where none was found."""
         rng, thing, plan = self.rng, things[0], self._plan_without(group)
-        piece = _joined(things)
+        piece = as_furniture(things)
         if thing.class_name in _HAVE_FRONTS and rng.random() < 0.35:
             turn = float(rng.choice([-1.0, 1.0]) * rng.uniform(LEAST_TURN + 0.1, math.pi))
-            x, y, z = _foot(thing)
+            x, y, z = foot_of(thing)
             fits = plan.parts_fit(piece, (x, y, z), thing.yaw + turn)
             return [_carried(each, thing, (x, y, z), thing.yaw + turn) for each in things] if fits else None
         if self.host[group[0]] is not None:
             placed = self._on_some_host(plan, piece)
         elif thing.class_name == "picture":
-            placed = plan.against_wall(piece, bottom=_foot(thing)[2])
+            placed = plan.against_wall(piece, bottom=foot_of(thing)[2])
         elif rng.random() < 0.5:
             placed = _nudged(plan, piece, thing)
-        elif thing.class_name in _BACKED:
+        elif thing.class_name in BACKED:
             placed = plan.against_wall(piece)
         else:
             placed = plan.anywhere(piece)
@@ -192,7 +183,7 @@ class _Work:
         return [_carried(each, thing, (x, y, z), placed.yaw) for each in things]
 
     def _on_some_host(self, plan: FloorPlan, piece: Furniture) -> RoomObject | None:
-        hosts = [position for position, each in enumerate(self.pieces) if _is_host(each)]
+        hosts = [position for position, each in enumerate(self.pieces) if is_host(each)]
         if not hosts:
             return None
         chosen = pick(self.rng, hosts)
@@ -208,7 +199,7 @@ class _Work:
             placed = plan.against_wall(piece, bottom=rng.uniform(1.15, 1.5))
         elif kind in ("monitor", "table lamp", "small plant"):
             placed = self._on_some_host(plan, piece)
-        elif piece.class_name in _BACKED:
+        elif piece.class_name in BACKED:
             placed = plan.against_wall(piece)
         else:
             placed = plan.anywhere(piece)
@@ -264,41 +255,14 @@ _MAKERS: dict[str, Callable[[np.random.Generator], Furniture]] = {
 }
 
 
-def _is_hanging(piece: RoomObject, room: Room) -> bool:
-    """A pendant lamp: nothing to carry about."""
-    return piece.class_name == "lamp" and piece.center[2] + piece.size[2] / 2 > room.size[2] - 0.1
-
-
-def _is_host(piece: RoomObject) -> bool:
-    return piece.class_name in _HOSTS and piece.center[2] + piece.size[2] / 2 < 1.2
-
-
-def _foot(thing: RoomObject) -> tuple[float, float, float]:
-    """Where a piece's own frame has its origin: under its middle, or at its back where it hangs on a wall."""
-    x, y, z = thing.center
-    back = thing.size[1] / 2 if thing.class_name == "picture" else 0.0
-    return x + math.sin(thing.yaw) * back, y - math.cos(thing.yaw) * back, z - thing.size[2] / 2
-
-
-def _joined(things: Sequence[RoomObject]) -> Furniture:
-    """Pieces that are moved together as one, in the frame of the first."""
-    thing = things[0]
-    x, y, z = _foot(thing)
-    parts = [part.moved((-x, -y, -z), 0.0).moved((0.0, 0.0, 0.0), -thing.yaw) for each in things for part in each.parts]
-    top = max(each.center[2] + each.size[2] / 2 for each in things)
-    size = (thing.size[0], thing.size[1], top - z)
-    is_hung = thing.class_name == "picture"
-    return Furniture(thing.class_name, thing.color_name, size, tuple(parts), _OPENINGS["picture"] * is_hung, is_hung)
-
-
 def _nudged(plan: FloorPlan, piece: Furniture, thing: RoomObject) -> RoomObject | None:
     """A little further along the wall, or anywhere near by."""
     rng = plan.rng
-    x, y, z = _foot(thing)
+    x, y, z = foot_of(thing)
     for _ in range(_TRIES):
         distance, turn = rng.uniform(LEAST_DISTANCE + 0.02, 0.9), rng.normal(0.0, 0.3)
         heading = rng.uniform(-math.pi, math.pi)
-        if thing.class_name in _BACKED:
+        if thing.class_name in BACKED:
             heading, turn = thing.yaw + math.pi * int(rng.integers(2)), 0.0
         position = (x + distance * math.cos(heading), y + distance * math.sin(heading), z)
         if plan.parts_fit(piece, position, thing.yaw + turn):
@@ -333,14 +297,3 @@ def _motion(before: RoomObject, after: RoomObject) -> tuple[float, float]:
 def _is_change(before: RoomObject, after: RoomObject) -> bool:
     distance, turn = _motion(before, after)
     return distance >= LEAST_DISTANCE or (before.class_name in _HAVE_FRONTS and abs(turn) >= LEAST_TURN)
-
-
-def _other_light(rng: np.random.Generator, pieces: Sequence[RoomObject], room: Room) -> Lighting:
-    """Another lamp and another sun; the lamp hangs in nothing."""
-    solids = boxes_of([part for piece in pieces for part in piece.parts])
-    for _ in range(_TRIES):
-        lighting = lighting_in(rng, *room.size)
-        around = np.array([[*lighting.lamp_in_world, 0.15, 0.15, 0.15, 0.0]])
-        if not boxes_overlap(around, solids).any():
-            return lighting
-    return room.lighting

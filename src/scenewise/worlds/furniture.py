@@ -21,7 +21,7 @@ class Furniture:
     """A piece in its own frame.
 
     Attributes:
-        class_name: one of ``CLASS_NAMES``.
+        class_name: one of ``OBJECT_NAMES``.
         color_name: the name of the colour a person would use for it.
         size: width, depth, height of the room it takes, metres.
         parts: its solids.

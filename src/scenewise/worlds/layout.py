@@ -21,7 +21,7 @@ class RoomObject:
     """A piece (or a part of the room itself) in the world frame.  Its index in the room is its instance id.
 
     Attributes:
-        class_name: one of ``CLASS_NAMES``.
+        class_name: one of ``OBJECT_NAMES``.
         color_name: what a person would call its colour.
         center: middle of its bounding box, metres.
         size: width, depth, height along its own axes, metres.
@@ -110,8 +110,13 @@ class FloorPlan:
         self.objects.append(RoomObject(piece.class_name, piece.color_name, center, piece.size, yaw, parts))
         return self.objects[-1]
 
-    def lay_rug(self, piece: Furniture, position: Point, yaw: float) -> None:
-        """Places a rug, on which other pieces may stand."""
+    def lay_rug(self, piece: Furniture, middle: tuple[float, float], yaw: float) -> None:
+        """Lays a rug, on which pieces may stand, as near to a place as the walls allow; yaw is of quarter turns or so."""
+        turned = abs(math.sin(yaw)) > 0.7
+        half_x, half_y = (piece.size[1] / 2, piece.size[0] / 2) if turned else (piece.size[0] / 2, piece.size[1] / 2)
+        x = min(max(middle[0], half_x + 0.05), self.width - half_x - 0.05)
+        y = min(max(middle[1], half_y + 0.05), self.length - half_y - 0.05)
+        position = (x, y, 0.0)
         parts = tuple(part.moved(position, yaw) for part in piece.parts)
         self.objects.append(RoomObject(piece.class_name, piece.color_name, position, piece.size, yaw, parts))
 

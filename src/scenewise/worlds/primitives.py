@@ -61,9 +61,52 @@ def cylinder(x: float, y: float, bottom: float, radius: float, height: float, ma
     return frustum(x, y, bottom, radius, radius, height, material)
 
 
+def oval(
+    x: float,
+    y: float,
+    bottom: float,
+    radii: tuple[float, float],
+    height: float,
+    material: Material,
+    end_scales: tuple[float, float] = (1.0, 1.0),
+) -> Primitive:
+    """An upright cylinder or frustum with an elliptic outline: its axis, the height of its underside, its radii along x and y."""
+    return Primitive(Shape.FRUSTUM, (x, y, bottom + height / 2), (*radii, height / 2), material, 0.0, end_scales)
+
+
 def ellipsoid(x: float, y: float, z: float, half_size: Point, material: Material, yaw: float = 0.0) -> Primitive:
     """An ellipsoid by its centre and half extents."""
     return Primitive(Shape.ELLIPSOID, (x, y, z), half_size, material, yaw)
+
+
+def oval_wall(
+    middle: tuple[float, float],
+    radii: tuple[float, float],
+    bottom: float,
+    thick: float,
+    height: float,
+    material: Material,
+    count: int,
+) -> list[Primitive]:
+    """A hollow upright wall along an ellipse, of short boxes whose tops differ by 2 mm so that none lie in one plane.
+
+    Args:
+        middle: of the ellipse.
+        radii: along x and y, to the middle of the wall.
+        bottom: height of its underside.
+        thick: of the wall.
+        height: of the wall.
+        material: how it looks.
+        count: boxes; even, so that neighbours differ.
+    """
+    parts = []
+    for i in range(count):
+        angles = [2 * math.pi * (i + shift) / count for shift in (-0.5, 0.5)]
+        (x0, y0), (x1, y1) = ((middle[0] + radii[0] * math.cos(a), middle[1] + radii[1] * math.sin(a)) for a in angles)
+        length, yaw = math.hypot(x1 - x0, y1 - y0) + 0.6 * thick, math.atan2(y1 - y0, x1 - x0)
+        rise = 0.002 * (i % 2)
+        parts.append(box((x0 + x1) / 2, (y0 + y1) / 2, bottom + rise, length, thick, height, material, yaw))
+    return parts
 
 
 def pack(primitives: Sequence[Primitive]) -> tuple[PrimitiveTable, MaterialTable]:

@@ -192,12 +192,8 @@ def _sofa_corner(plan: FloorPlan) -> None:
 
 def _rug(plan: FloorPlan, middle: tuple[float, float], yaw: float) -> None:
     piece = furniture.rug(plan.rng)
-    turned = abs(math.sin(yaw)) > 0.7
-    half_x, half_y = (piece.size[1] / 2, piece.size[0] / 2) if turned else (piece.size[0] / 2, piece.size[1] / 2)
-    x = min(max(middle[0], half_x + 0.05), plan.width - half_x - 0.05)
-    y = min(max(middle[1], half_y + 0.05), plan.length - half_y - 0.05)
     if not any(thing.class_name == "floor" for thing in plan.objects):  # one rug: two could lie across each other
-        plan.lay_rug(piece, (x, y, 0.0), yaw)
+        plan.lay_rug(piece, middle, yaw)
 
 
 def _tall_cabinet(plan: FloorPlan) -> None:
