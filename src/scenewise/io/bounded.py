@@ -76,6 +76,25 @@ class BoundedGunzip:
             output += piece
         return bytes(output)
 
+    def pieces(self) -> Iterator[bytes]:
+        """All that is left, piece by piece to the end, where :meth:`finish` checks it.
+
+        Raises:
+            DataFormatError: the stream is damaged or cut short, or grows beyond what a file of this size may hold.
+        """
+        limit, total = max(_FREE_OUTPUT, _MAX_RATIO * self._size), 0
+        while piece := self._unpack(_CHUNK):
+            total += len(piece)
+            if total > limit:
+                raise DataFormatError(
+                    self._path,
+                    expected=f"at most {limit:,} bytes from {self._size:,} compressed",
+                    got="more",
+                    fix="this is no list that was compressed; copy it again",
+                )
+            yield piece
+        self.finish()
+
     def finish(self) -> None:
         """Checks that the stream ends here and its checksum agrees.
 

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from scenewise.errors import CaptureWarning, DataFormatError
 from scenewise.geometry.orbits import up_from_cameras
 from scenewise.io.city_datasets import find_split_folders, read_split_folders
+from scenewise.io.co3d.captures import co3d_sequences, find_co3d_sequence, is_co3d_collection, read_co3d
 from scenewise.io.colmap.captures import read_colmap
 from scenewise.io.colmap.models import find_colmap_model
 from scenewise.io.datasets import DATASET_PRESETS
@@ -48,7 +49,7 @@ def open_capture(
     alpha: Alpha | None = None,
 ) -> Capture:
     """Reads the capture in a folder: COLMAP model (or two, in ``train`` and ``val`` or ``test``), ``transforms.json``, RGB-D
-    frames, a ScanNet scene or a nuScenes keyframe.
+    frames, a ScanNet scene, a nuScenes keyframe or a sequence of CO3D.
 
     The input's world frame is kept, but for its origin where coordinates are too large for float32
     (:func:`~scenewise.io.placing.placed`).  Where the files do not say which way is up, it is estimated from the cameras; where
@@ -107,6 +108,9 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
     if find_nuscenes_tables(path) is not None:
         capture = read_nuscenes_capture(path, background=background)
         return capture if factor is None else downscaled_capture(capture, factor)
+    if find_co3d_sequence(path) is not None:
+        capture = read_co3d(path, background=background)
+        return capture if factor is None else downscaled_capture(capture, factor)
     model = find_colmap_model(path)
     has_transforms = any(is_file(path / name) for name in TRANSFORMS_NAMES)
     # nerfstudio keeps COLMAP's run under colmap/, in another frame than its transforms.json; elsewhere the model is the original.
@@ -117,6 +121,14 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
     split_folders = find_split_folders(path)
     if split_folders is not None:
         return read_split_folders(split_folders, path, factor=factor, background=background)
+    if is_co3d_collection(path):
+        sequences = co3d_sequences(path)
+        raise DataFormatError(
+            path,
+            expected="the folder of one sequence of CO3D",
+            got=f"{len(sequences)} sequences",
+            fix=f"name one of them, for example {sequences[0]}" if sequences else "unpack the sequences beside the list",
+        )
     pictures = sum(
         entry.name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(entry.name)
         for folder in (path, path / "images")
@@ -127,7 +139,8 @@ def _detected(path: Path, factor: int | None, background: Background | None, ima
         expected="one of: a COLMAP model (cameras.bin, images.bin or .txt in the folder, sparse/0 or sparse); "
         + " or ".join(TRANSFORMS_NAMES)
         + "; RGB-D frames (frame-000000.pose.txt … or rgb.txt with groundtruth.txt)"
-        + "; ScanNet (color/, pose/ and intrinsic/, or a .sens stream); nuScenes tables (v1.0-…/sample_data.json)",
+        + "; ScanNet (color/, pose/ and intrinsic/, or a .sens stream); nuScenes tables (v1.0-…/sample_data.json)"
+        + "; a sequence of CO3D (images/, with frame_annotations.jgz beside the folder)",
         got=f"{pictures} images without camera poses" if pictures else "none of them",
         fix=f"run scenewise poses {path} --out CAPTURE, which finds the poses, and pass CAPTURE; or compute them with COLMAP"
         if pictures
@@ -143,6 +156,7 @@ def is_capture(path: Path) -> bool:
         or find_rgbd_layout(path) is not None
         or find_scannet_layout(path) is not None
         or find_nuscenes_tables(path) is not None
+        or find_co3d_sequence(path) is not None
         or find_colmap_model(path) is not None
         or find_split_folders(path) is not None
     )

@@ -100,7 +100,7 @@ class CoverageLoader:
 
 @dataclass(frozen=True)
 class MaskLoader:
-    """Decodes a mask (0 = leave out, anything else = use) onto the pixel grid of the undistorted image.
+    """Decodes a mask (above a value = use, 0 unless said otherwise) onto the pixel grid of the undistorted image.
 
     A mask of another size but the same proportions is resized, each pixel taking the nearest value.  A mask that leaves nothing
     of the picture is warned about.
@@ -108,10 +108,12 @@ class MaskLoader:
     Attributes:
         path: the file.
         lens_camera: the lens at the photograph's resolution.
+        above: stored values of 0 to 255 above this one are used; 127 where they are probabilities.
     """
 
     path: Path
     lens_camera: LensCamera
+    above: int = 0
 
     def __call__(self) -> PixelMask:
         """True where a pixel may be used.
@@ -129,9 +131,10 @@ class MaskLoader:
                 got=f"{width}×{height}",
                 fix="make the mask of this photograph again, unrotated and uncropped",
             )
-        if not values.any():
+        used = values > self.above
+        if not used.any():
             warn_of_empty_mask(self.path)
-        return sample_nearest(values > 0, self.lens_camera)
+        return sample_nearest(used, self.lens_camera)
 
 
 def warn_of_empty_mask(path: Path) -> None:

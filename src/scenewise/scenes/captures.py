@@ -21,7 +21,7 @@ class Capture:
 
     Attributes:
         root: folder the capture was read from.
-        source_format: "colmap", "transforms", "rgbd", "scannet", "nuscenes" or "world".
+        source_format: "colmap", "transforms", "rgbd", "scannet", "nuscenes", "co3d" or "world".
         frames: all listed frames in file-name order, including those whose image is missing.
         points: sparse or dense points in the same world frame, or None.
         test_names: names of the held-out frames; the rest train.
@@ -36,7 +36,7 @@ class Capture:
     """
 
     root: Path
-    source_format: Literal["colmap", "transforms", "rgbd", "scannet", "nuscenes", "world"]
+    source_format: Literal["colmap", "transforms", "rgbd", "scannet", "nuscenes", "co3d", "world"]
     frames: tuple[Frame, ...]
     points: PointCloud | None = None
     test_names: frozenset[str] = frozenset()

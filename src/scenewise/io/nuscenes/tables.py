@@ -1,6 +1,5 @@
 """The tables of nuScenes: lists of records linked by tokens, read record by record."""
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -13,11 +12,11 @@ from scenewise.errors import DataFormatError
 from scenewise.geometry.rotations import rotation_from_quat
 from scenewise.io.bounded import open_bounded
 from scenewise.io.json_fields import JsonFields
+from scenewise.io.json_records import json_records
 from scenewise.io.views import check_text, is_file, safe_name
 
 _VERSION = re.compile(r"v\d+\.\d+-\w+")
 _CHUNK = 1 << 20
-_MAX_RECORD = 1 << 20  # characters; real records have about 500
 
 
 def find_nuscenes_tables(path: Path) -> Path | None:
@@ -77,68 +76,17 @@ def tables_of(path: Path) -> Path:
     return tables
 
 
-def _bad_record(path: Path, number: int, got: object) -> DataFormatError:
-    return DataFormatError(path, f"record {number}", expected="a list of JSON objects", got=str(got)[:120], fix="copy it again")
-
-
 def read_records(path: Path, wanted: tuple[str, Collection[str]] | None) -> Iterator[TableRecord]:
     """Records of a table (all, or those whose key has one of some values), read piece by piece.
 
     Raises:
         DataFormatError: no list of JSON objects.
     """
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-
     with open_bounded(path) as (file, _):
-        text, position, number, at_end, opened = "", 0, 0, False, False
-        while True:
-            if not at_end and len(text) - position < _MAX_RECORD:
-                piece = file.read(_CHUNK)
-                at_end = not piece
-                try:
-                    # Tables are ASCII with escapes; a character cut in two would be of a foreign file.
-                    text, position = text[position:] + piece.decode("utf-8"), 0
-                except UnicodeDecodeError as error:
-                    raise _bad_record(path, number, error) from error
-            position = _skip(text, position)
-            if position == len(text) and not at_end:
-                continue
-            here = text[position : position + 1]
-            if not opened:
-                if here != "[":
-                    raise _bad_record(path, number, f"a file that begins with {here!r}")
-                opened, position = True, position + 1
-            elif here == "]":
-                rest = _skip(text, position + 1)
-                if rest != len(text) or file.read(1):
-                    raise _bad_record(path, number, "something after the list")
-                return
-            else:
-                if number:
-                    if here != ",":
-                        raise _bad_record(path, number, f"{here!r} between records" if here else "the end of the file")
-                    position = _skip(text, position + 1)
-                try:
-                    value, position = decoder.raw_decode(text, position)
-                except (ValueError, RecursionError) as error:
-                    raise _bad_record(path, number, error) from error
-                if not isinstance(value, dict):
-                    raise _bad_record(path, number, type(value).__name__)
-                number += 1
-                key = None if wanted is None else value.get(wanted[0])
-                if wanted is None or (isinstance(key, str) and key in wanted[1]):
-                    yield TableRecord(path, f"record {number - 1}", value)
-
-
-def _skip(text: str, position: int) -> int:
-    """The next place that is not white space."""
-    while position < len(text) and text[position] in " \t\r\n":
-        position += 1
-    return position
-
-
-def _refuse_constant(word: str) -> float:
-    raise ValueError(f"{word} is no finite number")
+        for number, values, _ in json_records(path, iter(lambda: file.read(_CHUNK), b"")):
+            key = None if wanted is None else values.get(wanted[0])
+            if wanted is None or (isinstance(key, str) and key in wanted[1]):
+                yield TableRecord(path, f"record {number}", values)
 
 
 def records_by_token(path: Path, tokens: set[str]) -> dict[str, TableRecord]:

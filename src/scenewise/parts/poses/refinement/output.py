@@ -34,6 +34,8 @@ def layout_for(capture: Capture) -> Literal["rgbd", "colmap"]:
     """Captures with depth stay so, as an RGB-D folder, which knows one colour camera; everything else becomes a COLMAP model."""
     if capture.source_format in {"rgbd", "scannet"}:
         return "rgbd"
+    if capture.source_format == "co3d":  # RGB-D folders are in metres, and its poses are in no known unit
+        return "colmap"
     frames = capture.frames_with_image
     has_depth = any(frame.load_depth is not None for frame in frames)
     return "rgbd" if has_depth and len({lens_of_frame(capture, frame) for frame in frames}) == 1 else "colmap"
