@@ -165,3 +165,18 @@ def save_tiny_resnet_clip(folder: Path, *, seed: int = 0) -> nn.Module:
     config = {"model_cfg": OPEN_CLIP, "preprocess_cfg": {"mean": MEAN, "std": STD}}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     return network
+
+
+def save_tiny_dinov2(folder: Path, *, registers: int = 0, seed: int = 0, **changes: object) -> nn.Module:
+    """A Dinov2Model, or one with registers, and its preprocessor_config.json; returns the model."""
+    import transformers
+
+    settings = {key: value for key, value in VISION.items() if key != "intermediate_size"} | {"mlp_ratio": 2} | changes
+    if registers:
+        config = transformers.Dinov2WithRegistersConfig(num_register_tokens=registers, **settings)
+        model = transformers.Dinov2WithRegistersModel(config).eval()
+    else:
+        model = transformers.Dinov2Model(transformers.Dinov2Config(**settings)).eval()
+    randomise(model, seed)
+    _save(model, folder)
+    return model

@@ -10,7 +10,7 @@ class TeacherChoice:
     """A teacher by name, and how it is read.
 
     Attributes:
-        teacher: ``small-clip``, a Hugging Face id or folder of CLIP or SigLIP, or ``files:DIR``.
+        teacher: ``small-clip``, a Hugging Face id or folder of CLIP, SigLIP or DINOv2 (no words), or ``files:DIR``.
         read_out: how dense features are read from it; None takes the method's, or what suits it.
         text_from: for ``files:DIR``, the teacher whose text tower shares the features' space.
         key_smoothing: patches with similar keys share what they say (MaskCLIP).

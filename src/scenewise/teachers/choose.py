@@ -54,10 +54,11 @@ def open_teacher(
     """The teacher a person asked for.
 
     Args:
-        name: ``small-clip`` (embedded), ``files:DIR`` (features, probabilities or labels from files), a folder with a CLIP or
-            SigLIP in Hugging Face layout or a ResNet CLIP in open_clip layout, or a Hugging Face id, perhaps with ``@revision``.
+        name: ``small-clip`` (embedded), ``files:DIR`` (features, probabilities or labels from files), a folder with a CLIP,
+            SigLIP or DINOv2 in Hugging Face layout or a ResNet CLIP in open_clip layout, or a Hugging Face id, perhaps with
+            ``@revision``.  A DINOv2 gives features and understands no words.
         read_out: name of a read-out with its published settings, or settings; None takes what suits the model: SC-CLIP, MaskCLIP
-            for a ResNet.  Goes before the one in ``settings``.
+            for a ResNet, the ordinary patch tokens ("clip") for a DINOv2.  Goes before the one in ``settings``.
         settings: everything about a CLIP; None takes the published proportions at the size the tower was trained on.
         text_from: for ``files:DIR``, the teacher whose text tower shares the space of the files' features, so that any words can
             be asked for.
@@ -154,7 +155,8 @@ def _open_clip(
     device: str,
     local_files_only: bool,
 ) -> "ClipTeacher":
-    from scenewise.teachers.clip_teacher import ClipTeacher, ClipTeacherSettings, settings_for_native_size
+    from scenewise.teachers.clip_teacher import ClipTeacher, ClipTeacherSettings, settings_for_native_size, whole_picture_settings
+    from scenewise.teachers.dinov2 import Dinov2Tower
     from scenewise.teachers.resnet_clip import ResNetClipTower
 
     read_out, usual = read_outs  # asked for; usual for vision transformers
@@ -164,11 +166,14 @@ def _open_clip(
         clip, suited = _small_clip(device)
     else:
         clip = _load(name, device, local_files_only)
-        if isinstance(clip.tower, ResNetClipTower):
-            suited = replace(suited, read_out=read_out_named("maskclip"))
-        elif usual is not None:
-            suited = replace(suited, read_out=usual)
-        suited = settings_for_native_size(clip.tower.native_size, clip.tower.patch_size, suited)
+        if isinstance(clip.tower, Dinov2Tower):
+            suited = whole_picture_settings(clip.tower.native_size, clip.tower.patch_size)
+        else:
+            if isinstance(clip.tower, ResNetClipTower):
+                suited = replace(suited, read_out=read_out_named("maskclip"))
+            elif usual is not None:
+                suited = replace(suited, read_out=usual)
+            suited = settings_for_native_size(clip.tower.native_size, clip.tower.patch_size, suited)
     if settings is None:
         settings = suited
     if read_out is not None:
@@ -179,14 +184,18 @@ def _open_clip(
 
 
 def _load(name: str, device: str, local_files_only: bool) -> "LoadedClip[VisionTower] | LoadedClip[ResNetClipTower]":
+    from scenewise.teachers.dinov2 import DINOV2_TYPES, load_dinov2_folder
     from scenewise.teachers.hugging_face import MODEL_TYPES, load_hugging_face_folder
     from scenewise.teachers.model_folders import find_model_folder
     from scenewise.teachers.resnet_clip import load_resnet_clip_folder
 
     plain, _, revision = (name, "", "") if Path(name).expanduser().exists() else name.partition("@")
-    folder = find_model_folder(plain, MODEL_TYPES, revision=revision or None, local_files_only=local_files_only)
+    known = (*MODEL_TYPES, *DINOV2_TYPES)
+    folder = find_model_folder(plain, known, revision=revision or None, local_files_only=local_files_only)
     if folder.layout == "open_clip":
         return load_resnet_clip_folder(name, folder, device=device)
+    if folder.model_type in DINOV2_TYPES:
+        return load_dinov2_folder(name, folder, device=device)
     return load_hugging_face_folder(name, folder, device=device)
 
 

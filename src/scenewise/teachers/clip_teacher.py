@@ -77,6 +77,23 @@ def settings_for_native_size(native_size: int, patch_size: int, settings: ClipTe
     )
 
 
+def whole_picture_settings(native_size: int, patch_size: int) -> ClipTeacherSettings:
+    """For a tower that was trained to speak about patches at any size (DINOv2): the ordinary forward pass over the whole picture.
+
+    The shorter side is the native size in whole patches, a cell half a patch.
+
+    Args:
+        native_size: height and width in pixels the tower was trained on.
+        patch_size: of the tower.
+    """
+    side = max(native_size // patch_size, 1) * patch_size
+    return ClipTeacherSettings(
+        read_out=ClipSettings(),
+        resize=ResizeSettings(short_side=side, long_side=max(side, ResizeSettings.long_side)),
+        windows=WindowSettings(crop=None, cell=max(patch_size // 2, 1)),
+    )
+
+
 def fitting_read_out(tower: VisionTower | ResNetClipTower, settings: ReadOutSettings) -> ReadOutSettings:
     """The read-out as it makes sense for a tower.
 

@@ -20,10 +20,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError, ShapeError
-from scenewise.io.json_fields import read_json_object
 from scenewise.networks.sizes_only import sizes_only
 from scenewise.teachers.loaded_clip import LoadedClip
 from scenewise.teachers.model_folders import ModelFolder, check_tensor_shapes, find_model_folder, tensor_shapes
+from scenewise.teachers.pretrained import load_pretrained, normalisation_of, not_loadable
 from scenewise.teachers.text_encoders import PromptEnsembleEncoder
 from scenewise.teachers.towers import LastBlock, TokenPass, VisionTower
 
@@ -108,7 +108,12 @@ class PoolingHead:
         return self._head(self._final_norm(tokens))
 
 
-def _grid_of(images: Float[Tensor, "batch 3 height width"], patch_size: int) -> tuple[int, int]:
+def patch_grid(images: Float[Tensor, "batch 3 height width"], patch_size: int) -> tuple[int, int]:
+    """Rows and columns of patches.
+
+    Raises:
+        ShapeError: a side of the images is no multiple of the patch size.
+    """
     height, width = images.shape[-2:]
     if height % patch_size or width % patch_size or min(height, width) < patch_size:
         raise ShapeError("images", expected=f"sides that are multiples of the patch size {patch_size}", got=f"{height}×{width}")
@@ -142,7 +147,7 @@ class ClipTower:
     @torch.no_grad()
     def tokens(self, images: Float[Tensor, "batch 3 height width"]) -> TokenPass:
         """All blocks but the last; positions are interpolated as ``transformers`` does it."""
-        rows, columns = _grid_of(images, self.patch_size)
+        rows, columns = patch_grid(images, self.patch_size)
         hidden = [self._vision.pre_layrnorm(self._vision.embeddings(images, interpolate_pos_encoding=True))]
         for block in self._blocks[:-1]:
             hidden.append(block.forward(hidden[-1]))
@@ -201,7 +206,7 @@ class SiglipTower:
     @torch.no_grad()
     def tokens(self, images: Float[Tensor, "batch 3 height width"]) -> TokenPass:
         """All encoder blocks; what follows is the pooling head."""
-        rows, columns = _grid_of(images, self.patch_size)
+        rows, columns = patch_grid(images, self.patch_size)
         hidden = [self._embed(images, rows, columns)]
         for block in self._layers:
             hidden.append(block.forward(hidden[-1]))
@@ -249,38 +254,17 @@ def load_hugging_face_clip(
 
 def load_hugging_face_folder(name: str, folder: ModelFolder, *, device: str = "cpu") -> LoadedClip[VisionTower]:
     """As :func:`load_hugging_face_clip`, for a folder that was found already."""
-    try:
-        import transformers
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("transformers", needed_for=f"the model {name}", extra="foundation") from error
-    from transformers.utils import logging
-
     path = folder.path
-    names = {
+    classes = {
         "clip": ("CLIPConfig", "CLIPModel"),
         "siglip": ("SiglipConfig", "SiglipModel"),
         "siglip2": ("Siglip2Config", "Siglip2Model"),
     }
-    config_class, model_class = (getattr(transformers, each) for each in names[folder.model_type])
-    was_showing, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()  # a second of loading needs none, and progress is told in one place
-    logging.set_verbosity_error()  # what is wrong with a model is checked here and told in one sentence
-    try:
-        config = config_class.from_pretrained(path, local_files_only=True)
-        _check_weights(path, folder, config, model_class)
-        model = model_class.from_pretrained(
-            path, config=config, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
-    except (DataFormatError, MissingDependencyError):
-        raise
-    except Exception as error:  # transformers promises no closed set of errors for a damaged model
-        raise _not_loadable(path, "a model that transformers can load", error) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if was_showing:
-            logging.enable_progress_bar()
-    model = model.eval().requires_grad_(False).to(device)
-    mean, std = _normalisation(path, folder.model_type)
+    model = load_pretrained(
+        name, folder, classes[folder.model_type], lambda config, model_class: _check_weights(path, folder, config, model_class)
+    ).to(device)
+    standard = (CLIP_MEAN, CLIP_STD) if folder.model_type == "clip" else (_SIGLIP_MEAN, _SIGLIP_STD)
+    mean, std = normalisation_of(path, standard)
     tower: VisionTower = ClipTower(model, mean, std) if folder.model_type == "clip" else SiglipTower(model, mean, std)
     return LoadedClip(
         name=name,
@@ -291,11 +275,6 @@ def load_hugging_face_folder(name: str, folder: ModelFolder, *, device: str = "c
         device=device,
         licence=folder.licence(),
     )
-
-
-def _not_loadable(path: "Path", expected: str, error: Exception) -> DataFormatError:
-    lines = str(error).strip().splitlines() or ["no reason given"]
-    return DataFormatError(path, expected=expected, got=f"{type(error).__name__}: {lines[0][:200]}")
 
 
 def _check_weights(path: "Path", folder: ModelFolder, config: Any, model_class: Any) -> None:
@@ -326,21 +305,6 @@ def _check_weights(path: "Path", folder: ModelFolder, config: Any, model_class: 
     check_tensor_shapes(folder.weights[0], alike, wanted)
 
 
-def _normalisation(path: "Path", model_type: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation from ``preprocessor_config.json``; those of the family where there is no such file."""
-    standard = (CLIP_MEAN, CLIP_STD) if model_type == "clip" else (_SIGLIP_MEAN, _SIGLIP_STD)
-    file = path / "preprocessor_config.json"
-    if not file.is_file():
-        return standard
-    fields = read_json_object(file)
-    mean, std = fields.array("image_mean", (3,), None), fields.array("image_std", (3,), None)
-    if std is not None and std.min() <= 0:
-        raise fields.wrong("image_std", "numbers above 0", std.tolist())
-    first = standard[0] if mean is None else (float(mean[0]), float(mean[1]), float(mean[2]))
-    second = standard[1] if std is None else (float(std[0]), float(std[1]), float(std[2]))
-    return first, second
-
-
 @final
 class _SentenceEncoder:
     """Sentences to embeddings by a model's own tokenizer and text tower."""
@@ -361,7 +325,7 @@ class _SentenceEncoder:
         except ImportError as error:
             raise MissingDependencyError("sentencepiece", needed_for=f"the tokenizer of {path}") from error
         except Exception as error:  # as for the model
-            raise _not_loadable(path, "tokenizer files beside the weights", error) from error
+            raise not_loadable(path, "tokenizer files beside the weights", error) from error
         self._model, self._device = model, device
         self._length = int(model.config.text_config.max_position_embeddings)
         # SigLIP was trained on texts of one length, padding seen as words; CLIP reads at the end token, blind to what follows.

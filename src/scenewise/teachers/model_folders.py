@@ -40,7 +40,7 @@ class ModelFolder:
     Attributes:
         path: the folder.
         layout: how the files are named and what their tensors are called.
-        model_type: of the configuration ("clip", "siglip", "siglip2"); "" in the open_clip layout.
+        model_type: of the configuration ("clip", "siglip", "dinov2" …); "" in the open_clip layout.
         weights: the safetensors files.
     """
 

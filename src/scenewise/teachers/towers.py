@@ -14,7 +14,8 @@ class TokenPass:
 
     Attributes:
         hidden: ``hidden[0]`` enters block 1 (after the first norm), ``hidden[i]`` leaves block i; the last entry enters the last
-            block.  Row 0 is the class token, then the patches row by row.  A tower without class token (SigLIP) has patches only.
+            block.  Row 0 is the class token, then come registers where the tower has any, at the end the patches row by row.  A
+            tower without class token (SigLIP) has patches only.
         rows: patches from top to bottom.
         columns: patches from left to right.
     """
