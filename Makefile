@@ -79,6 +79,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/label_free.py $(QUICK_FLAG)
 	$(BIN)/python benchmarks/sparse_conv.py $(QUICK_FLAG)
 	$(BIN)/python benchmarks/anchor_decoder.py $(QUICK_FLAG)
+	$(BIN)/python benchmarks/march.py $(QUICK_FLAG)
 	$(BIN)/python benchmarks/scene_graph.py $(QUICK_FLAG)
 
 reproduce: $(VENV)/.installed-dev

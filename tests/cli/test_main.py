@@ -335,7 +335,7 @@ def test_doctor_reports_this_machine(capsys):
     assert {re.split(r"[^\w-]", package)[0] for package in needed} <= set(versions)
     assert versions["torch"] is not None and diagnosis["cores"][1] >= 1
     assert isinstance(diagnosis["native_library"]["reason"], str)
-    kernels = {"splats", "ssim", "adam", "ray_casting", "anchor_decoder", "sparse_conv"}
+    kernels = {"splats", "ssim", "adam", "ray_casting", "anchor_decoder", "march", "sparse_conv"}
     assert {kernel["kernel"] for kernel in diagnosis["kernels"]} == kernels
     assert main(["doctor"]) == 0
     assert "Kernels" in capsys.readouterr().out

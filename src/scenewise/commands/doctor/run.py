@@ -180,7 +180,7 @@ def kernel_backends() -> tuple[KernelBackend, ...]:
     """Which implementation of every operator would run now on the usual input (float32, on the default device), and why."""
     import torch
 
-    from scenewise.kernels import adam, anchor_decoder, ray_casting, sparse_conv, splats, ssim
+    from scenewise.kernels import adam, anchor_decoder, march, ray_casting, sparse_conv, splats, ssim
 
     device = splats.default_device()
     values = torch.zeros(1, 3, device=device)
@@ -210,6 +210,7 @@ def kernel_backends() -> tuple[KernelBackend, ...]:
         ("adam", adam.native.can_run(values, values)),
         ("ray_casting", ray_casting.native.is_available()),
         ("anchor_decoder", anchor_decoder.native.takes(values)),
+        ("march", march.native.takes(values)),
     ):
         backend = "native" if is_native else "reference"
         why = (

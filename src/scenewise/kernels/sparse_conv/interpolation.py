@@ -44,8 +44,8 @@ def trilinear(
     """
     if len(features) != len(grid):
         raise ShapeError("features", expected=f"{len(grid)} rows, one per voxel", got=len(features))
-    rows, weights = _corners(grid, positions, batch, features.dtype)
-    out: Tensor = _Blend.apply(features, _Corners(rows, weights, len(grid)))
+    rows, kept = corners(grid, positions, batch, features.dtype)
+    out: Tensor = _Blend.apply(features, _Corners(rows, renormalised(kept), len(grid)))
     return out
 
 
@@ -53,10 +53,19 @@ _MOST_CELLS = 2**25
 """Cells of a box that is looked up by index: 128 MiB."""
 
 
-def _corners(
-    grid: VoxelGrid, positions: Tensor, batch: Tensor, dtype: torch.dtype
+def corners(
+    grid: VoxelGrid, positions: Float[Tensor, "n 3"], batch: Int64[Tensor, "n"], dtype: torch.dtype
 ) -> tuple[Int64[Tensor, "n 8"], Float[Tensor, "n 8"]]:
-    """Rows of the voxels around each position (0 where empty, with weight 0) and their weights."""
+    """The eight voxels around each position, z fastest: their rows and trilinear weights; row 0 and weight 0 where one is empty.
+
+    The weights sum to 1 where all eight are occupied, and to less at the border of what is.  No gradient.
+
+    Args:
+        grid: the voxels, of any stride.
+        positions: in voxels of stride 1, whatever the grid's stride.
+        batch: scene of each position.
+        dtype: of the weights.
+    """
     # Centres of voxels become integers.  float64, because the weight is what is left of a number as large as 2¹⁷.
     scaled = positions.detach().to(torch.float64) / grid.stride - 0.5
     usable = ((scaled > SMALLEST_COORDINATE) & (scaled < LARGEST_COORDINATE)).all(1)  # false for NaN as well
@@ -69,8 +78,12 @@ def _corners(
     weights = (pairs[:, 0, :, None, None] * pairs[:, 1, None, :, None] * pairs[:, 2, None, None, :]).reshape(-1, 8)
     rows = _corner_rows(grid, base.to(torch.int64), torch.where(usable, batch, 0))
     exists = (rows < len(grid)) & usable[:, None]
-    kept = weights * exists
-    return torch.where(exists, rows, 0), kept / kept.sum(1, keepdim=True).clamp_min(1e-12)
+    return torch.where(exists, rows, 0), weights * exists
+
+
+def renormalised(weights: Float[Tensor, "n 8"]) -> Float[Tensor, "n 8"]:
+    """Weights of occupied corners divided by their sum; zeros stay zeros."""
+    return weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
 
 
 def _corner_rows(grid: VoxelGrid, cells: Int64[Tensor, "n 3"], batch: Int64[Tensor, "n"]) -> Int64[Tensor, "n 8"]:
