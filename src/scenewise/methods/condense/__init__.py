@@ -1,0 +1,1 @@
+"""ConDense: 2D and 3D features that agree through volume rendering (Zhang et al., ECCV 2024)."""
