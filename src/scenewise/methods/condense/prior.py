@@ -1,4 +1,4 @@
-"""What the frozen 2D model says on the whole: its mean and how much it varies, against which the loss of the prior is measured."""
+"""Mean and variance of what the frozen 2D model says, against which the loss of the prior is measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
