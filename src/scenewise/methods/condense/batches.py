@@ -19,9 +19,13 @@ from scenewise.methods.condense.options import CondenseConfig, Variation
 from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.scans.posed_scans import PosedScan
 from scenewise.scenes.cameras import Cameras
+from scenewise.scenes.frames import ImageU8
 
 _DEPTH_TEST = 0.05
 """Metres, and share of the depth, within which a point is the one that a pixel shows."""
+
+_BESIDE = 0.25  # of a picture's size
+_BEHIND = 0.5  # metres
 
 
 @dataclass(frozen=True)
@@ -120,12 +124,12 @@ def consistency_batch(
     scan_of_view: list[int] = []
     for item, (number, scan) in enumerate(scans):
         generator = keyed_generator("condense", seed, step, number)
-        place, points, colors = varied_cloud(scan, config, generator, varied=varied)
+        chosen = torch.randperm(len(scan.pictures_u8), generator=generator)[: config.views_per_scan].sort().values.tolist()
+        taken = scan.with_views(chosen)
+        place, points, colors = varied_cloud(taken, config, generator, varied=varied)
         positions.append(points)
         inputs.append(colors)
         items.append(torch.full((len(points),), item))
-        chosen = torch.randperm(len(scan.pictures_u8), generator=generator)[: config.views_per_scan].sort().values.tolist()
-        taken = scan.with_views(chosen)
         pictures.append(_pictures(taken, config.variation, generator, varied=varied).to(device))
         priors.append(torch.from_numpy(taken.prior).to(device))
         rays.append(_rays(taken, place, item, len(cameras), config, generator))
@@ -144,22 +148,46 @@ def consistency_batch(
 def varied_cloud(
     scan: PosedScan, config: CondenseConfig, generator: torch.Generator, *, varied: bool = True
 ) -> tuple[Place, Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
-    """Where the scan lies, positions of its points in voxels, and their colours in [−1, 1]."""
+    """Where the scan lies, positions of its points in voxels, and their colours in [−1, 1].
+
+    Args:
+        scan: with the pictures of the step alone.
+        config: how clouds are varied.
+        generator: of what is drawn.
+        varied: False: all points as they are.
+    """
     variation = config.variation
     points = torch.from_numpy(scan.points_in_scan)
     colors = torch.from_numpy(scan.colors_u8).float() / 255.0
     matrix, shift = torch.eye(3), torch.zeros(3)
     if varied:
-        turn, share = torch.rand(2, generator=generator).tolist()
+        turn, share, cut = torch.rand(3, generator=generator).tolist()
         shift = variation.shift_voxels * torch.rand(3, generator=generator)
         matrix = turn_about_up(2.0 * math.pi * turn if variation.turn else 0.0)
         stays = torch.rand(len(points), generator=generator) < variation.least_points + (1 - variation.least_points) * share
+        if cut >= variation.whole:
+            stays &= looked_at(scan, points)
         if bool(stays.any()):
             points, colors = points[stays], colors[stays]
         colors = relit(colors, variation, generator)
         colors = (colors + variation.noise * torch.randn(colors.shape, generator=generator)).clamp(0.0, 1.0)
     place = Place(matrix, shift)
     return place, points @ (matrix.T / config.voxel) + shift, 2.0 * colors - 1.0
+
+
+def looked_at(scan: PosedScan, points: Float[Tensor, "n 3"]) -> Bool[Tensor, "n"]:
+    """Points that lie in some picture or a quarter of its size beside it, no deeper than half a metre behind all it shows."""
+    height, width = scan.pictures_u8.shape[1:3]
+    found = torch.zeros(len(points), dtype=torch.bool)
+    for pose, K, depths in zip(scan.camera_from_scan, scan.K, scan.depths):
+        project = torch.from_numpy(K @ pose[:3]).float()
+        u, v, depth = (points @ project[:, :3].T + project[:, 3]).unbind(1)
+        deepest = float(depths.max()) + _BEHIND
+        inside = (depth > 0) & (depth < deepest)
+        inside &= (u > -_BESIDE * width * depth) & (u < (1 + _BESIDE) * width * depth)
+        inside &= (v > -_BESIDE * height * depth) & (v < (1 + _BESIDE) * height * depth)
+        found |= inside
+    return found
 
 
 def turn_about_up(angle: float) -> Float[Tensor, "3 3"]:
@@ -197,7 +225,7 @@ def _cameras(scan: PosedScan, place: Place) -> list[Cameras]:
 
 
 def _rays(scan: PosedScan, place: Place, item: int, first_view: int, config: CondenseConfig, generator: torch.Generator) -> Rays:
-    """Pixels drawn at random among those with a depth, the same number from each picture where there are as many."""
+    """Pixels drawn at random among those with a depth, as many from each picture; some evenly, some where there is detail."""
     height, width = (side // 4 * 4 for side in scan.pictures_u8.shape[1:3])
     found = []
     for view in range(len(scan.pictures_u8)):
@@ -205,7 +233,11 @@ def _rays(scan: PosedScan, place: Place, item: int, first_view: int, config: Con
         rows, columns = torch.nonzero(depths > 0, as_tuple=True)
         if not len(rows):
             continue
-        drawn = torch.randint(len(rows), (config.rays.per_view,), generator=generator)
+        by_detail = round(config.rays.per_view * config.rays.detailed)
+        drawn = torch.randint(len(rows), (config.rays.per_view - by_detail,), generator=generator)
+        if by_detail:
+            weights = detail(scan.pictures_u8[view, :height, :width])[rows, columns]
+            drawn = torch.cat([drawn, torch.multinomial(weights, by_detail, replacement=True, generator=generator)])
         rows, columns = rows[drawn], columns[drawn]
         found.append(_looking(scan, view, rows, columns, depths[rows, columns]))
     if not found:
@@ -226,6 +258,15 @@ def _rays(scan: PosedScan, place: Place, item: int, first_view: int, config: Con
         twin_view=torch.where(twin_view >= 0, twin_view + first_view, -1),
         twin_pixel=twin_pixel,
     )
+
+
+def detail(picture_u8: ImageU8) -> Float[Tensor, "height width"]:
+    """How much brightness changes between the neighbours of each pixel, and a little everywhere; of 255."""
+    brightness = torch.from_numpy(picture_u8).float().mean(-1)
+    wide = F.pad(brightness[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    across = (wide[1:-1, 2:] - wide[1:-1, :-2]).abs()
+    down = (wide[2:, 1:-1] - wide[:-2, 1:-1]).abs()
+    return across + down + 1.0
 
 
 def _looking(

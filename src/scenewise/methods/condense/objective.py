@@ -4,8 +4,7 @@ With f(u) the 2D feature of a pixel and g(r) the normalised rendered 3D feature 
 
     consistency  mean (1 − f·g)                            over rays that the volume stops
     prior        mean ‖A f + b − f⁰‖² / variance of f⁰     over cells; f⁰: of the frozen model, A and b: the translator
-    contrast     cross entropy of f·g / τ over all rays of the step and of some steps before, both ways; rays that show the same
-                 place are left out
+    contrast     cross entropy of f·g / τ over all rays of the step, both ways; rays that show the same place are left out
     agreement    mean (1 − f(u)·f(u′))                     over pixels u′ of other pictures that show the same point
     keypoints    binary cross entropy of both scores with how surely a ray's match is told from all others, and of each score with
                  the other
@@ -70,7 +69,9 @@ class Losses:
 
 @dataclass(frozen=True)
 class Memory:
-    """Features of rays of the last steps, of scans that are others for the most part: what a match must also be told from.
+    """Features of rays of the last steps, of scans that are others for the most part: what a sure match is told from as well.
+
+    They are not contrasted with: that drove all features one way, away from what they had been, and made them alike.
 
     Attributes:
         image: unit features of pixels.
@@ -147,15 +148,14 @@ def _matching(rays: RayFeatures, config: CondenseConfig, memory: Memory, ranks: 
     best = torch.full((len(image),), -1.0, device=image.device)
     for asked, others, before in ((image, all_volume, memory.volume), (volume, all_image, memory.image)):
         cosines = asked @ others.T
-        earlier = asked @ before.T
-        logits = torch.cat([(cosines / config.temperature).masked_fill(near, -torch.inf), earlier / config.temperature], dim=1)
+        logits = (cosines / config.temperature).masked_fill(near, -torch.inf)
         entropy = entropy + 0.5 * F.cross_entropy(logits, first + own, reduction="sum")
         with torch.no_grad():
             wrong = cosines.masked_fill(near, -1.0)
             wrong[own, first + own] = -1.0
             best = torch.maximum(best, wrong.amax(1))
-            if earlier.shape[1]:
-                best = torch.maximum(best, earlier.amax(1))
+            if len(before):
+                best = torch.maximum(best, (asked @ before.T).amax(1))
     return _Matching(entropy, best)
 
 

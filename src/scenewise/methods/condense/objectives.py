@@ -18,6 +18,8 @@ from scenewise.networks.consistent.image_branch import ImageFeatures
 from scenewise.networks.consistent.pair import ConsistentPair
 from scenewise.teachers.tower_maps import tower_maps
 
+_RISING = ("consistency", "agreement")
+
 
 def losses_of(batch: ConsistencyBatch, learner: Learner, step: int) -> StepLosses:
     """What this process adds to the loss of a step."""
@@ -89,7 +91,9 @@ def _condense(batch: ConsistencyBatch, learner: Learner, step: int) -> StepLosse
         found["prior"] = _prior(batch, seen, learner)
     figures = {name.removeprefix("figures."): float(value) for name, value in found.items() if name.startswith("figures.")}
     terms = {entry.name: found[entry.name] for entry in fields(LossWeights) if entry.name in found}
-    total = torch.stack([getattr(config.losses, name) * value for name, value in terms.items()]).sum()
+    risen = min(1.0, step / max(1.0, config.settled * config.steps))
+    weights = {name: getattr(config.losses, name) * (risen if name in _RISING else 1.0) for name in terms}
+    total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
     return StepLosses(total, {name: value.detach() for name, value in terms.items()}, figures)
 
 

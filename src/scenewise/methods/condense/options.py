@@ -48,6 +48,8 @@ class RaySettings:
 
     Attributes:
         per_view: pixels of each picture in a step.
+        detailed: share of them that is drawn by how much brightness changes there, since most pixels show bare surfaces that look
+            alike everywhere; the rest is drawn evenly.
         samples: along a ray, around its known depth.
         depth_deviation: standard deviation of these about the depth, metres.
         renderer: "marched": volume rendering; "rasterised": one small Gaussian per voxel.  Both give one feature per pixel.
@@ -55,6 +57,7 @@ class RaySettings:
     """
 
     per_view: int = 160
+    detailed: float = 0.5
     samples: int = 6
     depth_deviation: float = 0.03
     renderer: RendererName = "marched"
@@ -64,6 +67,8 @@ class RaySettings:
         for name in ("per_view", "samples"):
             if getattr(self, name) < 1:
                 raise ConventionError(f"rays.{name}", expected="at least 1", got=getattr(self, name))
+        if not 0 <= self.detailed <= 1:
+            raise ConventionError("rays.detailed", expected="a share from 0 to 1", got=self.detailed)
         if not self.depth_deviation > 0:
             raise ConventionError("rays.depth_deviation", expected="metres above 0", got=self.depth_deviation)
 
@@ -76,6 +81,7 @@ class Variation:
         turn: about the up axis by any angle.
         shift_voxels: along every axis, so that voxel borders fall elsewhere.
         least_points: share of a cloud's points that stays, drawn between this and 1.
+        whole: share of clouds that are shown in full; others are cut to what the pictures of the step look at.
         light: deviation of the logarithm of brightness, of clouds and of each picture on their own.
         tint: the same of each colour channel.
         gamma: the same of the exponent.
@@ -85,6 +91,7 @@ class Variation:
     turn: bool = True
     shift_voxels: float = 16.0
     least_points: float = 0.3
+    whole: float = 0.25
     light: float = 0.2
     tint: float = 0.08
     gamma: float = 0.15
@@ -116,8 +123,10 @@ class CondenseConfig:
         losses: how much each part counts.
         temperature: of the contrast.
         far: pixels nearer than this to the right one, in metres between the points they show, are no wrong answers.
-        remembered: rays of the steps before, over all processes, that matches must also be told from: a step sees few scans, and
-            what is unique in each of them may be in all others too.
+        settled: share of the run in which consistency and agreement reach their weights, from 0 on: features that are all alike
+            agree best, and before they differ that is what these two ask for.
+        remembered: rays of the steps before, over all processes, that a sure match is told from as well: a step sees few scans,
+            and what is unique in each of them may be in all others too.
         point_rate: AdamW's rate of the 3D branch, down to 0 by half a cosine after a short rise.
         image_rate: of the 2D branch and the translator.
         weight_decay: of all.
@@ -143,7 +152,8 @@ class CondenseConfig:
     losses: LossWeights = field(default_factory=LossWeights)
     temperature: float = 0.07
     far: float = 0.2
-    remembered: int = 8192
+    settled: float = 0.1
+    remembered: int = 4096
     point_rate: float = 2e-3
     image_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -158,6 +168,8 @@ class CondenseConfig:
         for name in ("voxel", "temperature", "width", "point_rate", "image_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConventionError(name, expected="above 0", got=getattr(self, name))
+        if not 0 <= self.settled <= 1:
+            raise ConventionError("settled", expected="a share from 0 to 1", got=self.settled)
         if not 0 <= self.average < 1:
             raise ConventionError("average", expected="from 0 to below 1", got=self.average)
 
@@ -170,8 +182,8 @@ ROOMS = CondenseConfig(
     picture_width=192,
     most_views=20,
     steps=1500,
-    scans_per_step=2,
-    views_per_scan=3,
+    scans_per_step=4,
+    views_per_scan=2,
 )
 """Narrow, for procedural rooms on a CPU."""
 
