@@ -40,7 +40,7 @@ $(VENV)/.installed-core: $(INSTALL_INPUTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: $(INSTALL_INPUTS) | $(BIN)/python
-	$(PIP) install -e ".[io,sfm,foundation,viewer,dev]"
+	$(PIP) install -e ".[io,sfm,foundation,library,viewer,dev]"
 	@touch $@ $(VENV)/.installed-core
 
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/.installed-core
@@ -48,7 +48,7 @@ $(VENV)/.installed-docs: pyproject.toml | $(VENV)/.installed-core
 	@touch $@
 
 $(VENV)/.installed-cuda: $(VENV)/.installed-dev
-	$(PIP) install -e ".[io,sfm,foundation,viewer,dev,cuda]"
+	$(PIP) install -e ".[io,sfm,foundation,library,viewer,dev,cuda]"
 	@touch $@
 
 # --- what a person runs ---
@@ -81,6 +81,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/anchor_decoder.py $(QUICK_FLAG)
 	$(BIN)/python benchmarks/march.py $(QUICK_FLAG)
 	$(BIN)/python benchmarks/scene_graph.py $(QUICK_FLAG)
+	$(BIN)/python benchmarks/scene_library.py $(QUICK_FLAG)
 
 reproduce: $(VENV)/.installed-dev
 	@test -n "$(METHOD)" || { echo "say which: make reproduce METHOD=gaussian_splatting"; exit 2; }

@@ -22,6 +22,7 @@ OPTIONAL_PACKAGES = {
     "pycolmap": ("sfm", "scenewise poses: photographs and films that come without poses"),
     "transformers": ("foundation", "CLIP, SigLIP and SAM as teachers; the embedded small CLIP needs nothing"),
     "sentencepiece": ("foundation", "SigLIP's tokenizer"),
+    "lancedb": ("library", "a library of scenes that can be searched"),
     "viser": ("viewer", "scenewise view"),
     "gsplat": ("cuda", "training and rendering on CUDA"),
     "tensorboard": ("log", "TensorBoard curves"),
