@@ -71,7 +71,7 @@ def scene_of(features: np.ndarray, number: int) -> SceneRows:
         descriptor=features[0],
         thumbnail=b"",
         views=ViewRows((), np.zeros((0, 4, 4)), np.zeros((0, 3, 3)), whole, whole, none, None, ()),
-        objects=ObjectRows(whole, (), score, nowhere, nowhere, whole, none, ()),
+        objects=ObjectRows(whole, (), score, nowhere, nowhere, whole, nowhere, none, ()),
         key_points=KeyPointRows(np.zeros((n, 3), np.float32), np.ones(n, np.float32), features),
     )
 

@@ -70,6 +70,7 @@ def scene_rows(
             centers_in_world=rng.standard_normal((objects, 3)).astype(np.float32),
             sizes=rng.uniform(size=(objects, 3)).astype(np.float32),
             num_points=np.arange(objects, dtype=np.int32),
+            colors=rng.random((objects, 3), dtype=np.float32),
             features=unit_vectors(rng, objects),
             thumbnails=tuple(b"" if i else JPEG + b"object" for i in range(objects)),
         ),

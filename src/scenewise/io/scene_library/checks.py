@@ -67,6 +67,7 @@ def check_scene(rows: SceneRows, about: LibraryAbout) -> None:
         ("views.K", rows.views.K),
         ("objects.centers_in_world", rows.objects.centers_in_world),
         ("objects.sizes", rows.objects.sizes),
+        ("objects.colors", rows.objects.colors),
         ("objects.confidences", rows.objects.confidences),
         ("key_points.positions_in_world", rows.key_points.positions_in_world),
         ("key_points.scores", rows.key_points.scores),

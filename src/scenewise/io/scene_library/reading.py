@@ -154,9 +154,10 @@ def library_views(handle: Any | None, snapshot: Snapshot, about: LibraryAbout) -
 
 
 def library_objects(handle: Any | None, snapshot: Snapshot, about: LibraryAbout) -> LibraryObjects:
-    """All objects; 4·D + 50 bytes each; errors as in :func:`library_views`."""
+    """All objects; 4·D + 62 bytes each; errors as in :func:`library_views`."""
     numbers: dict[str, _Column] = {"id": ((), np.int32), "confidence": ((), np.float32), "center_in_world": ((3,), np.float32)}
-    numbers |= {"size": ((3,), np.float32), "num_points": ((), np.int32), "feature": ((about.dim,), np.float32)}
+    numbers |= {"size": ((3,), np.float32), "num_points": ((), np.int32), "color": ((3,), np.float32)}
+    numbers |= {"feature": ((about.dim,), np.float32)}
     found, texts = _gathered(handle, snapshot, "objects", numbers, "class_name")
     starts = snapshot.starts("objects")
     return LibraryObjects(
@@ -169,6 +170,7 @@ def library_objects(handle: Any | None, snapshot: Snapshot, about: LibraryAbout)
         centers_in_world=found["center_in_world"],
         sizes=found["size"],
         num_points=found["num_points"],
+        colors=found["color"],
         features=_made_unit(found["feature"]),
     )
 

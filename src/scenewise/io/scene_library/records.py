@@ -119,6 +119,7 @@ class ObjectRows:
         centers_in_world: middles of their boxes.
         sizes: full lengths of their boxes along the world's axes.
         num_points: of each.
+        colors: mean of each, sRGB in [0, 1].
         features: unit vectors.
         thumbnails: JPEG files; b"" = none.
     """
@@ -129,12 +130,15 @@ class ObjectRows:
     centers_in_world: Float32[np.ndarray, "n 3"]
     sizes: Float32[np.ndarray, "n 3"]
     num_points: Int32[np.ndarray, "n"]
+    colors: Float32[np.ndarray, "n 3"]
     features: Float[np.ndarray, "n d"]
     thumbnails: tuple[bytes, ...]
 
     def __post_init__(self) -> None:
         _same_length(
-            self, ("class_names", "confidences", "centers_in_world", "sizes", "num_points", "features", "thumbnails"), "ids"
+            self,
+            ("class_names", "confidences", "centers_in_world", "sizes", "num_points", "colors", "features", "thumbnails"),
+            "ids",
         )
 
     def __len__(self) -> int:
@@ -251,7 +255,7 @@ class LibraryObjects:
 
     Attributes:
         scenes, starts, scene_index: as in :class:`LibraryViews`.
-        ids, class_names, confidences, centers_in_world, sizes, num_points: as in :class:`ObjectRows`.
+        ids, class_names, confidences, centers_in_world, sizes, num_points, colors: as in :class:`ObjectRows`.
         features: unit vectors.
     """
 
@@ -264,6 +268,7 @@ class LibraryObjects:
     centers_in_world: Float32[np.ndarray, "n 3"]
     sizes: Float32[np.ndarray, "n 3"]
     num_points: Int32[np.ndarray, "n"]
+    colors: Float32[np.ndarray, "n 3"]
     features: Float32[np.ndarray, "n d"]
 
 

@@ -139,7 +139,7 @@ def rows_schema(table: RowTable, about: LibraryAbout) -> Any:
     elif table == "objects":
         own = [("id", pa.int32()), ("class_name", pa.string()), ("confidence", pa.float32())]
         own += [("center_in_world", pa.list_(pa.float32(), 3)), ("size", pa.list_(pa.float32(), 3)), ("num_points", pa.int32())]
-        own += [("feature", vector), ("thumbnail", pa.binary())]
+        own += [("color", pa.list_(pa.float32(), 3)), ("feature", vector), ("thumbnail", pa.binary())]
     else:
         own = [("position_in_world", pa.list_(pa.float32(), 3)), ("score", pa.float32()), ("feature", vector)]
     return pa.schema([("scene", pa.string()), ("revision", pa.int64()), ("row", pa.int32()), *own])
@@ -185,7 +185,7 @@ def rows_of(table: RowTable, rows: SceneRows, about: LibraryAbout, revision: int
         things = rows.objects
         columns = {"id": things.ids, "class_name": things.class_names, "confidence": things.confidences}
         columns |= {"center_in_world": things.centers_in_world, "size": things.sizes, "num_points": things.num_points}
-        columns |= {"feature": things.features, "thumbnail": things.thumbnails}
+        columns |= {"color": things.colors, "feature": things.features, "thumbnail": things.thumbnails}
     else:
         points = rows.key_points
         columns = {"position_in_world": points.positions_in_world, "score": points.scores, "feature": points.features}
@@ -285,6 +285,7 @@ def scene_rows(about: LibraryAbout, stored: StoredScene, scene: Any, parts: Mapp
             centers_in_world=matrix(things.column("center_in_world"), (3,)),
             sizes=matrix(things.column("size"), (3,)),
             num_points=things.column("num_points").to_numpy(),
+            colors=matrix(things.column("color"), (3,)),
             features=matrix(things.column("feature"), (about.dim,)),
             thumbnails=_texts(things, "thumbnail"),
         ),
