@@ -4,13 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+CONSISTENT = "condense"
+"""Name of the embedded pair of branches that agree; ``condense:RUN`` is one that ``scenewise pretrain`` has trained."""
+
+
+def is_consistent(name: str) -> bool:
+    """Whether a name is that of a pair of branches that agree."""
+    return name.strip().partition(":")[0] == CONSISTENT
+
 
 @dataclass(frozen=True)
 class TeacherChoice:
     """A teacher by name, and how it is read.
 
     Attributes:
-        teacher: ``small-clip``, a Hugging Face id or folder of CLIP, SigLIP or DINOv2 (no words), or ``files:DIR``.
+        teacher: ``small-clip``, a Hugging Face id or folder of CLIP, SigLIP or DINOv2 (no words), ``files:DIR``, ``condense`` or
+            ``condense:RUN``.
         read_out: how dense features are read from it; None takes the method's, or what suits it.
         text_from: for ``files:DIR``, the teacher whose text tower shares the features' space.
         key_smoothing: patches with similar keys share what they say (MaskCLIP).

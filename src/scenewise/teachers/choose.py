@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scenewise.errors import ConventionError, ResourceError
 from scenewise.scenes.class_colors import class_colors
 from scenewise.scenes.vocabularies import Vocabulary
-from scenewise.teachers.choice import TeacherChoice
+from scenewise.teachers.choice import CONSISTENT, TeacherChoice, is_consistent
 from scenewise.teachers.protocol import Teacher
 from scenewise.teachers.read_outs.settings import (
     READ_OUTS,
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from scenewise.teachers.towers import VisionTower
 
 SMALL_CLIP = "small-clip"
+EMBEDDED = (SMALL_CLIP, CONSISTENT)
+"""Models that come with the package: they have only ever seen procedural rooms."""
 FILES_PREFIX = "files:"
 
 SMALL_CLIP_READ_OUT: ReadOutSettings = ScClipSettings(
@@ -56,7 +58,9 @@ def open_teacher(
     Args:
         name: ``small-clip`` (embedded), ``files:DIR`` (features, probabilities or labels from files), a folder with a CLIP,
             SigLIP or DINOv2 in Hugging Face layout or a ResNet CLIP in open_clip layout, or a Hugging Face id, perhaps with
-            ``@revision``.  A DINOv2 gives features and understands no words.
+            ``@revision``.  A DINOv2 gives features and understands no words.  ``condense`` and ``condense:RUN`` are pre-trained
+            pairs of branches, which also name points without pictures
+            (:class:`~scenewise.teachers.consistent.ConsistentFeatures`).
         read_out: name of a read-out with its published settings, or settings; None takes what suits the model: SC-CLIP, MaskCLIP
             for a ResNet, the ordinary patch tokens ("clip") for a DINOv2.  Goes before the one in ``settings``.
         settings: everything about a CLIP; None takes the published proportions at the size the tower was trained on.
@@ -71,23 +75,34 @@ def open_teacher(
     Raises:
         ResourceError: the model cannot be reached, or the device is not there.
         DataFormatError: files of the model are not what they should be.
-        ConventionError: the read-out does not fit the model, or files already are features and take none.
+        ConventionError: the read-out does not fit the model, or what is opened gives finished features and takes none.
         MissingDependencyError: transformers is not installed.
     """
     name = name.strip()
+    if read_out is not None or settings is not None or key_smoothing:
+        _require_readable(name, "key smoothing" if key_smoothing else repr(read_out or settings))
     if name.startswith(FILES_PREFIX):
-        if read_out is not None or settings is not None or key_smoothing:
-            got = "key smoothing" if key_smoothing else repr(read_out or settings)
-            raise ConventionError("read-out", expected="none for a teacher from files: they hold finished features", got=got)
         from scenewise.teachers.from_files import FilesTeacher
 
         words = None if text_from is None else open_teacher(text_from, device=device, local_files_only=local_files_only)
         return FilesTeacher(Path(name.removeprefix(FILES_PREFIX)).expanduser(), words)
     if text_from is not None:
         raise ConventionError("text_from", expected="only with files:DIR; a CLIP has its own text tower", got=repr(text_from))
+    if is_consistent(name):
+        from scenewise.teachers.consistent import open_consistent
+
+        return open_consistent(name, device=device, local_files_only=local_files_only)
     chosen = read_out_named(read_out) if isinstance(read_out, str) else read_out
     usual = None if method_read_out is None else read_out_named(method_read_out)
     return _open_clip(name, (chosen, usual), settings, key_smoothing, chosen_device(device), local_files_only)
+
+
+def _require_readable(name: str, asked: str) -> None:
+    """Refuses ways of reading what is read in one way only; ConventionError."""
+    if name.startswith(FILES_PREFIX):
+        raise ConventionError("read-out", expected="none for a teacher from files: they hold finished features", got=asked)
+    if is_consistent(name):
+        raise ConventionError("read-out", expected=f"none for {name}, whose branches give finished features", got=asked)
 
 
 def open_choice(choice: TeacherChoice) -> Teacher:
@@ -119,12 +134,18 @@ def read_out_text(teacher: Teacher) -> str | None:
 
 def with_absolute_folders(choice: TeacherChoice) -> TeacherChoice:
     """The same choice with the whole path of a folder, so that a later question finds it from anywhere."""
-    name = choice.teacher
-    if name.startswith(FILES_PREFIX):
-        return replace(choice, teacher=FILES_PREFIX + str(Path(name.removeprefix(FILES_PREFIX)).expanduser().resolve()))
+    return replace(choice, teacher=with_absolute_folder(choice.teacher))
+
+
+def with_absolute_folder(name: str) -> str:
+    """A teacher's name with the whole path of its folder, where it has one."""
+    for prefix in (FILES_PREFIX, f"{CONSISTENT}:"):
+        place = name.strip().removeprefix(prefix)
+        if place != name.strip() and place.strip():
+            return prefix + str(Path(place.strip()).expanduser().resolve())
     folder = Path(name).expanduser()
     is_model = folder.is_dir() and (folder / "config.json").exists()
-    return replace(choice, teacher=str(folder.resolve())) if is_model else choice
+    return str(folder.resolve()) if is_model and not is_consistent(name) else name
 
 
 def chosen_device(device: str | None) -> str:

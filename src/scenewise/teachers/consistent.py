@@ -16,19 +16,19 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Float64, Int64, UInt8
 from torch import Tensor
 
-from scenewise.errors import ConventionError, DataFormatError
+from scenewise.errors import ConventionError, DataFormatError, ResourceError
 from scenewise.networks.consistent.pair import ConsistentPair
 from scenewise.networks.consistent.shape import STRIDE
 from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.frames import ImageU8
 from scenewise.scenes.vocabularies import Vocabulary
+from scenewise.teachers.choice import CONSISTENT, is_consistent
 from scenewise.teachers.clip_teacher import ClipTeacher
 from scenewise.teachers.consistent_file import FILE, AboutPair, PairFile, read_pair
 from scenewise.teachers.tower_maps import CELL, tower_maps
 from scenewise.teachers.towers import VisionTower
 
-PREFIX = "condense"
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "condense.safetensors"
 PICTURE_WIDTH = 320
 """Pixels of the longer side at which pictures are looked at: 4,800 cells of a photograph of 4:3."""
@@ -176,6 +176,15 @@ class ConsistentFeatures:
         said: Tensor = F.normalize(self.pair.translated(given), dim=-1)
         return said.cpu().numpy()
 
+    def features_of_points(
+        self, points: Float32[np.ndarray, "n 3"] | Float64[np.ndarray, "n 3"], colors_u8: UInt8[np.ndarray, "n 3"]
+    ) -> Float32[np.ndarray, "n text_dim"]:
+        """Unit feature of each point in the text space, by the 3D branch alone: that of its voxel; arguments and errors as in
+        :meth:`of_points`.
+        """
+        said = self.of_points(points, colors_u8)
+        return self.translated(said.features)[said.voxel_of_point]
+
     # ------------------------------------------------------------------------------------------------------------ teacher
 
     @property
@@ -233,21 +242,37 @@ def open_consistent(name: str, *, device: str | None = None, local_files_only: b
     Raises:
         ConventionError: no such name, or the tower has changed.
         DataFormatError: no such file, or a damaged one.
-        ResourceError, MissingDependencyError: the tower cannot be opened.
+        ResourceError: no weights are embedded, or the tower cannot be reached.
+        MissingDependencyError: the tower cannot be opened.
     """
-    from scenewise.teachers.choose import open_teacher
+    from scenewise.teachers.choose import FILES_PREFIX, open_teacher
 
-    prefix, separator, place = name.strip().partition(":")
-    if prefix != PREFIX or bool(separator) != bool(place.strip()):
-        raise ConventionError("teacher", expected=f'"{PREFIX}" or "{PREFIX}:RUN"', got=repr(name))
-    file = _embedded() if not separator else read_pair(_file_at(Path(place).expanduser()))
-    clip = open_teacher(file.about.tower, device=device, local_files_only=local_files_only)
+    file, name = open_pair(name), name.strip()
+    tower = file.about.tower.strip()
+    if tower.startswith(FILES_PREFIX) or is_consistent(tower):
+        raise ConventionError(f"tower of {name}", expected="a CLIP, SigLIP or DINOv2", got=repr(tower)[:80])
+    clip = open_teacher(tower, device=device, local_files_only=local_files_only)
     assert isinstance(clip, ClipTeacher), "towers are those of a CLIP"
-    return ConsistentFeatures(file, clip, name.strip())
+    return ConsistentFeatures(file, clip, name)
+
+
+def open_pair(name: str) -> PairFile:
+    """The branches that a person asked for, without their tower; arguments and errors as in :func:`open_consistent`."""
+    prefix, separator, place = name.strip().partition(":")
+    if prefix != CONSISTENT or bool(separator) != bool(place.strip()):
+        raise ConventionError("teacher", expected=f'"{CONSISTENT}" or "{CONSISTENT}:RUN"', got=repr(name))
+    return read_pair(_file_at(Path(place.strip()).expanduser())) if separator else _embedded()
 
 
 @cache
 def _embedded() -> PairFile:
+    if not WEIGHTS.is_file():
+        raise ResourceError(
+            CONSISTENT,
+            expected="weights that come with the package",
+            got="none in this one",
+            fix=f"{CONSISTENT}:RUN with a run of scenewise pretrain",
+        )
     return read_pair(WEIGHTS)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64, UInt8
 
 from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.frames import ImageU8
@@ -71,4 +71,32 @@ class Teacher(Protocol):
 
     def vocabulary(self) -> Vocabulary | None:
         """The classes the teacher was made for, where it has a fixed list; None for an open vocabulary."""
+        ...
+
+
+@runtime_checkable
+class PointTeacher(Protocol):
+    """A teacher that has something to say of points without any picture of them."""
+
+    def features_of_points(
+        self, points: Float32[np.ndarray, "n 3"] | Float64[np.ndarray, "n 3"], colors_u8: UInt8[np.ndarray, "n 3"]
+    ) -> Float32[np.ndarray, "n dim"]:
+        """Unit feature of each point in the space of the teacher's fields and words.
+
+        Args:
+            points: metres, +Z up where that is known.
+            colors_u8: sRGB.
+
+        Raises:
+            ConventionError: no points.
+        """
+        ...
+
+
+@runtime_checkable
+class PictureTeacher(Protocol):
+    """A teacher that understands a whole picture as it understands words."""
+
+    def embed_image(self, image: ImageU8) -> Float32[np.ndarray, "dim"]:
+        """Unit embedding of the picture in the space of the teacher's fields and words."""
         ...

@@ -21,7 +21,8 @@ class Evaluate2dOptions:
     Attributes:
         dataset: which data set; it decides folders, label codes, words, window size and thresholds.
         root: its folder, as MMSegmentation's data preparation leaves it.
-        teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
+        teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, "files:DIR", or
+            "condense:RUN" (a pre-trained pair of networks; "condense" is built in).
         read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
         text_from: for files:DIR with features, the teacher whose text tower shares their space.
         key_smoothing: patches with similar keys share what they say (MaskCLIP).

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, Int64, UInt8
 
 from scenewise.geometry.spherical_harmonics import sh0_from_rgb
 from scenewise.io.named_points import write_named_points
@@ -14,6 +14,7 @@ from scenewise.io.ply.gaussians import write_gaussians_ply
 from scenewise.io.scene_folder import CLASS_SPLATS_FILE, POINTS_FILE
 from scenewise.parts.segments.element_segments import Cutting, segments_of_points, segments_of_splats
 from scenewise.parts.sources.targets import SpatialTarget
+from scenewise.parts.words.answers import LEAST_OPACITY
 from scenewise.parts.words.lifted_views import ClassReading, LiftedElements, LiftedPoints, LiftedSplats
 from scenewise.scenes.elements import Elements
 from scenewise.scenes.gaussians import Gaussians
@@ -39,6 +40,10 @@ class ElementSet(Protocol):
 
     def lifted(self, reading: ClassReading, votes: bool) -> LiftedElements:
         """Sums over views of what a teacher says about them, empty yet."""
+        ...
+
+    def surface(self) -> tuple[Int64[np.ndarray, "m"], PointCloud]:
+        """Rows of those that lie on surfaces, and these as a cloud with their own colours, where they have any."""
         ...
 
     def write_painted(self, folder: Path, labels: ElementLabels, painted_u8: UInt8[np.ndarray, "n 3"]) -> None:
@@ -70,6 +75,9 @@ class PointSet:
     def lifted(self, reading: ClassReading, votes: bool) -> LiftedElements:
         return LiftedPoints(len(self.cloud), reading, votes)
 
+    def surface(self) -> tuple[Int64[np.ndarray, "m"], PointCloud]:
+        return np.arange(len(self.cloud)), self.cloud
+
     def write_painted(self, folder: Path, labels: ElementLabels, painted_u8: UInt8[np.ndarray, "n 3"]) -> None:
         write_named_points(folder / POINTS_FILE, self.cloud, labels, painted_u8)
 
@@ -93,6 +101,14 @@ class SplatSet:
 
     def lifted(self, reading: ClassReading, votes: bool) -> LiftedElements:
         return LiftedSplats(self.gaussians, reading)
+
+    def surface(self) -> tuple[Int64[np.ndarray, "m"], PointCloud]:
+        """Centres in the colour that does not depend on the view; what is too faint to be surface is left out."""
+        elements = Elements.of_gaussians(self.gaussians)
+        assert elements.colors is not None
+        rows = np.flatnonzero((self.gaussians.opacities >= LEAST_OPACITY).detach().cpu().numpy())
+        colors = (elements.colors[rows] * 255.0 + 0.5).astype(np.uint8)
+        return rows, PointCloud(elements.positions_in_world[rows], colors)
 
     def write_painted(self, folder: Path, labels: ElementLabels, painted_u8: UInt8[np.ndarray, "n 3"]) -> None:
         colors = torch.from_numpy(painted_u8.astype(np.float32) / 255.0)

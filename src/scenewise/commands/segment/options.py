@@ -20,6 +20,8 @@ from scenewise.engine.option_values import (
 )
 from scenewise.teachers.choice import TeacherChoice
 
+PointsFrom = Literal["pictures", "geometry", "both"]
+
 
 @dataclass(frozen=True)
 class SegmentOptions:
@@ -31,7 +33,10 @@ class SegmentOptions:
         out: folder to write; default the scene folder itself, needed for everything else.
         classes: names separated by commas, synonyms by bars ("wall, floor, sofa|couch"), or a file with a class per line; default
             the teacher's own list where it has one.
-        teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
+        teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, "files:DIR", or
+            "condense:RUN" (a pre-trained pair of networks; "condense" is built in), which also names points without images.
+        points_from: with a teacher that can name points by themselves (condense), what names points and splats: the images that
+            show them, their own places and colours (geometry), or both; default the images, and geometry where there are none.
         read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip.
         text_from: for "files:DIR" with features, the teacher whose text tower shares their space, so that any words can be asked.
         key_smoothing: patches with similar keys share what they say (MaskCLIP); blurs small things.
@@ -60,6 +65,7 @@ class SegmentOptions:
     out: OptionalPath = None
     classes: Text = None
     teacher: str = "small-clip"
+    points_from: PointsFrom | None = None
     read_out: Text = None
     text_from: Text = None
     key_smoothing: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scenewise.commands.segment.element_sets import ElementSet, NamedSet
-from scenewise.commands.segment.options import SegmentOptions
+from scenewise.commands.segment.options import PointsFrom, SegmentOptions
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.atomic import disk_errors
 from scenewise.io.element_features import features_path, write_element_features
@@ -38,7 +38,9 @@ from scenewise.teachers.protocol import Teacher
 _ROWS = 1 << 14
 
 
-def prepared_folder(options: SegmentOptions, target: SpatialTarget, teacher: Teacher, vocabulary: Vocabulary) -> Path:
+def prepared_folder(
+    options: SegmentOptions, target: SpatialTarget, teacher: Teacher, vocabulary: Vocabulary, points_from: PointsFrom
+) -> Path:
     """The folder to write to, made sure of before any work is done.
 
     Raises:
@@ -65,6 +67,8 @@ def prepared_folder(options: SegmentOptions, target: SpatialTarget, teacher: Tea
             out, expected="a scene without labels", got="labels", fix="--overwrite replaces them, --resume makes them again"
         )
     settings = _settings(options, target, teacher, vocabulary)
+    if points_from != "pictures":  # marks from before there was a choice go on
+        settings["points_from"] = points_from
     if options.resume:
         _check_same(out, settings)
     claim(out, LABELS, fingerprint_of(settings), {"settings": settings})
@@ -95,7 +99,7 @@ def _check_same(folder: Path, settings: Mapping[str, Any]) -> None:
     if mark is None:
         return
     before = mark.mapping("settings")
-    different = [key for key, value in settings.items() if before.get(key) != value]
+    different = [key for key in {**settings, **before} if before.get(key) != settings.get(key)]
     if different:
         raise ConventionError(
             "--resume",

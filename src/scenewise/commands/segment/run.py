@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Int32
 
 from scenewise.commands.segment.element_sets import ElementSet, NamedSet, element_sets
+from scenewise.commands.segment.geometry import Surroundings, geometry_means
 from scenewise.commands.segment.images import ImagesSummary, segment_images
-from scenewise.commands.segment.options import SegmentOptions
+from scenewise.commands.segment.options import PointsFrom, SegmentOptions
 from scenewise.commands.segment.output import described_scene, kept_features, prepared_folder, write_named
 from scenewise.commands.segment.summary import SegmentSummary, class_shares, found_objects, mean_confidence
 from scenewise.commands.vocabularies import vocabulary_asked_for
@@ -26,15 +27,24 @@ from scenewise.parts.segments.element_segments import Cutting
 from scenewise.parts.segments.instances import connected_instances
 from scenewise.parts.segments.oversegmentation import scale_unit
 from scenewise.parts.segments.votes import MajorityVote
-from scenewise.parts.sources.targets import ImageTarget, SpatialTarget, TargetChoices, open_target, warn_of_photographs
-from scenewise.parts.words.lifted_views import ClassReading, LiftedElements, LiftedViews
+from scenewise.parts.sources.targets import (
+    ImageTarget,
+    PictureUse,
+    SpatialTarget,
+    TargetChoices,
+    open_target,
+    warn_of_photographs,
+)
+from scenewise.parts.words.finished_features import FinishedFeatures, mean_of_both
+from scenewise.parts.words.lifted_views import ClassReading, LiftedElements, LiftedViews, Means
 from scenewise.parts.words.pixel_classes import ClassQuestion, ask_for_classes, kind_of_answers
+from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.label_fields import LabelField
 from scenewise.scenes.partitions import Partition
 from scenewise.teachers.cached import CachedTeacher
 from scenewise.teachers.choose import FILES_PREFIX, open_choice, with_absolute_folders
-from scenewise.teachers.protocol import Teacher
+from scenewise.teachers.protocol import PointTeacher, Teacher
 
 CACHE_FOLDER = "cache/teacher"
 
@@ -61,17 +71,49 @@ def segment(
         if question.unknown_classes:
             names = ", ".join(question.unknown_classes)
             warnings.warn(f"{asked.name} never gives: {names}", CaptureWarning, stacklevel=2)
-        choices = TargetChoices(options.capture, options.frames, options.downscale, options.max_points, options.seed)
+        choices = TargetChoices(
+            options.capture,
+            options.frames,
+            options.downscale,
+            options.max_points,
+            options.seed,
+            pictures=_pictures(options.points_from, asked),
+        )
         target = open_target(options.target, choices, threads, progress)
         warn_of_photographs(asked.name, target)
         if isinstance(target, ImageTarget):
+            if options.points_from is not None:
+                raise ConventionError("--points-from", expected="a scene or cloud", got="plain images", fix="leave it out")
             return segment_images(target, asked, question, options, progress)
-        _require_spatial_options(options)
-        return _Segmentation(options, progress, target, asked, question).run()
+        points_from: PointsFrom = options.points_from or ("pictures" if target.frames else "geometry")
+        _require_spatial_options(options, points_from)
+        return _Segmentation(options, progress, target, asked, question, points_from).run()
 
 
-def _require_spatial_options(options: SegmentOptions) -> None:
+def _pictures(points_from: PointsFrom | None, teacher: Teacher) -> PictureUse:
+    """What is done about the photographs of points and splats.
+
+    Raises:
+        ConventionError: the 3D branch is asked for of a teacher that has none.
+    """
+    if points_from in ("geometry", "both") and not isinstance(teacher, PointTeacher):
+        raise ConventionError(
+            "--points-from",
+            expected="pictures, for only a teacher with a 3D branch can name points by themselves",
+            got=f"{points_from} of {teacher.name}",
+            fix="--teacher condense:RUN",
+        )
+    if points_from == "geometry":
+        return "ignored"
+    return "welcome" if points_from is None and isinstance(teacher, PointTeacher) else "required"
+
+
+def _require_spatial_options(options: SegmentOptions, points_from: PointsFrom) -> None:
     """Nothing was asked for that has no effect on a scene."""
+    if options.prompt_denoising is not None and points_from != "pictures":
+        raise ConventionError(
+            "--prompt-denoising", expected="--points-from pictures", got=f"names by {points_from}, where no single picture votes"
+        )
     if options.pamr:
         raise ConventionError(
             "--pamr", expected="plain images", got="a scene, whose points and splats have no pixels", fix="leave it out"
@@ -87,11 +129,18 @@ class _Segmentation:
     """The stages of labelling a scene; :meth:`run` reads top to bottom, over whatever sets of elements there are."""
 
     def __init__(
-        self, options: SegmentOptions, progress: Progress, target: SpatialTarget, teacher: Teacher, question: ClassQuestion
+        self,
+        options: SegmentOptions,
+        progress: Progress,
+        target: SpatialTarget,
+        teacher: Teacher,
+        question: ClassQuestion,
+        points_from: PointsFrom,
     ) -> None:
         self.options, self.progress, self.target = options, progress, target
         self.question, self.vocabulary = question, question.vocabulary
-        self.folder = prepared_folder(options, target, teacher, self.vocabulary)
+        self.points_from = points_from
+        self.folder = prepared_folder(options, target, teacher, self.vocabulary, points_from)
         # Answers that are files already are not copied.
         room = 0 if teacher.name.startswith(FILES_PREFIX) else options.cache_bytes
         self.teacher = CachedTeacher(teacher, self.folder / CACHE_FOLDER, room)
@@ -139,9 +188,30 @@ class _Segmentation:
     # -------------------------------------------------------------------------------------------------------------------- views
 
     def _look(self, sets: Sequence[ElementSet]) -> LiftedViews:
-        """Asks the teacher about every view and lifts what it says."""
+        """What the teacher says of all elements: of the views that show them, of themselves, or the mean of both."""
         reading = ClassReading(self.question, self.teacher.logit_scale, self.options.prompt_denoising)
-        votes = self.options.vote != "none"
+        if self.points_from == "pictures":
+            return self._lift(sets, reading, votes=self.options.vote != "none")
+        known = self._by_themselves(sets)
+        if self.points_from == "both":
+            seen = self._lift(sets, reading, votes=False)
+            known = [mean_of_both(lifted.means(), own) for lifted, own in zip(seen.sets, known)]
+        return LiftedViews([FinishedFeatures(means, reading) for means in known], reading)
+
+    def _by_themselves(self, sets: Sequence[ElementSet]) -> list[Means]:
+        """Asks the teacher's 3D branch about every set of elements."""
+        teacher, text = self.teacher.teacher, self.question.text
+        assert isinstance(teacher, PointTeacher) and text is not None
+        surroundings = Surroundings(self.target.scene.up_in_world, self._world_units_per_metre(sets))
+        with self.progress.stage("geometry", len(sets)) as stage:
+            known = []
+            for each in sets:
+                known.append(geometry_means(each, text.shape[1], teacher, surroundings))
+                stage.advance()
+        return known
+
+    def _lift(self, sets: Sequence[ElementSet], reading: ClassReading, votes: bool) -> LiftedViews:
+        """Asks the teacher about every view and lifts what it says."""
         lifted = LiftedViews([each.lifted(reading, votes) for each in sets], reading)
         frames = self._frames_with_depth()
         done = 0
@@ -199,13 +269,20 @@ class _Segmentation:
         """Sets to vote in of each set of elements; None where there is no such vote."""
         if self.options.vote != "set":
             return [None for _ in sets]
-        cameras = [frame.camera for frame in self.target.frames]
-        unit = 1.0
-        if self.target.scene.scale != "metric":
-            unit = scale_unit("arbitrary", median_view_depth(sets[0].elements.positions_in_world, cameras))
-        centers = np.stack([camera.centers_in_world.numpy() for camera in cameras])
-        cutting = Cutting(self.options.partition == "compact", centers, unit)
+        centers = np.array([camera.centers_in_world.numpy() for camera in self._cameras()], dtype=np.float64).reshape(-1, 3)
+        cutting = Cutting(self.options.partition == "compact", centers, self._world_units_per_metre(sets))
         return [each.segments(cutting) for each in sets]
+
+    def _cameras(self) -> list[Cameras]:
+        """Of the views that were looked at; where none was, of those that the scene knows."""
+        return [frame.camera for frame in self.target.frames] or [view.camera for view in self.target.scene.cameras]
+
+    def _world_units_per_metre(self, sets: Sequence[ElementSet]) -> float:
+        """By the views, where the scene does not know it; without any, the world's unit counts as a metre."""
+        cameras = self._cameras()
+        if self.target.scene.scale == "metric" or not cameras:
+            return 1.0
+        return scale_unit("arbitrary", median_view_depth(sets[0].elements.positions_in_world, cameras))
 
     def _labels(self, lifted: LiftedViews, own: LiftedElements, partition: Partition | None) -> LabelField:
         """The class of each element, where it is certain enough."""
@@ -224,7 +301,7 @@ class _Segmentation:
 
     def _write(self, lifted: LiftedViews, sets: Sequence[ElementSet], named: Sequence[NamedSet]) -> None:
         partition = _first_partition(named)
-        found = {
+        found: dict[str, Any] = {
             "partition": None
             if partition is None
             else {"source": partition.source, "sets": partition.count, **_json_values(partition.parameters)},
@@ -232,6 +309,8 @@ class _Segmentation:
             "frames": len(self.target.frames),
             "frames_without_answer": len(self.without_answer),
         }
+        if self.points_from != "pictures":
+            found["points_from"] = self.points_from
         scene = described_scene(self.target, self.teacher, self.vocabulary, self.options, found)
         features = {
             each.elements.kind: kept_features(each.lifted.means(), lifted.kind, self.options, self.teacher) for each in named
@@ -257,6 +336,7 @@ class _Segmentation:
             segments=None if partition is None else partition.count,
             seconds=self.seconds,
             peak_memory_bytes=peak_resident_bytes(),
+            points_from=self.points_from,
         )
 
 

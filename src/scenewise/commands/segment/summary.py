@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from scenewise.commands.segment.options import PointsFrom
 from scenewise.engine.memory import text_from_bytes
 from scenewise.engine.progress import duration_text
 from scenewise.parts.segments.instances import objects_of_labels
@@ -76,6 +77,7 @@ class SegmentSummary:
         segments: sets of points or splats that voted together; None without that vote.
         seconds: per stage.
         peak_memory_bytes: of this process.
+        points_from: what named points and splats: the views, the teacher's 3D branch ("geometry"), or both.
     """
 
     folder: Path
@@ -93,6 +95,7 @@ class SegmentSummary:
     segments: int | None
     seconds: Mapping[str, float]
     peak_memory_bytes: int
+    points_from: PointsFrom = "pictures"
 
     def text(self) -> str:
         """A table for people."""
@@ -113,11 +116,17 @@ class SegmentSummary:
             if part is not None
         ]
         lines.append("; ".join(counts) + f"; {len(self.objects):,} objects")
-        lacking = f", {self.frames_without_answer} without an answer" if self.frames_without_answer else ""
-        lines.append(f"{self.frames} views by {self.teacher}{lacking} ({self.answers_from_cache} from the cache)")
+        lines.append(self._named_by())
         lines.append(", ".join(f"{name} {duration_text(seconds)}" for name, seconds in self.seconds.items()))
         lines.append(f"{self.folder}: labels, colours and features written; {text_from_bytes(self.peak_memory_bytes)} of memory")
         return "\n".join(lines)
+
+    def _named_by(self) -> str:
+        if self.points_from == "geometry":
+            return f"named by the 3D branch of {self.teacher} alone: no picture was looked at"
+        lacking = f", {self.frames_without_answer} without an answer" if self.frames_without_answer else ""
+        views = f"{self.frames} views by {self.teacher}{lacking} ({self.answers_from_cache} from the cache)"
+        return f"{views}, and as much by its 3D branch" if self.points_from == "both" else views
 
 
 def _percent(share: float | None) -> str:

@@ -45,7 +45,7 @@ def clip_of(teacher: Teacher) -> ThingClip:
         raise ConventionError(
             f"teacher {teacher.name}",
             expected="a CLIP or SigLIP with a vision transformer, which can be shown cuts of photographs",
-            got="finished answers" if not isinstance(teacher, ClipTeacher) else "a ResNet",
+            got="another kind of teacher" if not isinstance(teacher, ClipTeacher) else "a ResNet",
             fix="small-clip, or a Hugging Face id such as openai/clip-vit-base-patch32",
         )
     return teacher.clip

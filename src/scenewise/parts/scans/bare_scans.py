@@ -42,21 +42,42 @@ def scan_axes(raw: RawScan) -> ScanAxes:
         ConventionError: no point, or one that is not finite.
     """
     points = raw.cloud.points_in_world
-    if not len(points):
-        raise ConventionError(f"points of {raw.name}", expected="at least one", got="none")
-    if not np.isfinite(points).all():
-        bad = int((~np.isfinite(points)).any(axis=1).sum())
-        raise ConventionError(
-            f"points of {raw.name}", expected="finite positions", got=f"{bad} that are not", fix="drop those points first"
-        )
+    _require_finite(raw.name, points)
     unit, up = 1.0, None
     if raw.capture is not None:
         up = raw.capture.up_in_world
         if raw.capture.scale == "arbitrary":
             cameras = [frame.camera for frame in raw.capture.frames_with_image]
             unit = scale_unit("arbitrary", median_view_depth(points, cameras))
-    rotation = np.eye(3) if up is None else _z_from(up)
-    return ScanAxes(rotation, (points.min(axis=0) + points.max(axis=0)) / 2, unit)
+    return axes_around(points, up, unit)
+
+
+def axes_around(
+    points_in_world: Float64[np.ndarray, "n 3"], up_in_world: Float64[np.ndarray, "3"] | None, world_units_per_metre: float
+) -> ScanAxes:
+    """The axes of a scan with these points.
+
+    Args:
+        points_in_world: at least one.
+        up_in_world: None where nobody knows; +Z then counts as up.
+        world_units_per_metre: of the world.
+
+    Raises:
+        ConventionError: no point, or one that is not finite.
+    """
+    _require_finite("a scan", points_in_world)
+    rotation = np.eye(3) if up_in_world is None else _z_from(up_in_world)
+    return ScanAxes(rotation, (points_in_world.min(axis=0) + points_in_world.max(axis=0)) / 2, world_units_per_metre)
+
+
+def _require_finite(name: str, points: Float64[np.ndarray, "n 3"]) -> None:
+    if not len(points):
+        raise ConventionError(f"points of {name}", expected="at least one", got="none")
+    if not np.isfinite(points).all():
+        bad = int((~np.isfinite(points)).any(axis=1).sum())
+        raise ConventionError(
+            f"points of {name}", expected="finite positions", got=f"{bad} that are not", fix="drop those points first"
+        )
 
 
 def bare_scan(raw: RawScan) -> TrainingScan:

@@ -27,7 +27,7 @@ class Cutting:
 
     Attributes:
         compact: into pieces of one size; otherwise along smooth surfaces.
-        camera_centers: where the elements were seen from: normals look there.
+        camera_centers: where the elements were seen from: normals look there; none where nobody knows.
         world_units_per_metre: of the scene.
     """
 
@@ -45,7 +45,7 @@ def segments_of_points(cloud: PointCloud, mesh: TriangleMesh | None, cutting: Cu
         return mesh_segments(mesh)
     return point_segments(
         points,
-        viewpoints=nearest_viewpoints(points, cutting.camera_centers),
+        viewpoints=nearest_viewpoints(points, cutting.camera_centers) if len(cutting.camera_centers) else None,
         normals=cloud.normals_in_world,
         colors_u8=colors,
         settings=smooth_segments(points, unit, colored=colors is not None),
@@ -58,4 +58,5 @@ def segments_of_splats(gaussians: Gaussians, cutting: Cutting) -> Partition:
     places, unit = gaussians.means.detach().cpu().numpy().astype(np.float64), cutting.world_units_per_metre
     settings: PointSegments | Supervoxels
     settings = compact_segments(places, unit) if cutting.compact else smooth_segments(places, unit, colored=True)
-    return splat_segments(gaussians, camera_centers=cutting.camera_centers, settings=settings, scale_unit=unit)
+    centers = cutting.camera_centers if len(cutting.camera_centers) else None
+    return splat_segments(gaussians, camera_centers=centers, settings=settings, scale_unit=unit)

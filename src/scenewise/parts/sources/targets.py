@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from scenewise.engine.data_hash import capture_hash
 from scenewise.engine.progress import Progress
@@ -17,17 +18,21 @@ from scenewise.parts.points.settings import spread_evenly
 from scenewise.parts.sources.capture_scans import points_of_views
 from scenewise.parts.sources.clouds import SWEEP_ENDING, read_cloud
 from scenewise.parts.sources.kinds import is_picture, kind_of, pictures_in
-from scenewise.parts.sources.scene_photographs import place_of_photographs, reopen_photographs
+from scenewise.parts.sources.scene_photographs import place_of_photographs, recorded_place, reopen_photographs
 from scenewise.scenes.captures import Capture
 from scenewise.scenes.frames import Frame
 from scenewise.scenes.meshes import TriangleMesh
 from scenewise.scenes.point_clouds import PointCloud
 from scenewise.scenes.scenes import Provenance, Scene, SceneCamera
-from scenewise.teachers.choose import SMALL_CLIP
+from scenewise.teachers.choice import CONSISTENT
+from scenewise.teachers.choose import EMBEDDED
 from scenewise.worlds.captures import LICENCE as GENERATED_LICENCE
 
 METHOD = "segment"
 _FIX = "name their folder with --capture"
+
+PictureUse = Literal["required", "welcome", "ignored"]
+"""Whether photographs must be there, may be missing, or are left alone."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class TargetChoices:
         downscale: use the images at 1/N of their size; None takes a scene's photographs as the scene used them.
         max_points: of a cloud that is made of depth or matches.
         seed: of that.
+        pictures: what is done about photographs of points and splats; points that have to be made are made from them anyhow.
     """
 
     capture: Path | None = None
@@ -47,6 +53,7 @@ class TargetChoices:
     downscale: int | None = None
     max_points: int = 300_000
     seed: int = 0
+    pictures: PictureUse = "required"
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class SpatialTarget:
 
     Attributes:
         scene: description to write; its Gaussians are the splats to label (none where there are no splats).
-        frames: views to look at, each with an image, their cameras as refined by the scene.
+        frames: views to look at, each with an image, their cameras as refined by the scene; none where there need not be any.
         cloud: points to label in the order of ``points.ply``, with their own colours; None where there are none.
         cloud_source: where the points come from, one phrase.
         mesh: the triangles between the points, or None.
@@ -108,13 +115,13 @@ def open_target(paths: Sequence[Path], choices: TargetChoices, threads: int, pro
 
 def warn_of_photographs(teacher_name: str, target: SpatialTarget | ImageTarget) -> None:
     """A CaptureWarning when the embedded model is to name what it has never seen: anything but generated rooms."""
-    if teacher_name != SMALL_CLIP or (isinstance(target, SpatialTarget) and _is_generated(target.scene)):
+    if teacher_name not in EMBEDDED or (isinstance(target, SpatialTarget) and _is_generated(target.scene)):
         return
     shown = "images of anything else"
     if isinstance(target, SpatialTarget):
         shown = target.scene.provenance.capture or "this scene"
     warnings.warn(
-        f"{SMALL_CLIP} has only ever seen procedural rooms: on {shown} expect wrong names. Teachers that know photographs: "
+        f"{teacher_name} has only ever seen procedural rooms: on {shown} expect wrong names. Teachers that know photographs: "
         "--teacher openai/clip-vit-base-patch16 (any CLIP or SigLIP on Hugging Face), or --teacher files:DIR (answers of any "
         "network)",
         CaptureWarning,
@@ -123,7 +130,7 @@ def warn_of_photographs(teacher_name: str, target: SpatialTarget | ImageTarget) 
 
 
 def _is_generated(scene: Scene) -> bool:
-    of_data = [licence for name, licence in scene.licences.items() if name != SMALL_CLIP]  # the model's own says nothing
+    of_data = [licence for name, licence in scene.licences.items() if name not in EMBEDDED]  # the model's own says nothing
     return scene.provenance.source_format == "world" or GENERATED_LICENCE in of_data
 
 
@@ -144,9 +151,11 @@ def _images(paths: Sequence[Path]) -> ImageTarget:
 
 
 def _capture(capture: Capture, choices: TargetChoices, threads: int, progress: Progress) -> SpatialTarget:
-    frames = _chosen(usable_frames(capture), choices)
     cloud, source = capture.points, f"points of {capture.root}"
-    if cloud is None or not len(cloud):
+    has_points = cloud is not None and len(cloud) > 0
+    needs_none = choices.pictures == "ignored" or (choices.pictures == "welcome" and not capture.frames_with_image)
+    frames = () if has_points and needs_none else _chosen(usable_frames(capture), choices)
+    if not has_points:
         # A surface is fused from the views that will name it; matches between views need all of them.
         has_depth = any(frame.load_depth is not None for frame in frames)
         with progress.stage("points"):
@@ -159,20 +168,46 @@ def _capture(capture: Capture, choices: TargetChoices, threads: int, progress: P
                 progress=progress,
             )
         cloud, source = made.cloud, made.provenance
-    return SpatialTarget(_described(capture), frames, cloud, source)
+    return SpatialTarget(_described(capture), () if choices.pictures == "ignored" else frames, cloud, source)
 
 
 def _cloud(path: Path, choices: TargetChoices) -> SpatialTarget:
-    if choices.capture is None:
-        raise DataFormatError(path, expected="photographs of the cloud with their poses", got="none", fix=_FIX)
-    capture = open_capture(choices.capture, factor=choices.downscale)
+    if choices.capture is None and choices.pictures == "required":
+        fix = f"{_FIX}, or let --teacher {CONSISTENT}:RUN name points without any"
+        raise DataFormatError(path, expected="photographs of the cloud with their poses", got="none", fix=fix)
+    capture = None if choices.capture is None else open_capture(choices.capture, factor=choices.downscale)
     cloud, mesh = read_cloud(path, capture)
     kind = f"{len(cloud):,} points" if mesh is None else f"{len(cloud):,} vertices and {len(mesh.faces):,} triangles"
-    return SpatialTarget(_described(capture), _chosen(usable_frames(capture), choices), cloud, f"{kind} of {path.name}", mesh)
+    source = f"{kind} of {path.name}"
+    if capture is None:
+        return SpatialTarget(_scene_of_cloud(path), (), cloud, source, mesh)
+    frames = () if choices.pictures == "ignored" else _chosen(usable_frames(capture), choices)
+    return SpatialTarget(_described(capture), frames, cloud, source, mesh)
 
 
 def _scene(folder: Path, choices: TargetChoices) -> SpatialTarget:
     scene = read_scene(folder)
+    cloud, source = None, "none"
+    if (folder / POINTS_FILE).exists():
+        stored = read_named_points(folder / POINTS_FILE)
+        if len(stored):
+            cloud, source = stored, f"{len(stored):,} points of {folder / POINTS_FILE}"
+    frames = () if _does_without(scene, choices) else _frames_of_scene(folder, scene, choices)
+    return SpatialTarget(scene, frames, cloud, source, folder=folder)
+
+
+def _does_without(scene: Scene, choices: TargetChoices) -> bool:
+    """Whether a scene's photographs are left alone, or gone where they are merely welcome."""
+    if choices.pictures != "welcome" or choices.capture is not None:
+        return choices.pictures == "ignored"
+    where = recorded_place(scene)
+    return where is None or not where.exists() or not scene.cameras
+
+
+def _frames_of_scene(folder: Path, scene: Scene, choices: TargetChoices) -> tuple[Frame, ...]:
+    if choices.capture is None and not scene.cameras:
+        fix = f"let --teacher {CONSISTENT}:RUN name it without any"
+        raise DataFormatError(folder, expected="a scene with photographs", got="one that was made of points alone", fix=fix)
     where = place_of_photographs(folder, scene, choices.capture, fix=_FIX)
     photographs = reopen_photographs(scene, where, factor=choices.downscale)
     frames = photographs.known(usable_frames(photographs.opened))
@@ -183,16 +218,31 @@ def _scene(folder: Path, choices: TargetChoices) -> SpatialTarget:
             got=f"{len(photographs.opened.frames)} frames with other names",
             fix="name the scene's own capture with --capture",
         )
-    cloud, source = None, "none"
-    if (folder / POINTS_FILE).exists():
-        stored = read_named_points(folder / POINTS_FILE)
-        if len(stored):
-            cloud, source = stored, f"{len(stored):,} points of {folder / POINTS_FILE}"
-    return SpatialTarget(scene, _chosen(frames, choices), cloud, source, folder=folder)
+    return _chosen(frames, choices)
 
 
 def _chosen(frames: tuple[Frame, ...], choices: TargetChoices) -> tuple[Frame, ...]:
     return frames if choices.frames is None else spread_evenly(frames, choices.frames)
+
+
+def _scene_of_cloud(path: Path) -> Scene:
+    """A scene without splats and without views: the world of a cloud, whose unit counts as a metre."""
+    return Scene(
+        load_gaussians=no_gaussians,
+        num_gaussians=0,
+        sh_degree=0,
+        cameras=(),
+        provenance=Provenance(
+            capture=str(path.resolve()),
+            source_format="points",
+            preset=None,
+            data_hash="",
+            method=METHOD,
+            versions=versions(),
+            git_commit=git_commit(),
+        ),
+        scale="metric",
+    )
 
 
 def _described(capture: Capture) -> Scene:
