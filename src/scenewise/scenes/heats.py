@@ -8,10 +8,10 @@ from jaxtyping import Float32
 
 @dataclass(frozen=True)
 class Heat:
-    """The answer to a text, per element.
+    """The answer to a question, per element.
 
     Attributes:
-        text: what was asked.
+        text: what was asked, with the name of a picture that belongs to it.
         splats: relevancy in [0, 1] per splat, or None where the scene has no lifted features of splats; 0 = never seen.
         points: the same per point of ``points.ply``.
     """

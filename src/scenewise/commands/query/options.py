@@ -14,7 +14,11 @@ class QueryOptions:
 
     Attributes:
         scene: folder that scenewise segment wrote.
-        text: words or a sentence, such as "where can I sit"; after scenewise graph also "chair next to the table".
+        text: words or a sentence, such as "where can I sit"; after scenewise graph also "chair next to the table".  May be left
+            out where a picture is given.
+        picture: image file of what is looked for, where the scene was named by a teacher that understands pictures (CLIP, SigLIP,
+            small-clip, condense:RUN); words beside it say more, and are then no question about relations.
+        picture_weight: share of the picture in a question by words and a picture, between 0 and 1; default 0.5, both alike.
         out: folder for the answer; default SCENE/query/<the text>.
         segments: at most this many segments, the best first.
         threshold: relevancy from which an element belongs to the answer; default found from the answer itself.
@@ -24,7 +28,9 @@ class QueryOptions:
     """
 
     scene: Positional[Path]
-    text: Positional[str]
+    text: Positional[str] = ""
+    picture: OptionalPath = None
+    picture_weight: Number = None
     out: OptionalPath = None
     segments: int = 10
     threshold: Number = None
@@ -33,7 +39,17 @@ class QueryOptions:
     threads: Count = None
 
     def __post_init__(self) -> None:
-        require(bool(self.text.strip()), "TEXT", "a word or a sentence", repr(self.text))
+        has_text = bool(self.text.strip())
+        require(has_text or self.picture is not None, "TEXT", "a word or a sentence, or --picture FILE", repr(self.text))
+        if self.picture_weight is not None:
+            both = has_text and self.picture is not None
+            require(
+                both,
+                "--picture-weight",
+                "TEXT and --picture, between which it decides",
+                "one of them" if has_text or self.picture else "none",
+            )
+            require(0.0 < self.picture_weight < 1.0, "--picture-weight", "a number between 0 and 1", self.picture_weight)
         require_at_least("--segments", self.segments, 1)
         require_at_least("--views", self.views, 0)
         require_at_least("--threads", self.threads, 1)

@@ -19,11 +19,12 @@ from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.threads import compute_threads
 from scenewise.geometry.transforms import transform_points
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json
-from scenewise.io.images import png_bytes
+from scenewise.io.images import png_bytes, read_image
 from scenewise.io.placing import source_from_world
 from scenewise.io.scene_folder import ANSWER_FILE, QUERY_FOLDER, read_scene
 from scenewise.parts.graphs.asking import LEAST_SCORE, GraphAnswer
 from scenewise.parts.words.answers import AnswerSegment, adaptive_threshold, answer_segments, identified
+from scenewise.parts.words.picture_questions import AskedPicture
 from scenewise.parts.words.queries import SceneSearcher
 from scenewise.teachers.protocol import Teacher
 
@@ -127,7 +128,7 @@ class QuerySummary:
 
 
 def query(options: QueryOptions, progress: Progress | None = None, teacher: Teacher | None = None) -> QuerySummary:
-    """Answers a text with ranked segments, boxes, heat maps and coloured splats and points.
+    """Answers a text, a picture or both with ranked segments, boxes, heat maps and coloured splats and points.
 
     A text that says how two things stand to each other ("chair next to the table") is answered from the scene's graph, everything
     else from what the teacher saw.
@@ -138,33 +139,35 @@ def query(options: QueryOptions, progress: Progress | None = None, teacher: Teac
         teacher: used instead of the one the scene was segmented with; it must be the same.
 
     Raises:
-        DataFormatError: no segmented scene, features of another teacher, or a question about relations where there is no graph.
-        ConventionError: the teacher knows no word of the text, or the graph not the relation.
+        DataFormatError: no segmented scene, features of another teacher, a question about relations where there is no graph, or a
+            picture that cannot be read.
+        ConventionError: the teacher knows no word of the text or understands no pictures, or the graph not the relation.
     """
     progress = NullProgress() if progress is None else progress
     started = time.monotonic()
     with compute_threads(options.threads):
         scene = read_scene(options.scene)
-        reply = graph_reply(options.scene, options.text)
+        picture = _picture(options)
+        reply = graph_reply(options.scene, options.text) if picture is None else None
         if reply is None:
             searcher = SceneSearcher(options.scene, teacher)
             with progress.stage("search"):
-                heat = searcher.heat(options.text)
+                heat = searcher.heat(options.text, picture)
             asked_of = searcher.teacher.name
         else:
             heat, asked_of = reply.heat, str(reply.graph.provenance.get("teacher") or "")
         world = read_asked_scene(options.scene, scene)
         sets = world.answered(heat)
         asked = sets[0]
-        folder = options.out or options.scene / QUERY_FOLDER / slug(options.text)
+        folder = options.out or options.scene / QUERY_FOLDER / slug(heat.text)
         with progress.stage("segments"):
             found = _found(world, asked, options) if reply is None else _related(reply, sets, options)
         files = write_painted(folder, world, sets)
         has_heat = reply is None or bool(found.segments)  # a graph's answer is yes or no: without one there is nothing to show
         views = chosen_views(scene.cameras, found.hot, options.views) if has_heat else ()
         with progress.stage("pictures", len(views)) as stage:
-            for name, picture in heat_pictures(world, views, asked, options.capture):
-                atomic_write_bytes(folder / name, png_bytes(picture))
+            for name, shown in heat_pictures(world, views, asked, options.capture):
+                atomic_write_bytes(folder / name, png_bytes(shown))
                 files.append(folder / name)
                 stage.advance()
     answers = tuple(_answer(rank, segment, scene.world_from_source) for rank, segment in enumerate(found.segments, start=1))
@@ -182,10 +185,18 @@ def query(options: QueryOptions, progress: Progress | None = None, teacher: Teac
         seconds=time.monotonic() - started,
         counted="" if reply is None else reply.counted,
     )
-    atomic_write_json(
-        folder / ANSWER_FILE, _result(summary) | ({} if reply is None else {"question": question_json(reply.question)})
-    )
+    about: dict[str, Any] = {} if reply is None else {"question": question_json(reply.question)}
+    if picture is not None:
+        about["picture"] = {"name": picture.name, "weight": picture.share if options.text.strip() else 1.0}
+    atomic_write_json(folder / ANSWER_FILE, _result(summary) | about)
     return summary
+
+
+def _picture(options: QueryOptions) -> AskedPicture | None:
+    if options.picture is None:
+        return None
+    share = {} if options.picture_weight is None else {"share": options.picture_weight}
+    return AskedPicture(read_image(options.picture), options.picture.name, **share)
 
 
 @dataclass(frozen=True)

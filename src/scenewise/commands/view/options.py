@@ -16,6 +16,7 @@ class ViewOptions:
     Attributes:
         scene: scene folder.
         ask: a question to begin with, such as "something to sit on".
+        picture: image file to begin with: what it shows is looked for, beside what --ask says.
         object: number of an object in graph.json to begin with: it is marked, looked at and told about.
         mode: what the colours show at first.
         port: where to listen; default 8080, or a free one where that is taken; 0 takes a free one.
@@ -29,6 +30,7 @@ class ViewOptions:
 
     scene: Positional[Path]
     ask: Text = None
+    picture: OptionalPath = None
     object: Count = None
     mode: Literal["color", "classes", "confidence", "heat"] | None = None
     port: Count = None

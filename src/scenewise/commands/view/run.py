@@ -11,9 +11,10 @@ from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import ConventionError, DataFormatError, ResourceError, ScenewiseError
 from scenewise.io.atomic import atomic_write_bytes
 from scenewise.io.element_features import features_path
-from scenewise.io.images import png_bytes
+from scenewise.io.images import png_bytes, read_image
 from scenewise.io.scene_folder import GRAPH_FILE, read_scene
 from scenewise.io.scene_graphs.graph_json import read_scene_graph
+from scenewise.parts.words.picture_questions import AskedPicture
 from scenewise.show.graphs.telling import object_label
 from scenewise.show.viewer.browser import HeadlessBrowser
 from scenewise.show.viewer.graph import require_object
@@ -60,9 +61,12 @@ def view_scene(options: ViewOptions, progress: Progress | None = None) -> ViewSu
         path = options.scene / GRAPH_FILE
         require_object(read_scene_graph(path) if path.exists() else None, options.object, "--object")
     with progress.stage("open the scene"):
+        asked = options.ask is not None or options.picture is not None
+        picture = None if options.picture is None else AskedPicture(read_image(options.picture), options.picture.name)
         searcher, reason = open_searcher(options.scene)
-        if options.ask is not None and searcher is None:
-            raise ConventionError("--ask", expected="a scene that can answer", got=reason)
+        if asked and searcher is None:
+            option = "--picture" if options.ask is None else "--ask"
+            raise ConventionError(option, expected="a scene that can answer", got=reason)
         viewer = SceneViewer(
             options.scene,
             searcher,
@@ -76,11 +80,12 @@ def view_scene(options: ViewOptions, progress: Progress | None = None) -> ViewSu
             progress.message(note)
         if searcher is None:
             progress.message(f"questions are off: {reason}")
-        if options.ask is not None:
-            segments = viewer.ask(options.ask)
+        if asked:
+            segments = viewer.ask(options.ask or "", picture)
             viewer.look_at_answer(segments)
+            said = " + ".join(each for each in (options.ask, picture and picture.name) if each)
             for number, segment in enumerate(segments, start=1):
-                progress.message(f"{options.ask}: place {number}, {100 * segment.score:.0f} %")
+                progress.message(f"{said}: place {number}, {100 * segment.score:.0f} %")
         if options.object is not None and viewer.contents.graph is not None:
             viewer.select_object(options.object)
             viewer.look_at_object(options.object)

@@ -1,4 +1,4 @@
-"""Text questions to a scene whose elements carry a teacher's features: no image is needed any more."""
+"""Questions by words and pictures to a scene whose elements carry a teacher's features: no image is needed any more."""
 
 import re
 from collections.abc import Sequence
@@ -13,10 +13,17 @@ from scenewise.io.element_features import features_path, read_element_features
 from scenewise.io.ply.gaussians import gaussians_ply_size
 from scenewise.io.scene_folder import SPLATS_FILE
 from scenewise.parts.words.classification import CANONICAL_PHRASES, relevancy
+from scenewise.parts.words.picture_questions import (
+    AskedPicture,
+    Comparison,
+    picture_cosines,
+    picture_level,
+    picture_relevancy,
+)
 from scenewise.scenes.element_features import ElementFeatures
 from scenewise.scenes.heats import Heat
 from scenewise.teachers.choice import TeacherChoice
-from scenewise.teachers.protocol import Teacher
+from scenewise.teachers.protocol import PictureTeacher, Teacher
 
 _AS_IT_IS = ("{}",)
 _LONGEST_NOUN_PHRASE = 3
@@ -25,7 +32,7 @@ _LONGEST_NOUN_PHRASE = 3
 
 @final
 class SceneSearcher:
-    """Answers texts with a heat per splat and per point.
+    """Answers texts and pictures with a heat per splat and per point.
 
     The features are read once; a question then costs one pass over them.
 
@@ -59,16 +66,29 @@ class SceneSearcher:
                 fix="run scenewise segment again, or name the teacher they were made with",
             )
 
-    def heat(self, text: str) -> Heat:
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether it can be asked with a picture."""
+        return self._kind == "features" and isinstance(self.teacher, PictureTeacher)
+
+    def heat(self, text: str, picture: AskedPicture | None = None) -> Heat:
         """Relevancy of every element to a text (:func:`scenewise.parts.words.classification.relevancy`).
 
         It is compared with the teacher's other nouns where it knows a fixed list, else with four phrases that mean nothing
         in particular.  Features that are probabilities of classes answer with the probability of the classes that are named.
 
+        Args:
+            text: may be empty where there is a picture.
+            picture: looked for instead, or together with the text
+                (:func:`scenewise.parts.words.picture_questions.picture_relevancy`).
+
         Raises:
-            ConventionError: an empty text, or one of which the teacher knows no word.
+            ConventionError: nothing is asked, a text of which the teacher knows no word, or a teacher without understanding of
+                pictures.
         """
         wanted = " ".join(text.split())
+        if picture is not None:
+            return self._heat_of_picture(wanted, picture)
         if not wanted:
             raise ConventionError("query", expected="a word or a sentence", got="nothing")
         if self._kind == "probabilities":
@@ -81,6 +101,29 @@ class SceneSearcher:
             for features in (self.splats, self.points)
         )
         return Heat(wanted, splats, points)
+
+    def _heat_of_picture(self, wanted: str, picture: AskedPicture) -> Heat:
+        teacher, gives = self.teacher, "probabilities of classes" if self._kind == "probabilities" else "features of parts alone"
+        if self._kind == "probabilities" or not isinstance(teacher, PictureTeacher):
+            raise ConventionError(
+                f"picture {picture.name}",
+                expected="a scene that was named by features of a teacher that understands pictures",
+                got=f"{teacher.name}, which gives {gives}",
+                fix="ask in words, or segment with a CLIP or condense:RUN",
+            )
+        words = None
+        if wanted:
+            asked, others = query_and_canonical(teacher, wanted)
+            words = Comparison(asked[0], others)
+        seen = teacher.embed_image(picture.image_u8)
+        sets = (self.splats, self.points)
+        cosines = np.concatenate([picture_cosines(each.values, seen) for each in sets if each is not None])
+        level, scale = picture_level(cosines[np.isfinite(cosines)]), teacher.logit_scale
+        splats, points = (
+            None if features is None else picture_relevancy(features.values, seen, level, scale, words=words, share=picture.share)
+            for features in sets
+        )
+        return Heat(f"{wanted} + {picture.name}" if wanted else picture.name, splats, points)
 
 
 def query_and_canonical(

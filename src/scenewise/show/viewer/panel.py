@@ -6,11 +6,13 @@ from typing import Any, Protocol, final, runtime_checkable
 
 from scenewise.errors import ConventionError, ScenewiseError
 from scenewise.parts.words.answers import AnswerSegment
+from scenewise.parts.words.picture_questions import AskedPicture
 from scenewise.show.viewer.contents import Contents
 from scenewise.show.viewer.graph_panel import GraphPanel
 from scenewise.show.viewer.legend import legend
 from scenewise.show.viewer.painting import MODES, Look, Mode
 from scenewise.show.viewer.panel_text import answer_html, busy_html, class_label, error_html, hint_html, reason_html, status_html
+from scenewise.show.viewer.searcher import uploaded_picture
 
 _MAX_CLASS_BUTTONS = 40
 _MODE_TEXTS: dict[Mode, str] = {"color": "own colours", "classes": "classes", "confidence": "confidence", "heat": "answer (heat)"}
@@ -28,7 +30,7 @@ class Choices(Protocol):
     def set_min_confidence(self, min_confidence: float) -> None: ...
     def set_cut(self, fraction: float) -> None: ...
     def set_visible(self, what: str, shown: bool) -> None: ...
-    def ask(self, text: str) -> tuple[AnswerSegment, ...]: ...
+    def ask(self, text: str, picture: AskedPicture | None = None) -> tuple[AnswerSegment, ...]: ...
     def clear_question(self) -> None: ...
     def look_from(self, camera: str | None = None, client: Any = None) -> None: ...
     def select_object(self, object_id: int | None) -> None: ...
@@ -52,10 +54,11 @@ class Panel:
         choices: carries out what is chosen.
         teacher: who answers questions, or None.
         no_searcher_reason: why nobody does; None where somebody does.
+        takes_pictures: whether questions may be pictures.
         visible: what can be shown and hidden, and whether it is shown at first.
 
     Attributes:
-        mode, question, answer, class_buttons: controls of viser.
+        mode, question, answer, upload, class_buttons: controls of viser; ``upload`` is None where no picture can be asked for.
         objects: the part about the scene graph, or None where the scene has none.
     """
 
@@ -67,10 +70,11 @@ class Panel:
         *,
         teacher: str | None,
         no_searcher_reason: str | None,
+        takes_pictures: bool,
         visible: Mapping[str, bool],
     ) -> None:
         self._gui, self._contents, self._choices = gui, contents, choices
-        self._can_ask = no_searcher_reason is None
+        self._can_ask, self._takes_pictures = no_searcher_reason is None, takes_pictures
         gui.configure_theme(
             dark_mode=True, show_logo=False, show_share_button=False, control_width="large", brand_color=(90, 140, 240)
         )
@@ -127,10 +131,10 @@ class Panel:
         """What is wrong with a question."""
         self.answer.content = error_html(message)
 
-    def show_answer(self, text: str, segments: tuple[AnswerSegment, ...], warnings: tuple[str, ...]) -> None:
-        """The question and what was found for it."""
+    def show_answer(self, text: str, asked: str, segments: tuple[AnswerSegment, ...], warnings: tuple[str, ...]) -> None:
+        """The words of a question, all that was asked, and what was found for it."""
         self.question.value = text
-        self.answer.content = answer_html(text, segments, warnings)
+        self.answer.content = answer_html(asked, segments, warnings)
 
     def show_no_question(self) -> None:
         """An empty box, and what it is for."""
@@ -143,6 +147,11 @@ class Panel:
         with gui.add_form("Ask the scene") as form:
             self.question = gui.add_text("Look for", "", disabled=not self._can_ask, hint="For example: something to sit on")
             self.answer = gui.add_html(first_text)
+            self.upload: Any = None
+            if self._takes_pictures:
+                hint = "Looks for what a picture shows; words in the box above belong to the question"
+                self.upload = gui.add_upload_button("Look for a picture", mime_type="image/*", hint=hint)
+                self.upload.on_upload(lambda _: self._ask_with(self.upload.value))
             if self._can_ask:
                 clear = gui.add_button("Clear the answer", color="gray")
                 clear.on_click(lambda _: choices.clear_question())
@@ -159,6 +168,13 @@ class Panel:
 
         if self._can_ask:
             form.on_submit(submitted)
+
+    def _ask_with(self, uploaded: Any) -> None:
+        """Asks with a picture that a browser sent, and with the words in the box."""
+        try:
+            self._choices.ask(str(self.question.value).strip(), uploaded_picture(uploaded.name, uploaded.content))
+        except ScenewiseError as error:
+            self.show_error(str(error))
 
     def _build_modes(self) -> None:
         modes = [mode for mode in MODES if self._contents.has_labels or mode not in ("classes", "confidence")]

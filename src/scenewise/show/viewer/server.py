@@ -13,6 +13,7 @@ from jaxtyping import Float32, UInt8
 
 from scenewise.errors import ConventionError, ResourceError, ScenewiseError
 from scenewise.parts.words.answers import AnswerSegment
+from scenewise.parts.words.picture_questions import AskedPicture
 from scenewise.scenes.heats import Heat
 from scenewise.show.viewer.contents import Contents, load_contents
 from scenewise.show.viewer.finding import best_places, require_fitting
@@ -21,7 +22,7 @@ from scenewise.show.viewer.legend import legend
 from scenewise.show.viewer.painting import Look, Mode, painted, visible
 from scenewise.show.viewer.panel import Panel
 from scenewise.show.viewer.placed import PlacedScene, move
-from scenewise.show.viewer.searcher import Searcher
+from scenewise.show.viewer.searcher import Searcher, answer, takes_pictures
 from scenewise.show.viewer.serving import import_viser, started_server, stop_server
 from scenewise.show.viewer.viewpoints import Viewpoint, answer_view, first_view, object_view, view_of
 
@@ -87,6 +88,7 @@ class SceneViewer:
                 self,
                 teacher=_teacher_name(searcher),
                 no_searcher_reason=no_searcher_reason if searcher is None else None,
+                takes_pictures=takes_pictures(searcher),
                 visible={what: bool(node.visible) for what, node in self._placed.nodes.items()},
             )
             self._repaint()
@@ -145,21 +147,21 @@ class SceneViewer:
             self._panel.set_shown(what, shown)
             self._placed.nodes[what].visible = shown
 
-    def ask(self, text: str) -> tuple[AnswerSegment, ...]:
-        """Lights up what answers a text and draws boxes around the best places, which are returned.
+    def ask(self, text: str, picture: AskedPicture | None = None) -> tuple[AnswerSegment, ...]:
+        """Lights up what answers a text, a picture or both and draws boxes around the best places, which are returned.
 
         Raises:
-            ConventionError: the scene has no searcher, or the searcher knows no word of the text.
+            ConventionError: the scene has no searcher, or the searcher knows no word of the text or understands no pictures.
         """
         if self.searcher is None:
             fix = "run scenewise segment first"
             raise ConventionError("a question", expected="a scene whose elements carry features", got="none", fix=fix)
         with self._asking:
-            self._panel.show_busy(text)
+            self._panel.show_busy(text if picture is None else f"{text} {picture.name}".strip())
             with warnings.catch_warnings(record=True) as heard:
                 warnings.simplefilter("always")
                 try:
-                    heat = self.searcher.heat(text)
+                    heat = answer(self.searcher, text, picture)
                     require_fitting(heat, self.contents)
                 except ScenewiseError as error:
                     self._panel.show_error(str(error))
@@ -167,7 +169,8 @@ class SceneViewer:
             segments = best_places(heat, self.contents)
             with self._lock:
                 self._heat = heat
-                self._panel.show_answer(text, segments, tuple(str(warning.message) for warning in heard))
+                asked = text if picture is None else heat.text
+                self._panel.show_answer(text, asked, segments, tuple(str(warning.message) for warning in heard))
                 self._placed.draw_boxes(segments, self._panel.is_shown("boxes"))
                 self._look = replace(self._look, mode="heat")
                 self._repaint()
