@@ -69,6 +69,19 @@ class RunNetwork:
 
 
 @dataclass(frozen=True)
+class RunStart:
+    """What a network began as.
+
+    Attributes:
+        name: of the pre-trained one.
+        fingerprint: of its weights.
+    """
+
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """How a network was trained.
 
@@ -85,6 +98,7 @@ class RunConfig:
         versions: of packages.
         git_commit: of the software, or None.
         read_out: what the teacher was read with; None where its answers came finished, and in runs from before this was kept.
+        init: what the network began as; None for random numbers.
     """
 
     method: str
@@ -99,6 +113,7 @@ class RunConfig:
     versions: Mapping[str, str]
     git_commit: str | None = None
     read_out: str | None = None
+    init: RunStart | None = None
 
 
 def is_run_folder(folder: str | Path, kind: RunKind = POINT_RUN) -> bool:
@@ -156,7 +171,10 @@ def prepare_run_folder(folder: str | Path, *, overwrite: bool = False, kind: Run
 
 def write_run_config(folder: str | Path, config: RunConfig) -> None:
     """Writes ``config.json``; ResourceError where that fails."""
-    atomic_write_json(Path(folder) / RUN_FILE, {"format": POINT_RUN.format, "version": _VERSION, **asdict(config)})
+    told = asdict(config)
+    if config.init is None:
+        del told["init"]
+    atomic_write_json(Path(folder) / RUN_FILE, {"format": POINT_RUN.format, "version": _VERSION, **told})
 
 
 def read_run_config(folder: str | Path) -> RunConfig:
@@ -191,8 +209,17 @@ def read_run_config(folder: str | Path) -> RunConfig:
         versions=top.mapping("versions"),
         git_commit=top.text("git_commit", None),
         read_out=top.text("read_out", None),
+        init=_start(top.object("init", None)),
     )
     top.finish()
+    return found
+
+
+def _start(told: JsonFields | None) -> RunStart | None:
+    if told is None:
+        return None
+    found = RunStart(told.text("name"), told.text("fingerprint"))
+    told.finish()
     return found
 
 

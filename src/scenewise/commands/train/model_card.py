@@ -46,7 +46,7 @@ No label of any kind was used.
 A {network.backbone} of width {network.width:g} on voxels of {network.voxel:g} m: {training.parameters:,} numbers.
 Input of a point: {network.inputs}. Output: an embedding of {network.dim} numbers in the text space of {data["text_from"]};
 a point's class is the text with the largest inner product.
-
+{_start(config)}
 Classes: {", ".join(vocabulary.names)}.
 
 ## What it learned from
@@ -70,3 +70,12 @@ The network inherits the terms of whatever it learned from.
 It knows the classes above and no others. At best it is as right as its teacher is on average: what the teacher confuses
 everywhere, it confuses too. Figures on labelled scans: `scenewise eval RUN --data DATA --split test`; none are claimed here.
 """
+
+
+def _start(config: RunConfig) -> str:
+    """A line on what the network began as, between two empty ones; or just one."""
+    if config.init is None:
+        return ""
+    return (
+        f"\nIt began as the 3D network of {config.init.name} (`{config.init.fingerprint[:16]}`), which learned without labels.\n"
+    )

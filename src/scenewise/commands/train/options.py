@@ -18,7 +18,7 @@ from scenewise.commands.method_settings import (
 from scenewise.commands.shared import Device
 from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least, require_seed
 from scenewise.parts.labelfree.settings import BackboneName
-from scenewise.teachers.choice import TeacherChoice
+from scenewise.teachers.choice import CONSISTENT, TeacherChoice, is_consistent
 
 SEGMENT_KINDS = ("auto", "mesh", "neighbours", "supervoxels", "shipped")
 
@@ -41,7 +41,8 @@ class TrainOptions:
         out: run folder to write.
         split: which scans of a data set, or of nuScenes by its official lists; default train where there are splits.
         preset: settings of the method by data set: scannet, nuscenes or rooms.
-        teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, or "files:DIR".
+        teacher: what looks at the images: "small-clip" (built in), a Hugging Face id or folder of CLIP or SigLIP, "files:DIR", or
+            "condense:RUN" (a pre-trained pair of networks; "condense" is built in).
         read_out: how dense features are read from the teacher: clip, maskclip, clearclip, sclip, naclip or sc_clip; default
             the one of the method's paper: maskclip for clip2scene, cns and hicl, sc_clip for union; the built-in teacher keeps
             the one that suits it.
@@ -49,6 +50,8 @@ class TrainOptions:
             learn from labels; default the text beside the files.
         classes: names separated by commas, synonyms by bars ("wall, floor, sofa|couch"), or a file with a class per line; default
             the names of the data set's classes, or the teacher's own list.
+        init: "condense:RUN" ("condense" is built in): the 3D network begins as the one of a pre-trained pair, which was given
+            colours; --backbone and --width are then that one's unless they are given, --voxel stays the preset's.
         epochs: passes over the scans; the method's phases keep their shares of short runs.
         width: multiple of the 3D network's channels, such as 0.25.
         voxel: edge of a voxel in metres.
@@ -85,6 +88,7 @@ class TrainOptions:
     read_out: Text = None
     text_from: Text = None
     classes: Text = None
+    init: Text = None
     epochs: Count = None
     width: Number = None
     voxel: Number = None
@@ -126,6 +130,8 @@ class TrainOptions:
         ):
             require_at_least(option, value, 1)
         require_seed(self.seed)
+        if self.init is not None:
+            require(is_consistent(self.init), "--init", f'"{CONSISTENT}" or "{CONSISTENT}:RUN"', repr(self.init))
         known = self.segments in SEGMENT_KINDS or Path(self.segments).exists()
         require(known, "--segments", f"{', '.join(SEGMENT_KINDS)}, or a file or folder that exists", repr(self.segments))
         for option, number in (("--width", self.width), ("--voxel", self.voxel), ("--learning-rate", self.learning_rate)):

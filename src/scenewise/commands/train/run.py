@@ -33,6 +33,7 @@ from scenewise.io.run_folder import (
     RUN_VOCABULARY_FILE,
     RunConfig,
     RunNetwork,
+    RunStart,
     is_run_folder,
     prepare_run_folder,
     read_run_config,
@@ -41,7 +42,9 @@ from scenewise.io.run_folder import (
 )
 from scenewise.io.scan_data_sets import is_scan_data_set, read_scan_data_set
 from scenewise.io.vocabularies import write_vocabulary
+from scenewise.parts.labelfree.initialisation import PretrainedBackbone, load_backbone, pretrained_backbone
 from scenewise.parts.labelfree.recipes import Recipe
+from scenewise.parts.labelfree.settings import BackboneName
 from scenewise.parts.labelfree.students import parameter_count
 from scenewise.parts.labelfree.trainer import LabelFreeTrainer
 from scenewise.parts.scans.data_sets import instruments_of, prepare_data
@@ -53,7 +56,7 @@ from scenewise.parts.sources.segmented_scans import with_segments
 from scenewise.parts.sources.truths import vocabulary_of_sources
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.choice import TeacherChoice
-from scenewise.teachers.choose import SMALL_CLIP, open_choice, read_out_text, with_absolute_folders
+from scenewise.teachers.choose import EMBEDDED, open_choice, read_out_text, with_absolute_folder, with_absolute_folders
 from scenewise.teachers.from_files import FilesTeacher
 from scenewise.teachers.protocol import Teacher
 from scenewise.worlds.captures import LICENCE as GENERATED_LICENCE
@@ -126,7 +129,10 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
         TrainingDivergedError: the loss became NaN or infinite.
     """
     progress = NullProgress() if progress is None else progress
-    recipe = method_recipe(options.method, options.preset, overrides_of(options))
+    start = None if options.init is None else pretrained_backbone(with_absolute_folder(options.init))
+    recipe = method_recipe(options.method, options.preset, overrides_of(options, start))
+    if start is not None:
+        start.require_fitting(str(recipe.config["backbone"]), float(recipe.config["width"]), recipe.build_points)
     device = rank_device(compute_device(options.device))
     with joined_ranks(device) as ranks, compute_threads(options.threads):
         if not ranks.is_first:
@@ -157,27 +163,34 @@ def train(options: TrainOptions, progress: Progress | None = None, teacher: Teac
         if ranks.is_first:
             ranks.wait()
         prepare_seconds = time.monotonic() - began
-        config = run_config(options, recipe, scans, asked, sources[0], split)
-        if asked.name == SMALL_CLIP and GENERATED_LICENCE not in config.licences.values() and ranks.is_first:
+        config = run_config(options, recipe, scans, asked, sources[0], split, start)
+        if asked.name in EMBEDDED and GENERATED_LICENCE not in config.licences.values() and ranks.is_first:
             warnings.warn(
-                f"{SMALL_CLIP} has only ever seen procedural rooms: on {options.data} a network learns wrong names from it. "
+                f"{asked.name} has only ever seen procedural rooms: on {options.data} a network learns wrong names from it. "
                 "Teachers that know photographs: --teacher openai/clip-vit-base-patch16, or --teacher files:DIR",
                 CaptureWarning,
                 stacklevel=2,
             )
         run = _Run(options, recipe, scans, config, ranks, device, progress)
+        if start is not None:
+            start.require_inputs(config.network.inputs)
+            load_backbone(run.trainer.points, start.state)
         return run.train(prepare_seconds)
 
 
-def overrides_of(options: TrainOptions) -> dict[str, Any]:
-    """What the options change of a method's preset, by the names of its settings."""
+def overrides_of(options: TrainOptions, start: PretrainedBackbone | None = None) -> dict[str, Any]:
+    """What the options change of a method's preset, by the names of its settings; the network is the start's unless told."""
+    width, backbone = options.width, options.backbone
+    if start is not None:
+        width = start.width if width is None else width
+        backbone = cast(BackboneName, start.backbone) if backbone is None else backbone
     general = Overrides(
         epochs=options.epochs,
-        width=options.width,
+        width=width,
         voxel=options.voxel,
         batch_scans=options.batch,
         learning_rate=options.learning_rate,
-        backbone=options.backbone,
+        backbone=backbone,
         views_per_step=options.views_per_step,
     )
     return {**general.given(), **options.settings.get(options.method, {})}
@@ -213,7 +226,13 @@ def _teacher_choice(options: TrainOptions) -> TeacherChoice:
 
 
 def run_config(
-    options: TrainOptions, recipe: Recipe, scans: ScanSet, teacher: Teacher, first: ScanSource, split: str | None
+    options: TrainOptions,
+    recipe: Recipe,
+    scans: ScanSet,
+    teacher: Teacher,
+    first: ScanSource,
+    split: str | None,
+    start: PretrainedBackbone | None = None,
 ) -> RunConfig:
     """Everything that decides a run, and what its folder says of itself."""
     settings = dict(recipe.config)
@@ -233,10 +252,15 @@ def run_config(
         settings=settings,
         data={"path": str(options.data), "split": split, **scans.report()},
         teacher=teacher.name,
-        licences={teacher.name: teacher.licence, **_data_licence(options.data, first)},
+        licences={
+            teacher.name: teacher.licence,
+            **({} if start is None else {start.name: start.licence}),
+            **_data_licence(options.data, first),
+        },
         versions=versions(),
         git_commit=git_commit(),
         read_out=read_out_text(teacher),
+        init=None if start is None else RunStart(start.name, start.fingerprint),
     )
 
 
@@ -273,6 +297,8 @@ class _Run:
         self.progress = progress
         # What a resumed run must have in common; the data are compared by their checksum.
         compared = {key: getattr(config, key) for key in ("method", "preset", "seed", "precision", "settings", "teacher")}
+        if config.init is not None:
+            compared["init"] = config.init.fingerprint
         self.trainer = LabelFreeTrainer(
             recipe,
             scans,
