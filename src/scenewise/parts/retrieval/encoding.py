@@ -31,13 +31,11 @@ class EncodingSettings:
 
     Attributes:
         key_points: at most.
-        apart: metres between two of them.
         views: pictures, spread evenly over those there are.
         view_width: pixels at which they are looked at.
     """
 
     key_points: int = MOST_OF_SCENE
-    apart: float = 0.10
     views: int = 12
     view_width: int = 320
 
@@ -127,7 +125,7 @@ def encode_scene(
         raise ConventionError(f"points of {raw.name}", expected="colours", got="none", fix="colour them from the pictures first")
     axes = scan_axes(raw)
     cloud = model.of_points(axes(raw.cloud.points_in_world), colors)
-    found = scene_keypoints(cloud, settings.key_points, settings.apart)
+    found = scene_keypoints(cloud, settings.key_points)
     unit = axes.world_units_per_metre
 
     def in_world(points: np.ndarray) -> Float64[np.ndarray, "n 3"]:

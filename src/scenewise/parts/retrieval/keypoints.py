@@ -11,9 +11,9 @@ from scenewise.errors import ShapeError
 from scenewise.teachers.consistent import CloudFeatures, PictureFeatures
 
 MOST_OF_SCENE, MOST_OF_PICTURE = 512, 256
-APART = 0.10
-"""Metres between two key points of a scene at least."""
-_CANDIDATES = 8  # times as many places are looked at as are wanted
+_FIRST = 1.2  # times extent / √most: the distance that is tried first, right for a box of walls
+_HALVINGS = 6
+_ENOUGH = 1.1  # times as many as are wanted: the surest of these are taken
 
 
 @dataclass(frozen=True)
@@ -43,39 +43,51 @@ class KeyPoints:
         return KeyPoints(self.positions[:count], self.features[:count], self.scores[:count])
 
 
-def scene_keypoints(cloud: CloudFeatures, most: int = MOST_OF_SCENE, apart: float = APART) -> KeyPoints:
-    """The voxels of highest score of which no surer one is nearer than ``apart`` metres, ``most`` at most."""
-    rows = spread_maxima(cloud.centers.astype(np.float64), cloud.scores, most, apart)
+def scene_keypoints(cloud: CloudFeatures, most: int = MOST_OF_SCENE) -> KeyPoints:
+    """``most`` voxels at most that cover the whole scene: the surest of each neighbourhood.
+
+    The neighbourhoods are as large as leaves so many.  Taking the surest of the whole scene instead leaves most of it without
+    any, and a picture of that part finds nothing to match.
+    """
+    rows = covering_maxima(cloud.centers.astype(np.float64), cloud.scores, most)
     return KeyPoints(cloud.centers[rows], cloud.features[rows], cloud.scores[rows])
 
 
-def spread_maxima(
-    positions: Float64[np.ndarray, "n axes"], scores: Float32[np.ndarray, "n"], most: int, apart: float
+def covering_maxima(
+    positions: Float64[np.ndarray, "n axes"], scores: Float32[np.ndarray, "n"], most: int
 ) -> Int64[np.ndarray, "kept"]:
-    """Rows by falling score of which no kept one before is nearer than ``apart``, ``most`` at most (greedy suppression)."""
+    """Rows by falling score, ``most`` at most and not many fewer, with the largest distance between any two that allows as many."""
+    if len(positions) <= most:
+        return np.argsort(-scores, kind="stable")
+    extent = float(np.linalg.norm(positions.max(axis=0) - positions.min(axis=0)))
+    low, high = 0.0, extent
+    best = np.argsort(-scores, kind="stable")[:most]
+    for _ in range(_HALVINGS):
+        apart = _FIRST * extent / most**0.5 if high == extent else (low + high) / 2
+        kept = spread_maxima(positions, scores, apart)
+        if len(kept) >= most:
+            low, best = apart, kept[:most]
+        else:
+            high = apart
+        if most <= len(kept) <= _ENOUGH * most:
+            break
+    return best
+
+
+def spread_maxima(
+    positions: Float64[np.ndarray, "n axes"], scores: Float32[np.ndarray, "n"], apart: float
+) -> Int64[np.ndarray, "kept"]:
+    """Rows by falling score of which no kept one before is nearer than ``apart`` (greedy suppression)."""
     from scipy.spatial import cKDTree
 
     order = np.argsort(-scores, kind="stable")
-    wanted = _CANDIDATES * most
-    while True:
-        looked_at = order[:wanted]
-        pairs = cKDTree(positions[looked_at]).query_pairs(apart, output_type="ndarray")
-        kept = _greedy(len(looked_at), pairs)
-        if len(kept) >= most or wanted >= len(order):
-            return looked_at[kept[:most]]
-        wanted *= 4
-
-
-def _greedy(count: int, pairs: Int64[np.ndarray, "pairs 2"]) -> Int64[np.ndarray, "kept"]:
-    """Of 0 … count − 1, those that no kept smaller one is paired with."""
-    ordered = np.sort(pairs, axis=1)
-    ordered = ordered[np.argsort(ordered[:, 0], kind="stable")]
-    begins = np.searchsorted(ordered[:, 0], np.arange(count + 1))
-    stays = np.ones(count, dtype=bool)
-    for index in range(count):
+    tree = cKDTree(positions[order])
+    stays = np.ones(len(order), dtype=bool)
+    for index in range(len(order)):
         if stays[index]:
-            stays[ordered[begins[index] : begins[index + 1], 1]] = False
-    return np.flatnonzero(stays)
+            near = np.array(tree.query_ball_point(positions[order[index]], apart))
+            stays[near[near > index]] = False
+    return order[stays]
 
 
 def picture_keypoints(seen: PictureFeatures, most: int = MOST_OF_PICTURE) -> KeyPoints:
