@@ -92,10 +92,10 @@ class Variation:
     shift_voxels: float = 16.0
     least_points: float = 0.3
     whole: float = 0.25
-    light: float = 0.2
-    tint: float = 0.08
-    gamma: float = 0.15
-    noise: float = 0.02
+    light: float = 0.1
+    tint: float = 0.04
+    gamma: float = 0.08
+    noise: float = 0.01
 
 
 @dataclass(frozen=True)

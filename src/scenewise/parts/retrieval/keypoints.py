@@ -56,7 +56,7 @@ def scene_keypoints(cloud: CloudFeatures, most: int = MOST_OF_SCENE) -> KeyPoint
 def covering_maxima(
     positions: Float64[np.ndarray, "n axes"], scores: Float32[np.ndarray, "n"], most: int
 ) -> Int64[np.ndarray, "kept"]:
-    """Rows by falling score, ``most`` at most and not many fewer, with the largest distance between any two that allows as many."""
+    """Rows by falling score, ``most`` at most, with about the largest distance between any two that allows as many."""
     if len(positions) <= most:
         return np.argsort(-scores, kind="stable")
     extent = float(np.linalg.norm(positions.max(axis=0) - positions.min(axis=0)))
