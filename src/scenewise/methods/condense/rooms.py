@@ -16,7 +16,7 @@ from scenewise.io.product_kinds import POSED_SCAN
 from scenewise.parts.points.from_depth import depth_edges, unproject
 from scenewise.parts.scans.posed_files import PosedScanFiles
 from scenewise.parts.scans.posed_scans import PosedScan, write_posed_scan
-from scenewise.parts.scans.posing import prior_on_grid
+from scenewise.parts.scans.posing import PRIOR_CELL, prior_on_grid
 from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.frames import DepthMap, ImageU8
 from scenewise.teachers.choose import open_teacher
@@ -220,4 +220,4 @@ def _make(wanted: _Wanted, settings: RoomScans, teacher: Teacher) -> None:
 
 
 def _fingerprint(seed: int, settings: RoomScans, teacher: Teacher) -> str:
-    return fingerprint_of({"room": seed, "settings": asdict(settings), "teacher": teacher.fingerprint})
+    return fingerprint_of({"room": seed, "settings": asdict(settings), "teacher": teacher.fingerprint, "cell": PRIOR_CELL})

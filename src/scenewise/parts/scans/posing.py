@@ -25,9 +25,9 @@ from scenewise.scenes.dense_fields import DenseField
 from scenewise.scenes.frames import DepthMap, Frame, ImageU8
 from scenewise.teachers.protocol import Teacher
 
-PRIOR_CELL = 8
+PRIOR_CELL = 4
 """Pixels of a small picture per cell of the prior's grid, each way."""
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

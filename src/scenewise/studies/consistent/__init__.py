@@ -1,0 +1,1 @@
+"""What ConDense's study is made of."""
