@@ -10,8 +10,10 @@ import pytest
 import scenewise
 from scenewise.catalogue import (
     DEFAULT_GRAPH_METHOD,
+    DEFAULT_PRETRAINING_METHOD,
     GRAPH_METHODS,
     LABEL_FREE_METHODS,
+    PRETRAINING_METHODS,
     READ_OUT_METHODS,
     SPLAT_METHODS,
     method_recipe,
@@ -29,6 +31,9 @@ OTHER_MEANINGS = {
     ("parts/splats/building.py", "gaussian_splatting"),  # of records of runs that no command made
     ("commands/train_graph/options.py", "vl_sat"),  # the student of that name
     ("networks/graphs/students.py", "vl_sat"),
+    ("teachers/consistent.py", "condense"),  # how a person names a pair of branches
+    ("commands/features/options.py", "condense"),  # its space, and the embedded pair
+    ("commands/features/run.py", "condense"),
     ("teachers/read_outs/settings.py", "sc_clip"),  # the table of read-outs, which the catalogue takes over
 }
 
@@ -48,13 +53,17 @@ def test_every_method_is_described_in_its_folder_and_can_be_built():
         assert callable(method.trainer.named())
         assert all(isinstance(settings, method.options) for settings in method.presets.values())
     assert DEFAULT_GRAPH_METHOD in GRAPH_METHODS
+    for name, method in PRETRAINING_METHODS.items():
+        assert method.readme == PACKAGE / "methods" / name / "README.md"
+        assert all(isinstance(settings, method.options) for settings in method.presets.values())
+    assert DEFAULT_PRETRAINING_METHOD in PRETRAINING_METHODS
     for method in SPLAT_METHODS.values():
         assert callable(method.start.named()) and is_dataclass(method.settings.named())
 
 
 def test_no_method_is_asked_for_by_name_outside_the_table():
     """Studies are about single methods and name them."""
-    names = {*LABEL_FREE_METHODS, *SPLAT_METHODS, *GRAPH_METHODS, "sc_clip"}
+    names = {*LABEL_FREE_METHODS, *SPLAT_METHODS, *GRAPH_METHODS, *PRETRAINING_METHODS, "sc_clip"}
     found = set()
     for path in PACKAGE.rglob("*.py"):
         place = path.relative_to(PACKAGE)

@@ -15,6 +15,7 @@ from scenewise.engine.deferred import Deferred
 from scenewise.errors import ConventionError
 from scenewise.methods.clip2scene import options as clip2scene
 from scenewise.methods.cns import options as cns
+from scenewise.methods.condense import options as condense
 from scenewise.methods.hicl import options as hicl
 from scenewise.methods.union import options as union
 from scenewise.methods.vl_sat import options as vl_sat
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_PRESET = "scannet"
 DEFAULT_SPLAT_METHOD = "gaussian_splatting"
 DEFAULT_GRAPH_METHOD = "vl_sat"
+DEFAULT_PRETRAINING_METHOD = "condense"
 
 _Settings = TypeVar("_Settings")
 _FOLDER = Path(next(iter(methods.__path__)))
@@ -105,6 +107,23 @@ class GraphMethod:
     options: type[vl_sat.VlSatConfig]
     presets: Mapping[str, vl_sat.VlSatConfig]
     trainer: Deferred
+    readme: Path
+    leaves_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PretrainingMethod:
+    """One way to learn features of points and pixels from posed pictures alone.
+
+    Attributes:
+        options: record of its settings.
+        presets: settings by data: "captures", "rooms".
+        readme: what it is, with sources and figures.
+        leaves_out: settings that the command has an option for already, or that are for comparisons.
+    """
+
+    options: type[condense.CondenseConfig]
+    presets: Mapping[str, condense.CondenseConfig]
     readme: Path
     leaves_out: tuple[str, ...] = ()
 
@@ -208,6 +227,21 @@ GRAPH_METHODS: Mapping[str, GraphMethod] = MappingProxyType(
     }
 )
 """What ``scenewise train-graph`` trains, by the name of the method's folder."""
+
+PRETRAINING_METHODS: Mapping[str, PretrainingMethod] = MappingProxyType(
+    {
+        "condense": PretrainingMethod(
+            condense.CondenseConfig,
+            condense.PRESETS,
+            _FOLDER / "condense" / "README.md",
+            leaves_out=(
+                *("steps", "dim", "width", "voxel", "picture_width", "most_views", "scans_per_step", "views_per_scan"),
+                "objective",
+            ),
+        )
+    }
+)
+"""What ``scenewise pretrain`` trains, by the name of the method's folder."""
 
 READ_OUT_METHODS: Mapping[str, type] = MappingProxyType({name: type(published) for name, published in READ_OUTS.items()})
 """How dense features are read from a 2D teacher: the record of each way's settings, whose defaults are the published ones."""

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,12 +24,17 @@ def main(out: Path, steps: int) -> None:
             found = trainer.checkpoint()
             moments = {f"moments {name}": value for name, value in found.optimizer.items()}
             save_file({**found.parameters, **moments, "losses": torch.tensor(losses, dtype=torch.float64)}, out)
+    require_closed()
+
+
+def require_closed() -> None:
+    """No connection to other ranks is left."""
     threads = Path("/proc/self/task")
     names = [(entry / "comm").read_text() for entry in threads.iterdir()] if threads.is_dir() else []
     assert not [name for name in names if "gloo" in name], "the connection is still open"
 
 
-def launch(processes: int, out: Path, steps: int) -> None:
+def launch(processes: int, out: Path, steps: int, work: Callable[[Path, int], None] = main) -> None:
     """What torchrun does, in a process that forks the ranks instead of loading torch in each of them.
 
     Raises:
@@ -48,4 +54,4 @@ def launch(processes: int, out: Path, steps: int) -> None:
         start_method="fork",
         max_restarts=0,
     )
-    elastic_launch(config, main)(out, steps)
+    elastic_launch(config, work)(out, steps)

@@ -31,10 +31,12 @@ from scenewise.commands.doctor.options import DoctorOptions
 from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.commands.evaluate_2d.options import Evaluate2dOptions
 from scenewise.commands.export.options import ExportOptions
+from scenewise.commands.features.options import FeaturesOptions
 from scenewise.commands.graph.options import GraphOptions
 from scenewise.commands.method_settings import read_from
 from scenewise.commands.poses.options import PosesOptions
 from scenewise.commands.predict.options import PredictOptions
+from scenewise.commands.pretrain.options import PretrainOptions
 from scenewise.commands.query.options import QueryOptions
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.render.options import RenderOptions
@@ -169,6 +171,17 @@ COMMANDS: Mapping[str, Command] = {
         _work("train_graph", "train_graph"),
         "Train a network that names things and tells relations between them, from labelled scans.",
         resumable=True,
+    ),
+    "pretrain": Command(
+        PretrainOptions,
+        _work("pretrain", "pretrain"),
+        "Pre-train a 2D and a 3D network on captures, without labels, until a pixel and the point it shows have one feature.",
+        resumable=True,
+    ),
+    "features": Command(
+        FeaturesOptions,
+        _work("features", "write_features"),
+        "Write the features of a pre-trained pair as files: of points, of pictures, and key points.",
     ),
     "predict": Command(
         PredictOptions,

@@ -171,8 +171,9 @@ def _scan_numbers(rays: RayFeatures, ranks: Ranks) -> Float[Tensor, "kept"]:
 
 def _keypoints(logits: Float[Tensor, "kept"], scores: Float[Tensor, "kept"], sure: Float[Tensor, "kept"]) -> Float[Tensor, ""]:
     """Both scores learn how sure a match is, and each what the other says."""
-    scores = scores.clamp(1e-4, 1.0 - 1e-4)
-    said = torch.sigmoid(logits).detach()
+    # The cross entropy refuses NaN with an error of its own; the features, which are NaN too, tell the trainer.
+    scores, sure = scores.nan_to_num(0.5).clamp(1e-4, 1.0 - 1e-4), sure.nan_to_num(0.5)
+    said = torch.sigmoid(logits).detach().nan_to_num(0.5)
     of_targets = F.binary_cross_entropy_with_logits(logits, sure, reduction="sum")
     of_targets = of_targets + F.binary_cross_entropy(scores, sure, reduction="sum")
     of_each_other = F.binary_cross_entropy_with_logits(logits, scores.detach(), reduction="sum")

@@ -172,11 +172,11 @@ class CondenseTrainer:
             raise TrainingDivergedError(f"training diverged at step {step + 1}: gradients are not finite")
         self._optimizer.step()
         self._follow(min(config.average, (1 + step) / (10 + step)))
-        self._losses = losses
+        self._losses = _of_all(losses, self.ranks)
         self.steps_done += 1
 
     def describe(self) -> StepReport:
-        """The last step: the parts of its loss, summed over the processes that this one knows of, and what they tell."""
+        """The last step: the parts of its loss and what they tell, of all processes together."""
         losses = self._losses
         assert losses is not None, "no step yet"
         terms = {name: float(value) for name, value in losses.terms.items()}
@@ -219,6 +219,17 @@ class CondenseTrainer:
             average.lerp_(parameter, 1.0 - kept)
         for kept_buffer, buffer in zip(self.average.buffers(), self.pair.buffers(), strict=True):
             kept_buffer.copy_(buffer)
+
+
+def _of_all(losses: StepLosses, ranks: Ranks) -> StepLosses:
+    """What all processes together have added to a step: each has a share of every mean."""
+    if ranks.size == 1:
+        return losses
+    terms, figures = tuple(losses.terms), tuple(losses.figures)
+    own: list[Tensor | float] = [losses.total.detach(), *losses.terms.values(), *losses.figures.values()]
+    total, *values = ranks.total([float(value) for value in own])
+    told = [losses.total.new_tensor(value) for value in (total, *values[: len(terms)])]
+    return StepLosses(told[0], dict(zip(terms, told[1:])), dict(zip(figures, values[len(terms) :])))
 
 
 def _apart(parameters: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
