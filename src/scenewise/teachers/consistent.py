@@ -153,7 +153,7 @@ class ConsistentFeatures:
             raise ConventionError("points", expected="at least one", got="none")
         low = points.min(axis=0)
         local = torch.from_numpy(np.ascontiguousarray(points - low, dtype=np.float32))
-        inputs = torch.from_numpy(colors_u8).float() / 127.5 - 1.0
+        inputs = torch.from_numpy(colors_u8.astype(np.float32)) / 127.5 - 1.0
         items = torch.zeros(len(local), dtype=torch.int64)
         cloud = VoxelisedPoints.from_points(
             inputs.to(self.device), (local / self.about.voxel).to(self.device), items.to(self.device)
@@ -172,7 +172,7 @@ class ConsistentFeatures:
     @torch.no_grad()
     def translated(self, features: Float32[np.ndarray, "*rows dim"]) -> Float32[np.ndarray, "*rows text_dim"]:
         """Unit vectors of the text space that features say the same as."""
-        given = torch.from_numpy(np.ascontiguousarray(features)).to(self.device)
+        given = torch.from_numpy(np.array(features)).to(self.device)
         said: Tensor = F.normalize(self.pair.translated(given), dim=-1)
         return said.cpu().numpy()
 

@@ -89,9 +89,9 @@ class Memory:
 
     def with_rays(self, rays: "RayFeatures", most: int, ranks: Ranks) -> "Memory":
         """The newest ``most`` rays of all processes; the same in each of them."""
-        image, _ = ranks.gather(rays.image[rays.stopped].detach())
-        volume, _ = ranks.gather(rays.volume[rays.stopped].detach())
-        return Memory(torch.cat([self.image, image])[-most:], torch.cat([self.volume, volume])[-most:])
+        image, volume = (ranks.gather(each[rays.stopped].detach())[0] for each in (rays.image, rays.volume))
+        first = max(0, len(self.image) + len(image) - most)
+        return Memory(torch.cat([self.image, image])[first:], torch.cat([self.volume, volume])[first:])
 
 
 def ray_losses(rays: RayFeatures, config: CondenseConfig, memory: Memory, ranks: Ranks = ALONE) -> dict[str, Tensor]:
@@ -189,14 +189,14 @@ def prior_loss(
 
 
 def effective_rank(features: Float[Tensor, "rows dim"]) -> float:
-    """exp of the entropy of the shares of variance along the principal axes: 1 where all features lie on a line.
+    """exp of the entropy of the singular values as shares of their sum: 1 where all features lie on a line.
 
-    Source: Roy and Vetterli 2007, "The effective rank"; on centred features, with variances for the singular values.
+    Source: Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality", eq. 3; here of centred features.
     """
     centred = features.detach().double() - features.detach().double().mean(0)
-    variances = torch.linalg.svdvals(centred).square()
-    total = float(variances.sum())
+    values = torch.linalg.svdvals(centred)
+    total = float(values.sum())
     if total == 0.0:
         return 1.0
-    shares = variances / total
+    shares = values / total
     return float(torch.exp(-(shares * shares.clamp_min(1e-300).log()).sum()))

@@ -64,9 +64,9 @@ class RaySettings:
     least_alpha: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("per_view", "samples"):
-            if getattr(self, name) < 1:
-                raise ConventionError(f"rays.{name}", expected="at least 1", got=getattr(self, name))
+        for name, least in (("per_view", 1), ("samples", 2)):
+            if getattr(self, name) < least:
+                raise ConventionError(f"rays.{name}", expected=f"at least {least}", got=getattr(self, name))
         if not 0 <= self.detailed <= 1:
             raise ConventionError("rays.detailed", expected="a share from 0 to 1", got=self.detailed)
         if not self.depth_deviation > 0:
@@ -165,6 +165,8 @@ class CondenseConfig:
         for name in ("dim", "steps", "scans_per_step", "views_per_scan", "picture_width", "most_views", "most_points"):
             if getattr(self, name) < 1:
                 raise ConventionError(name, expected="at least 1", got=getattr(self, name))
+        if self.remembered < 0:
+            raise ConventionError("remembered", expected="0 or more", got=self.remembered)
         for name in ("voxel", "temperature", "width", "point_rate", "image_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConventionError(name, expected="above 0", got=getattr(self, name))

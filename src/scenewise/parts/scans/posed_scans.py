@@ -43,6 +43,11 @@ class PosedScan:
     prior: Float16[np.ndarray, "views rows columns dim"]
 
     def __post_init__(self) -> None:
+        for name, wanted in _SHAPES.items():
+            found = getattr(self, name).shape
+            if len(found) != len(wanted) or any(side not in (None, got) for side, got in zip(wanted, found)):
+                sides = "×".join("any" if side is None else str(side) for side in wanted)
+                raise ShapeError(name, expected=sides, got="×".join(map(str, found)))
         views = len(self.pictures_u8)
         if len(self.colors_u8) != len(self.points_in_scan):
             raise ShapeError("colors_u8", expected=f"{len(self.points_in_scan)} rows", got=len(self.colors_u8))
@@ -66,6 +71,14 @@ class PosedScan:
         return replace(self, **taken)
 
 
+_SHAPES: Mapping[str, tuple[int | None, ...]] = {
+    "points_in_scan": (None, 3),
+    "colors_u8": (None, 3),
+    "pictures_u8": (None, None, None, 3),
+    "K": (None, 3, 3),
+    "camera_from_scan": (None, 4, 4),
+    "prior": (None, None, None, None),
+}
 _OF_VIEWS = ("pictures_u8", "depths", "K", "camera_from_scan", "prior")
 _TENSORS: Mapping[str, torch.dtype] = {
     "points_in_scan": torch.float32,

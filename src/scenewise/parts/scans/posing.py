@@ -111,7 +111,7 @@ def posed_scan(
     return PosedScan(
         name=raw.name,
         points_in_scan=axes(raw.cloud.points_in_world),
-        colors_u8=colors,
+        colors_u8=np.array(colors),
         pictures_u8=np.stack(pictures),
         depths=np.stack(depths),
         K=np.stack([frame.camera.K.numpy() for frame in kept]),
@@ -123,7 +123,7 @@ def posed_scan(
 def prior_on_grid(values: Float32[np.ndarray, "rows columns dim"], height: int, width: int) -> Float16[np.ndarray, "r c dim"]:
     """A teacher's dense features on a grid of :data:`PRIOR_CELL` pixels of a small picture of this size: means, or in between."""
     size = (max(1, round(height / PRIOR_CELL)), max(1, round(width / PRIOR_CELL)))
-    maps = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
+    maps = torch.from_numpy(np.array(values)).permute(2, 0, 1)[None]
     if values.shape[0] >= size[0] and values.shape[1] >= size[1]:
         taken = F.adaptive_avg_pool2d(maps, size)
     else:
