@@ -23,6 +23,7 @@ import tyro
 from scenewise import __version__
 from scenewise.cli.streams import can_show, print_result, standard_streams
 from scenewise.commands.check.options import CheckOptions
+from scenewise.commands.classify.options import ClassifyOptions
 from scenewise.commands.convert_cameras.options import ConvertCamerasOptions
 from scenewise.commands.convert_weights.options import ConvertWeightsOptions
 from scenewise.commands.demo.options import DemoOptions
@@ -42,6 +43,7 @@ from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.render.options import RenderOptions
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.train.options import TrainOptions
+from scenewise.commands.train_classifier.options import TrainClassifierOptions
 from scenewise.commands.train_graph.options import TrainGraphOptions
 from scenewise.commands.view.options import ViewOptions
 from scenewise.engine.deferred import Deferred
@@ -182,6 +184,17 @@ COMMANDS: Mapping[str, Command] = {
         FeaturesOptions,
         _work("features", "write_features"),
         "Write the features of a pre-trained pair as files: of points, of pictures, and key points.",
+    ),
+    "train-classifier": Command(
+        TrainClassifierOptions,
+        _work("train_classifier", "train_classifier"),
+        "Train a network that names single objects from their points, from scratch or from a pre-trained network.",
+        resumable=True,
+    ),
+    "classify": Command(
+        ClassifyOptions,
+        _work("classify", "classify"),
+        "Name single objects from their points: by a trained classifier, or by words alone.  Needs no images.",
     ),
     "predict": Command(
         PredictOptions,
