@@ -44,6 +44,26 @@ def test_focal_lengths_that_cannot_be_are_none(tmp_path: Path, tags: dict[str, o
     assert read_photograph_header(_photograph(tmp_path / "a.jpg", **tags)).focal_px is None
 
 
+@pytest.mark.parametrize(
+    ("tags", "date"),
+    [
+        ({0x9003: "2025:03:28 10:11:12", 0x9004: "2026:01:01 00:00:00"}, "2025-03-28"),
+        ({0x9004: "2024:02:29 23:59:59"}, "2024-02-29"),
+        ({0x9003: "2023:02:29 10:00:00", 0x9004: "2023:03:01 10:00:00"}, "2023-03-01"),  # a day that was none
+        ({0x9003: "1970:01:01 00:00:00"}, None),  # the clock was never set
+        ({0x9003: "    :  :     :  :  "}, None),
+        ({0x9003: 7}, None),
+        ({}, None),
+    ],
+)
+def test_the_day_a_photograph_was_taken(tags: dict[int, object], date: str | None, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0132] = "Maker", "2020:01:01 00:00:00"  # when the file was changed says nothing
+    exif.get_ifd(_EXIF_IFD).update(tags)
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_photograph_header(tmp_path / "a.jpg").date == date
+
+
 def test_a_picture_without_exif_and_a_depth_map_are_told_apart(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((6, 8), np.uint16)).save(tmp_path / "depth.png")
     Image.new("RGB", (8, 6)).save(tmp_path / "plain.png")

@@ -103,6 +103,14 @@ def test_rows_of_all_scenes_lie_one_scene_after_the_other(library: SceneLibrary)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)  # what float16 took is given back
 
 
+def test_a_library_is_found_or_is_not_there(library: SceneLibrary, tmp_path: Path):
+    found = store.find_library(library.uri)
+    assert found is not None and found.about == ABOUT
+    assert store.find_library(tmp_path / "nowhere") is None and store.find_library(tmp_path) is None
+    with pytest.raises(DataFormatError, match="version 9: expected one that is kept"):
+        store.find_library(library.uri, version=9)
+
+
 def test_arrays_are_read_once_and_again_when_a_scene_changes(library: SceneLibrary):
     library.put(scene_rows("a", 0))
     other = open_library(library.uri)

@@ -1,7 +1,9 @@
-"""What a camera wrote into its photographs: which it was, and its focal length."""
+"""What a camera wrote into its photographs: which it was, its focal length, and the day."""
 
 import math
+import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from scenewise.io.images import with_image
 _EXIF_IFD = 0x8769
 _MAKE, _MODEL = 0x010F, 0x0110
 _FOCAL_MM, _FOCAL_35MM, _BODY_SERIAL, _LENS = 0x920A, 0xA405, 0xA431, 0xA434
+_TAKEN, _DIGITISED = 0x9003, 0x9004  # not 0x0132: that one changes with every program that saves the file
 _PLANE_X, _PLANE_Y, _PLANE_UNIT = 0xA20E, 0xA20F, 0xA210
 _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF 2.32, table 6: inch, and what some cameras write beyond it
 _DIAGONAL_35MM = math.hypot(36.0, 24.0)
@@ -26,6 +29,7 @@ class PhotographHeader:
         is_depth_like: one channel of 16 bits, as depth maps have.
         camera: make, model, lens and serial number, and the focal length as set; "" where the file does not say.
         focal_px: focal length in pixels of the picture as stored, or None where it cannot be told.
+        date: the day it was taken, ISO 8601, by the camera's own clock; None where the file does not say.
     """
 
     width: int
@@ -33,6 +37,7 @@ class PhotographHeader:
     is_depth_like: bool
     camera: str
     focal_px: float | None
+    date: str | None = None
 
 
 def read_photograph_header(path: Path) -> PhotographHeader:
@@ -57,7 +62,8 @@ def read_photograph_header(path: Path) -> PhotographHeader:
         known = [part for part in said if part]
         if focal_mm is not None:
             known.append(f"{focal_mm:g} mm")
-        return PhotographHeader(*size, str(image.mode).startswith("I"), " ".join(known), _focal_px(size, more, focal_mm))
+        is_depth_like = str(image.mode).startswith("I")
+        return PhotographHeader(*size, is_depth_like, " ".join(known), _focal_px(size, more, focal_mm), _date(more))
 
     return with_image(path, read)
 
@@ -71,6 +77,19 @@ def _focal_px(size: tuple[int, int], tags: Any, focal_mm: float | None) -> float
     if focal_mm is None or per_unit is None or unit is None:
         return None
     return _plausible(focal_mm * per_unit / unit, size)
+
+
+def _date(tags: Any) -> str | None:
+    """ "2025:03:28 10:11:12" as 2025-03-28; a clock that was never set says nothing."""
+    for tag in (_TAKEN, _DIGITISED):
+        found = re.match(r"(\d{4})[:\-](\d\d)[:\-](\d\d)", _text(tags.get(tag)))
+        try:
+            day = None if found is None else date(*(int(part) for part in found.groups()))
+        except ValueError:
+            continue
+        if day is not None and day.year > 1980:
+            return day.isoformat()
+    return None
 
 
 def _plausible(focal_px: float, size: tuple[int, int]) -> float | None:

@@ -187,6 +187,13 @@ def read_image(path: Path) -> ImageU8:
     return with_image(path, lambda image: rgb_over(image, None))
 
 
+def read_upright_image(path: Path) -> ImageU8:
+    """As :func:`read_image`, turned as the camera was held (EXIF): for pictures that no pose belongs to."""
+    from PIL import ImageOps
+
+    return with_image(path, lambda image: rgb_over(ImageOps.exif_transpose(image), None))
+
+
 def read_class_codes(path: Path) -> UInt16[np.ndarray, "height width"]:
     """Codes of a label map as stored: indices of a palette picture, values of an 8- or 16-bit grey one.
 

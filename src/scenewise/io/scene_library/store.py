@@ -124,6 +124,14 @@ def open_library(uri: str | Path, *, version: int | None = None, exact_rows: int
     return SceneLibrary(LibraryTables(place, connection, scenes, pinned=version is not None), exact_rows=exact_rows)
 
 
+def find_library(uri: str | Path, *, version: int | None = None) -> "SceneLibrary | None":
+    """As :func:`open_library`, but None where there is none; what else may be there is not looked at."""
+    place = library_place(uri)
+    if is_local(place) and not Path(place).is_dir():
+        return None
+    return None if opened_table(connected(place), place, SCENES) is None else open_library(uri, version=version)
+
+
 @final
 class SceneLibrary:
     """An open library.  It sees what other processes add and remove; several may write at once.

@@ -10,11 +10,16 @@ _NUMBERS = {
     "several": 3, "many": 4, "some": 1, "the": 1, "both": 2,
 }  # fmt: skip
 _COLOR_WORDS = {**{name: name for name in COLORS}, "grey": "gray", "violet": "purple"}
-_LEADS = re.compile(
-    r"^\s*(?:an?\s+)?(?:(?:photo|picture|view|image)\s+of\s+)?(?:(?:an?|the)\s+)?(?:indoor\s+scene|room|place|scene|space|office|"
-    r"there\s+(?:is|are))?\s*(?:with|that\s+has|containing|has|having|where\s+there\s+(?:is|are))?\s+",
+_HAS = re.compile(
+    r"\b(?:where\s+there\s+(?:is|are)|there\s+(?:is|are)|(?:is|are)\s+there|with|that\s+ha(?:s|ve)|contain(?:s|ing)|ha(?:s|ve|ving))\b",
     re.IGNORECASE,
 )
+_SAYS_NOTHING = frozenset({
+    "a", "an", "the", "any", "it", "me", "i", "of", "in", "for", "which", "where", "what", "that", "photo", "picture", "view",
+    "image", "indoor", "scene", "room", "rooms", "place", "places", "space", "office", "show", "find", "give", "get", "want",
+    "search",
+})  # fmt: skip
+"""Words before "with" that name no thing."""
 _BETWEEN = re.compile(r"\s*(?:,\s*and\s+|,|;|\band\b|\bplus\b|\bas\s+well\s+as\b)\s*", re.IGNORECASE)
 
 
@@ -41,13 +46,14 @@ def things_asked(sentence: str) -> tuple[Asked, ...]:
     >>> [(each.count, each.text) for each in things_asked("a room with two red chairs, a blue sofa and a yellow wall")]
     [(2, 'red chair'), (1, 'blue sofa'), (1, 'yellow wall')]
     """
-    body = _LEADS.sub("", sentence.strip().rstrip(".!?"), count=1) if _mentions_room(sentence) else sentence.strip().rstrip(".!?")
-    found = [_asked(part) for part in _BETWEEN.split(body) if part.strip()]
+    body = sentence.strip().rstrip(".!?")
+    has = _HAS.search(body)
+    parts = [body]
+    if has is not None:
+        before = [word for word in re.findall(r"[\w-]+", body[: has.start()].lower()) if word not in _SAYS_NOTHING]
+        parts = [" ".join(before), body[has.end() :]]
+    found = [_asked(piece) for part in parts for piece in _BETWEEN.split(part) if piece.strip()]
     return tuple(each for each in found if each is not None) or (Asked(sentence.strip(), 1, sentence.strip(), None),)
-
-
-def _mentions_room(sentence: str) -> bool:
-    return re.search(r"\b(?:with|has|having|containing|there\s+(?:is|are))\b", sentence, re.IGNORECASE) is not None
 
 
 def _asked(part: str) -> Asked | None:

@@ -136,7 +136,7 @@ def encode_scene(
         key_points=KeyPoints((in_world(found.positions) - axes.middle_in_world).astype(np.float32), found.features, found.scores),
         descriptor=mean_vector(cloud.features, cloud.scores),
         things=_things(cloud, colors, model, vocabulary, in_world),
-        views=_views(raw, model, settings),
+        views=tuple(encoded_view(frame, model, settings) for frame in frames_looked_at(raw, settings)),
         bounds_in_world=np.stack([points.min(axis=0), points.max(axis=0)]),
         num_points=len(points),
         world_units_per_metre=unit,
@@ -202,10 +202,11 @@ def mean_colors(cloud: CloudFeatures, colors_u8: np.ndarray) -> Float32[np.ndarr
     return (np.stack(sums, axis=1) / (255.0 * np.maximum(counts, 1)[:, None])).astype(np.float32)
 
 
-def _views(raw: RawScan, model: ConsistentFeatures, settings: EncodingSettings) -> tuple[EncodedView, ...]:
-    if raw.capture is None:
+def frames_looked_at(raw: RawScan, settings: EncodingSettings) -> tuple[Frame, ...]:
+    """Those of a scan's pictures that are kept as views."""
+    if raw.capture is None or not raw.capture.frames_with_image:
         return ()
-    return tuple(encoded_view(frame, model, settings) for frame in spread_evenly(usable_frames(raw.capture), settings.views))
+    return spread_evenly(usable_frames(raw.capture), settings.views)
 
 
 def encoded_view(frame: Frame, model: ConsistentFeatures, settings: EncodingSettings) -> EncodedView:

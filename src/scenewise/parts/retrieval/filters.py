@@ -46,7 +46,7 @@ def count_condition(text: str) -> CountCondition:
         ConventionError: no such condition.
     """
     match = _COUNT.fullmatch(text)
-    if match is None:
+    if match is None or not match["name"].strip():
         raise ConventionError("--has", expected='a class and perhaps a number, such as "chair>=2"', got=repr(text))
     return CountCondition(match["name"], match["sign"] or ">=", int(match["number"] or 1))
 

@@ -1,5 +1,6 @@
 """Questions to a library: by words, by a picture, by another capture, by a thing; and which of its scenes are one place."""
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import final
@@ -16,7 +17,7 @@ from scenewise.parts.retrieval.descriptions import Asked, things_asked
 from scenewise.parts.retrieval.filters import EVERYTHING, SceneFilter
 from scenewise.parts.retrieval.keypoints import KeyPoints, picture_keypoints
 from scenewise.parts.retrieval.likeness import best_in_each
-from scenewise.parts.retrieval.verification import CameraPose, ScenePose, camera_pose, mutual_matches, scene_pose
+from scenewise.parts.retrieval.verification import METRE, CameraPose, ScenePose, Unit, camera_pose, mutual_matches, scene_pose
 from scenewise.scenes.frames import ImageU8
 from scenewise.teachers.consistent import ConsistentFeatures
 
@@ -65,6 +66,13 @@ class DuplicatePair:
     second: StoredScene
     score: float
     pose: ScenePose
+
+
+def unit_of(scene: StoredScene) -> Unit:
+    """What a length of 1 in a scene is."""
+    is_metric = scene.facts.scale == "metric"
+    per_metre = 1.0 if is_metric else float(scene.facts.provenance.get("world_units_per_metre", 1.0))
+    return Unit(per_metre, is_metric)
 
 
 @final
@@ -141,7 +149,7 @@ class LibrarySearch:
         def verified(hit: Hit, held: KeyPoints) -> Hit:
             matches = mutual_matches(asked, held, _OTHERS)
             found = [camera_pose(asked, held, matches, each, width, height) for each in cameras]
-            best = max((each for each in found if each is not None), key=lambda each: each.inliers, default=None)
+            best = max((each for each in found if each is not None), key=lambda each: (each.inliers, each.fit), default=None)
             return hit if best is None else replace(hit, score=hit.score + best.inliers, camera=best)
 
         return self._by_keypoints(asked, verified, most, where.holds)
@@ -149,19 +157,26 @@ class LibrarySearch:
     # -------------------------------------------------------------------------------------------------------------- by scene
 
     def by_scene(
-        self, asked: KeyPoints, most: int = 10, where: SceneFilter = EVERYTHING, *, but: str | None = None
+        self,
+        asked: KeyPoints,
+        most: int = 10,
+        where: SceneFilter = EVERYTHING,
+        *,
+        but: str | None = None,
+        unit: Unit = METRE,
     ) -> tuple[Hit, ...]:
         """Scenes that may be the same place as another capture.
 
         Args:
-            asked: its key points, metres.
+            asked: its key points.
             most: hits.
             where: which scenes are looked at.
             but: name of a scene that is left out: the asked one itself.
+            unit: of the asked capture.
         """
 
         def verified(hit: Hit, held: KeyPoints) -> Hit:
-            pose = scene_pose(asked, held, mutual_matches(asked, held, _OTHERS))
+            pose = scene_pose(asked, held, mutual_matches(asked, held, _OTHERS), units=(unit, unit_of(hit.scene)))
             return hit if pose is None else replace(hit, score=hit.score + pose.inliers, pose=pose)
 
         return self._by_keypoints(asked, verified, most, lambda scene: scene.name != but and where.holds(scene))
@@ -173,11 +188,7 @@ class LibrarySearch:
             ConventionError: there is none of this name.
         """
         held = self.library.key_points()
-        for index, scene in enumerate(held.scenes):
-            if scene.name == name:
-                return _of_scene(held, index)
-        names = ", ".join(scene.name for scene in held.scenes[:5])
-        raise ConventionError("scene", expected=f"one of the library's, such as {names}", got=repr(name))
+        return _of_scene(held, index_of_scene(held.scenes, name))
 
     def _by_keypoints(
         self,
@@ -217,16 +228,27 @@ class LibrarySearch:
 
     # -------------------------------------------------------------------------------------------------------------- by thing
 
-    def by_thing(self, feature: Float32[np.ndarray, "dim"], most: int = 10, where: SceneFilter = EVERYTHING) -> tuple[Hit, ...]:
-        """Scenes with the things most like one that is given by its feature."""
+    def by_thing(
+        self, feature: Float32[np.ndarray, "dim"], most: int = 10, where: SceneFilter = EVERYTHING, *, but: int | None = None
+    ) -> tuple[Hit, ...]:
+        """Scenes with the things most like one that is given by its feature.
+
+        Args:
+            feature: unit vector.
+            most: hits.
+            where: which scenes are looked at.
+            but: row of a thing that is no answer: the asked one itself.
+        """
         things = self.library.objects()
         cosines = things.features @ feature if len(things.features) else np.zeros(0, np.float32)
+        if but is not None:
+            cosines[but] = -1.0
         scores = np.full(len(things.scenes), -1.0)
         rows: list[tuple[int, ...]] = []
         for index, (begin, end) in enumerate(zip(things.starts[:-1], things.starts[1:])):
             best = int(begin) + int(np.argmax(cosines[begin:end])) if end > begin else -1
             scores[index] = cosines[best] if best >= 0 else -1.0
-            rows.append((best,) if best >= 0 else ())
+            rows.append((best,) if best >= 0 and best != but else ())
         return self._ranked(things.scenes, scores, where, most, things=rows)
 
     def _ranked(
@@ -263,26 +285,37 @@ class LibrarySearch:
             wanted |= {(min(index, other), max(index, other)) for other in others[:_VERIFIED]}
         pairs = []
         for first, second in sorted(wanted):
-            pose = scene_pose(sets[first], sets[second], mutual_matches(sets[first], sets[second], _OTHERS))
+            units = (unit_of(held.scenes[first]), unit_of(held.scenes[second]))
+            pose = scene_pose(sets[first], sets[second], mutual_matches(sets[first], sets[second], _OTHERS), units=units)
             if pose is not None:
-                score = shared_places(sets[first], sets[second], pose.held_from_asked)
+                score = shared_places(sets[first], sets[second], pose.held_from_asked, pose.metre)
                 pairs.append(DuplicatePair(held.scenes[first], held.scenes[second], score, pose))
         return tuple(sorted(pairs, key=lambda pair: (-pair.score, pair.first.name, pair.second.name)))
 
 
-def shared_places(first: KeyPoints, second: KeyPoints, second_from_first: Float64[np.ndarray, "4 4"]) -> float:
+def shared_places(
+    first: KeyPoints, second: KeyPoints, second_from_first: Float64[np.ndarray, "4 4"], metre: float = 1.0
+) -> float:
     """How much of two captures is the same when one is laid on the other: mean over both of the share of key points, weighed by
     their scores, that meet one within 25 cm, times the cosine to the one most like it there.
+
+    Args:
+        first: key points of one.
+        second: of the other.
+        second_from_first: how one lies on the other.
+        metre: so many units of the second are a metre.
     """
+    if not len(first) or not len(second):
+        return 0.0
     moved = transform_points(second_from_first, first.positions.astype(np.float64))
     there = second.positions.astype(np.float64)
     distances = np.linalg.norm(moved[:, None] - there[None], axis=2)
-    cosines = np.where(distances < _SAME_PLACE, np.maximum(first.features @ second.features.T, 0.0), 0.0)
+    cosines = np.where(distances < _SAME_PLACE * metre, np.maximum(first.features @ second.features.T, 0.0), 0.0)
     shares = [
         float((each.scores * cosines.max(axis=axis)).sum() / max(float(each.scores.sum()), 1e-12))
         for each, axis in ((first, 1), (second, 0))
     ]
-    return sum(shares) / 2
+    return min(sum(shares) / 2, 1.0)  # cosines round
 
 
 def _best(fits: Float64[np.ndarray, "things"], count: int) -> tuple[float, list[int]]:
@@ -293,6 +326,27 @@ def _best(fits: Float64[np.ndarray, "things"], count: int) -> tuple[float, list[
 
 
 _MISSING = -3.0  # deviations
+
+
+def index_of_scene(scenes: Sequence[StoredScene], name: str) -> int:
+    """Where a scene is in the library's list.
+
+    Raises:
+        ConventionError: there is none of this name.
+    """
+    for index, scene in enumerate(scenes):
+        if scene.name == name:
+            return index
+    expected = (
+        f"one of the {len(scenes)} of the library, such as {near_names(scenes, name)}" if scenes else "one of the library's"
+    )
+    raise ConventionError("scene", expected=expected, got=repr(name) if scenes else f"{name!r}, and no scene is in it")
+
+
+def near_names(scenes: Sequence[StoredScene], name: str) -> str:
+    """Some scenes that may have been meant."""
+    names = [scene.name for scene in scenes]
+    return ", ".join(difflib.get_close_matches(name, names, n=3) or names[:3])
 
 
 def _of_scene(held: LibraryKeyPoints, index: int) -> KeyPoints:

@@ -47,7 +47,7 @@ def scan_axes(raw: RawScan) -> ScanAxes:
     if raw.capture is not None:
         up = raw.capture.up_in_world
         if raw.capture.scale == "arbitrary":
-            cameras = [frame.camera for frame in raw.capture.frames_with_image]
+            cameras = [frame.camera for frame in raw.capture.frames_with_image or raw.capture.frames]
             unit = scale_unit("arbitrary", median_view_depth(points, cameras))
     return axes_around(points, up, unit)
 
