@@ -322,6 +322,33 @@ def test_every_command_offers_json(command, capsys):
     assert "--json" in capsys.readouterr().out
 
 
+def test_a_word_that_another_one_follows(capsys, monkeypatch):
+    """Each of the words has options of its own; --json may stand anywhere behind them."""
+    seen = []
+    module = ModuleType("scenewise.commands.library.upkeep")
+    module.remove_scenes = lambda options, progress: seen.append(options) or {"removed": options.names}
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert main(["library", "remove", "a", "b c", "--json", "--library", "s3://bucket/mine"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": ["a", "b c"]} and seen[0].library == "s3://bucket/mine"
+    for words in (["library"], ["library", "nonsense"], ["library", "remove", "a", "--versions"]):
+        assert main([*words, "--json"]) == 2
+        assert json.loads(capsys.readouterr().out)["error"]["type"] == "UsageError"
+    for word in COMMANDS["library"].words:
+        assert main(["library", word, "--help"]) == 0
+        assert f"usage: scenewise library {word}" in capsys.readouterr().out
+
+
+def test_a_record_may_say_that_a_part_failed(replace_work, capsys):
+    @dataclass(frozen=True)
+    class Part:
+        done: int
+        exit_code = 2
+
+    replace_work("eval", lambda options, progress: Part(3))
+    assert main(["eval", "a", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {"done": 3}
+
+
 def test_the_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip().count(".") == 2

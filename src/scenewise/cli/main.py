@@ -4,7 +4,8 @@ Each command reads its options, then imports and calls one function of ``command
 ``scenewise --help`` is instant.  Results go to standard output (with ``--json`` exactly one JSON object), progress and messages
 to standard error.
 
-Exit codes: 0 done; 1 a defect of ours; 2 something about the input or the environment; 130 interrupted.
+Exit codes: 0 done; 1 a defect of ours; 2 something about the input or the environment, also of a part of what was asked for;
+130 interrupted.
 """
 
 import json as json_format
@@ -16,7 +17,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Union
 
 import tyro
 
@@ -29,11 +30,20 @@ from scenewise.commands.convert_weights.options import ConvertWeightsOptions
 from scenewise.commands.demo.options import DemoOptions
 from scenewise.commands.diff.options import DiffOptions
 from scenewise.commands.doctor.options import DoctorOptions
+from scenewise.commands.duplicates.options import DuplicatesOptions
 from scenewise.commands.evaluate.options import EvalOptions
 from scenewise.commands.evaluate_2d.options import Evaluate2dOptions
 from scenewise.commands.export.options import ExportOptions
 from scenewise.commands.features.options import FeaturesOptions
 from scenewise.commands.graph.options import GraphOptions
+from scenewise.commands.library.options import (
+    LibraryAddOptions,
+    LibraryCompactOptions,
+    LibraryIndexOptions,
+    LibraryInfoOptions,
+    LibraryListOptions,
+    LibraryRemoveOptions,
+)
 from scenewise.commands.method_settings import read_from
 from scenewise.commands.poses.options import PosesOptions
 from scenewise.commands.predict.options import PredictOptions
@@ -41,6 +51,7 @@ from scenewise.commands.pretrain.options import PretrainOptions
 from scenewise.commands.query.options import QueryOptions
 from scenewise.commands.reconstruct.options import ReconstructOptions
 from scenewise.commands.render.options import RenderOptions
+from scenewise.commands.search.options import SearchOptions
 from scenewise.commands.segment.options import SegmentOptions
 from scenewise.commands.train.options import TrainOptions
 from scenewise.commands.train_classifier.options import TrainClassifierOptions
@@ -100,11 +111,39 @@ class Command:
         return invoke
 
 
+@dataclass(frozen=True)
+class CommandGroup:
+    """A word of the command line that another one follows.
+
+    Attributes:
+        words: what may follow, and the command each stands for.
+        about: what the overview says of it.
+    """
+
+    words: Mapping[str, Command]
+    about: str
+
+    def parser(self) -> Callable[..., Invocation]:
+        """A function whose parameter is the chosen command, as tyro reads it."""
+        kinds = [Annotated[Any, tyro.conf.subcommand(name=word, constructor=each.parser())] for word, each in self.words.items()]
+        chosen_word = Annotated[Union[tuple(kinds)], tyro.conf.arg(name="")]  # noqa: UP007 (made at run time)
+
+        def invoke(chosen: chosen_word) -> Invocation:
+            return chosen
+
+        invoke.__doc__ = f"{self.about}\n\nEach takes --help and --json."
+        return invoke
+
+
 def _work(command: str, function: str) -> Deferred:
     return Deferred(f"scenewise.commands.{command}.run", function)
 
 
-COMMANDS: Mapping[str, Command] = {
+def _library(module: str, function: str) -> Deferred:
+    return Deferred(f"scenewise.commands.library.{module}", function)
+
+
+COMMANDS: Mapping[str, Command | CommandGroup] = {
     "check": Command(
         CheckOptions,
         _work("check", "check_command"),
@@ -161,6 +200,25 @@ COMMANDS: Mapping[str, Command] = {
         DiffOptions,
         _work("diff", "diff"),
         "Compare two scenes of one place: which objects moved, appeared and vanished.",
+    ),
+    "library": CommandGroup(
+        {
+            "add": Command(LibraryAddOptions, _library("add", "add_scenes"), "Add captures, scenes and clouds to a library."),
+            "remove": Command(LibraryRemoveOptions, _library("upkeep", "remove_scenes"), "Remove scenes from a library."),
+            "list": Command(LibraryListOptions, _library("listing", "list_scenes"), "List the scenes of a library."),
+            "info": Command(LibraryInfoOptions, _library("listing", "library_info"), "Tell a library's size and versions."),
+            "index": Command(LibraryIndexOptions, _library("upkeep", "index_library"), "Build the index of a large library."),
+            "compact": Command(LibraryCompactOptions, _library("upkeep", "compact_library"), "Sweep a library on the disk."),
+        },
+        "Keep a library of scenes that can be searched by words, pictures and scans.",
+    ),
+    "search": Command(
+        SearchOptions,
+        _work("search", "search"),
+        "Search a library of scenes by words, by a picture (and where it was taken), by a scan or by a thing.",
+    ),
+    "duplicates": Command(
+        DuplicatesOptions, _work("duplicates", "duplicates"), "Find scenes of a library that were captured in one place."
     ),
     "train": Command(
         TrainOptions,
@@ -254,7 +312,7 @@ def _run(arguments: list[str]) -> int:
             record = invocation.run(progress)
         if record is not None:  # of several processes only the first has one
             print_result(_json_text(record) if invocation.json else _plain_text(record))
-        return 0
+        return int(getattr(record, "exit_code", 0))
     except SystemExit as leaving:  # tyro printed the help (0) or what is wrong with the arguments (2)
         if leaving.code and wants_json:
             print_result(_json_text({"error": {"type": "UsageError", "message": "the arguments are wrong; see standard error"}}))

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("viser")
 
@@ -22,7 +23,10 @@ from scenewise.commands.view.options import ViewOptions
 from scenewise.commands.view.run import open_searcher, view_scene
 from scenewise.engine.progress import NullProgress
 from scenewise.errors import ConventionError, DataFormatError, MissingDependencyError, ResourceError, ShapeError
+from scenewise.geometry.orbits import look_at
+from scenewise.io.camera_files import read_camera_file, write_camera_file
 from scenewise.io.scene_folder import write_scene_labels
+from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.heats import Heat
 from scenewise.scenes.labels import ElementLabels
 from scenewise.show.viewer.server import SceneViewer
@@ -161,6 +165,23 @@ def test_one_browser_is_moved_and_the_others_stay(room_folder: Path):
         assert first.camera.position == pytest.approx(expected) and not vars(second.camera)
         viewer.look_from(None, second)
         assert not np.allclose(second.camera.position, first.camera.position)
+
+
+def test_it_begins_at_a_camera_that_is_given(room_folder: Path, tmp_path: Path):
+    """All browsers that are there and those still to come look from there, and at what it looks at."""
+    eye, ahead = np.array([1.0, -3.0, 1.5]), np.array([0.0, 1.0, 0.0])
+    pose = torch.linalg.inv(torch.from_numpy(look_at(eye, eye + ahead, np.array([0.0, 0, 1]))))
+    K = torch.tensor([[100.0, 0, 48], [0, 100, 32], [0, 0, 1]], dtype=torch.float64)
+    write_camera_file(tmp_path / "camera.json", Cameras(pose, K, 96, 64))
+    camera = read_camera_file(tmp_path / "camera.json", np.eye(4))
+    with SceneViewer(room_folder) as viewer:
+        viewer.look_from_camera(camera)
+        begins = viewer._server.initial_camera
+        assert begins.position == pytest.approx(eye - viewer.contents.origin)
+        looks = np.array(begins.look_at) - begins.position
+        assert looks / np.linalg.norm(looks) == pytest.approx(ahead) and begins.fov == pytest.approx(np.radians(40))  # not less
+    with pytest.raises(DataFormatError, match=r"none.json: expected .*, got"):
+        view_scene(ViewOptions(scene=room_folder, camera=tmp_path / "none.json", port=0))
 
 
 def test_what_fits_no_better_than_the_rest_is_no_answer_and_haze_neither(room_folder: Path):

@@ -18,6 +18,7 @@ class ViewOptions:
         ask: a question to begin with, such as "something to sit on".
         picture: image file to begin with: what it shows is looked for, beside what --ask says.
         object: number of an object in graph.json to begin with: it is marked, looked at and told about.
+        camera: file of a camera to begin with, such as the camera.json of scenewise search.
         mode: what the colours show at first.
         port: where to listen; default 8080, or a free one where that is taken; 0 takes a free one.
         host: address to listen on; anything but this machine's own lets others see the scene.
@@ -32,6 +33,7 @@ class ViewOptions:
     ask: Text = None
     picture: OptionalPath = None
     object: Count = None
+    camera: OptionalPath = None
     mode: Literal["color", "classes", "confidence", "heat"] | None = None
     port: Count = None
     host: str = "127.0.0.1"

@@ -10,6 +10,7 @@ from scenewise.commands.view.options import ViewOptions
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import ConventionError, DataFormatError, ResourceError, ScenewiseError
 from scenewise.io.atomic import atomic_write_bytes
+from scenewise.io.camera_files import read_camera_file
 from scenewise.io.element_features import features_path
 from scenewise.io.images import png_bytes, read_image
 from scenewise.io.scene_folder import GRAPH_FILE, read_scene
@@ -50,13 +51,14 @@ def view_scene(options: ViewOptions, progress: Progress | None = None) -> ViewSu
     """Serves a scene folder to browsers on this machine until Ctrl-C, or writes one picture.
 
     Raises:
-        DataFormatError: no scene there, or a damaged one.
+        DataFormatError: no scene there, or a damaged one, or no such camera file.
         ConventionError: a question was given and the scene cannot answer it, or an object that its graph has not.
         ResourceError: the port is in use, or the browser for the picture does not start.
         MissingDependencyError: viser, or for a picture Chromium, is not installed.
     """
     progress = NullProgress() if progress is None else progress
-    read_scene(options.scene)  # whatever is wrong with it is told before the teacher is loaded
+    scene = read_scene(options.scene)  # whatever is wrong with it is told before the teacher is loaded
+    camera = None if options.camera is None else read_camera_file(options.camera, scene.world_from_source)
     if options.object is not None:
         path = options.scene / GRAPH_FILE
         require_object(read_scene_graph(path) if path.exists() else None, options.object, "--object")
@@ -90,6 +92,8 @@ def view_scene(options: ViewOptions, progress: Progress | None = None) -> ViewSu
             viewer.select_object(options.object)
             viewer.look_at_object(options.object)
             progress.message(object_label(viewer.contents.graph.by_id[options.object]))
+        if camera is not None:
+            viewer.look_from_camera(camera)
         if options.mode is not None:
             viewer.set_mode(options.mode)
         if options.screenshot is not None:

@@ -14,6 +14,7 @@ from jaxtyping import Float32, UInt8
 from scenewise.errors import ConventionError, ResourceError, ScenewiseError
 from scenewise.parts.words.answers import AnswerSegment
 from scenewise.parts.words.picture_questions import AskedPicture
+from scenewise.scenes.cameras import Cameras
 from scenewise.scenes.heats import Heat
 from scenewise.show.viewer.contents import Contents, load_contents
 from scenewise.show.viewer.finding import best_places, require_fitting
@@ -197,6 +198,10 @@ class SceneViewer:
         view = answer_view(self.contents, [segment.box for segment in segments])
         if view is not None:
             self._look_first(view)
+
+    def look_from_camera(self, camera: Cameras) -> None:
+        """Moves all browsers, and those still to come, to a camera that need not be one of the scene's; in its world frame."""
+        self._look_first(view_of(self.contents, camera))
 
     def select_object(self, object_id: int | None) -> None:
         """Marks an object of the scene graph, tells about it and shows what it stands in relation to; None marks nothing.

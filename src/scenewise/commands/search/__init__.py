@@ -1,0 +1,1 @@
+"""``scenewise search``."""
