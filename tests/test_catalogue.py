@@ -31,7 +31,7 @@ OTHER_MEANINGS = {
     ("parts/splats/building.py", "gaussian_splatting"),  # of records of runs that no command made
     ("commands/train_graph/options.py", "vl_sat"),  # the student of that name
     ("networks/graphs/students.py", "vl_sat"),
-    ("teachers/consistent.py", "condense"),  # how a person names a pair of branches
+    ("teachers/choice.py", "condense"),  # how a person names a pair of branches
     ("commands/features/options.py", "condense"),  # its space, and the embedded pair
     ("commands/features/run.py", "condense"),
     ("teachers/read_outs/settings.py", "sc_clip"),  # the table of read-outs, which the catalogue takes over

@@ -10,7 +10,7 @@ from tests.support.tiny_pair import write_tiny_pair
 from scenewise.errors import ConventionError
 from scenewise.methods.condense.classification.objects import ObjectScan
 from scenewise.methods.condense.classification.trainer import ClassifierTrainer
-from scenewise.studies.condense import classifying
+from scenewise.studies.consistent import classifying
 from scenewise.studies.consistent.classifying import MOST_PER_CLASS, USUAL, classification_outcome, training_objects
 from scenewise.teachers.consistent import open_pair
 from scenewise.teachers.consistent_file import PairFile

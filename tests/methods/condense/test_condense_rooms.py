@@ -86,7 +86,7 @@ def test_poses_project_points_onto_the_pixels_that_show_them(noisy: FusedRoom) -
 
 def test_the_prior_is_what_the_teacher_says(noisy: FusedRoom) -> None:
     scan = posed_room(noisy, "room", teacher := GridTeacher())
-    assert scan.name == "room" and len(teacher.asked) == ROOM.views and scan.prior.shape[:3] == (3, 6, 8)
+    assert scan.name == "room" and len(teacher.asked) == ROOM.views and scan.prior.shape[:3] == (3, 12, 16)
     for view in range(ROOM.views):
         said = teacher.dense(noisy.pictures_u8[view], "any")
         assert said is not None

@@ -27,6 +27,7 @@ from scenewise.teachers.protocol import Teacher
 
 PRIOR_CELL = 4
 """Pixels of a small picture per cell of the prior's grid, each way."""
+_NARROWEST = 16
 _VERSION = 2
 
 
@@ -43,7 +44,7 @@ class PosingSettings:
     most_views: int = 40
 
     def __post_init__(self) -> None:
-        for name, least in (("picture_width", 2 * PRIOR_CELL), ("most_views", 1)):
+        for name, least in (("picture_width", _NARROWEST), ("most_views", 1)):
             if getattr(self, name) < least:
                 raise ConventionError(name, expected=f"at least {least}", got=getattr(self, name))
 
