@@ -18,6 +18,7 @@ STUDIES: Mapping[str, str] = {
     "sc_clip": "read-outs of the embedded model on procedural rooms",
     "small_clip": "trains the embedded model from nothing",
     "scene_graph": "trains the embedded scene-graph network from nothing",
+    "condense_weights": "trains the embedded 2D and 3D encoders from nothing",
     "relation_text": "trains the embedded text tower of triplet sentences from nothing",
     "clip2scene": "CLIP2Scene on procedural rooms",
     "hicl": "HICL's ladder on procedural rooms",
