@@ -23,6 +23,7 @@ part of a scene ``part_003-<digits>.safetensors`` likewise
 graph scans     ``rooms_0-<digits>.safetensors``  numbers of the rooms, settings, weights of the teacher, rules of relations
 thing pictures  ``name-<digits>.safetensors``    points of a scan's things, its cameras and photographs, weights of the teacher
 posed scan      ``name-<digits>.safetensors``    points, cameras and pictures of a capture, weights of the teacher, settings
+room truth      ``room-7-<digits>.safetensors``   number of the room, how it is scanned
 outcome         ``arm_0_<digits>.json``          canonical JSON of arm, seed and configuration
 ==============  ===============================  =======================================================================
 
@@ -204,12 +205,13 @@ SETTLED = FileKind("settled block", ".ply")
 BLOCK_PART = FileKind("part of a scene", ".safetensors", entry="block_part")
 GRAPH_SCANS = FileKind("labelled scans with pictures", ".safetensors", if_damaged="again", entry="graph_scans")
 POSED_SCAN = FileKind("posed scan", ".safetensors", if_damaged="again", entry="posed_scan")
+ROOM_TRUTH = FileKind("truth of a room", ".safetensors", if_damaged="again", entry="room_truth")
 THING_PICTURES = FileKind("pictures of a scan's things", ".safetensors", if_damaged="again", entry="thing_pictures")
 OUTCOME = FileKind("outcome", ".json", joint="_", entry="metrics")
 
 KINDS: tuple[Kind, ...] = (
     TEACHER, STUDENT, PICTURES, LABELS, STUDY_TRAINING, PICTURE, ANSWER, SCAN, PICTURE_FEATURES, POSES, BLOCK, COARSE, SETTLED,
-    BLOCK_PART, GRAPH_SCANS, THING_PICTURES, POSED_SCAN, OUTCOME, folder_kind("product"),
+    BLOCK_PART, GRAPH_SCANS, THING_PICTURES, POSED_SCAN, ROOM_TRUTH, OUTCOME, folder_kind("product"),
 )  # fmt: skip
 """All kinds by which :func:`scenewise.io.products.products_in` knows what it finds."""
 

@@ -30,7 +30,7 @@ from scenewise.studies.arms import Outcome
 from scenewise.studies.consistent.pictures2d import RoomPictures, agreement, at_pixels, boundary_sharpness
 from scenewise.studies.consistent.probing import LabelledCloud, LabelledFeatures, probe_miou, tuned_miou
 from scenewise.studies.consistent.repeating import KEY_POINTS, grid_pixels, random_pixels, repeatability
-from scenewise.studies.consistent.rooms import frozen_tower, labelled_room, posed_rooms, small_clip
+from scenewise.studies.consistent.rooms import frozen_tower, labelled_room, make_truths, posed_rooms, small_clip
 from scenewise.studies.consistent.sizes import CondenseSizes
 from scenewise.teachers.clip_teacher import ClipTeacher
 from scenewise.teachers.consistent import ConsistentFeatures
@@ -94,17 +94,24 @@ class StudyRooms:
     measured_pixels: Sequence[Int64[np.ndarray, "views height width"]]
 
 
+def ready_rooms(sizes: CondenseSizes, folder: Path, jobs: int) -> None:
+    """Scans all rooms of the study, in several processes."""
+    rooms = [*sizes.all_learned_rooms(), *sizes.measured_rooms()]
+    posed_rooms(rooms, sizes.scans, folder, jobs)
+    make_truths(rooms, sizes.scans, folder, jobs)
+
+
 def study_rooms(sizes: CondenseSizes, seed: int, folder: Path) -> StudyRooms:
     """Reads, or makes, the rooms of a seed."""
     learned = sizes.learned_rooms(seed)
     measured = posed_rooms(sizes.measured_rooms(), sizes.scans, folder)
-    known = [labelled_room(room, sizes.scans) for room in sizes.measured_rooms()]
+    known = [labelled_room(room, sizes.scans, folder) for room in sizes.measured_rooms()]
     return StudyRooms(
         learned=posed_rooms(learned, sizes.scans, folder),
-        learned_clouds=[labelled_room(room, sizes.scans)[0] for room in learned],
+        learned_clouds=[labelled_room(room, sizes.scans, folder).cloud for room in learned],
         measured=[measured[index] for index in range(len(measured))],
-        measured_clouds=[cloud for cloud, _ in known],
-        measured_pixels=[pixels for _, pixels in known],
+        measured_clouds=[each.cloud for each in known],
+        measured_pixels=[each.pixel_class_ids for each in known],
     )
 
 

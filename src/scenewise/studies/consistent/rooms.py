@@ -1,12 +1,20 @@
 """Rooms of the study: posed scans from files, and what is true of them."""
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int64
 
+from scenewise.io.json_values import fingerprint_of
+from scenewise.io.product_kinds import ROOM_TRUTH
+from scenewise.io.products import made
+from scenewise.io.tensor_files import read_tensors, write_tensors
 from scenewise.methods.condense.learning import FrozenTower
 from scenewise.methods.condense.rooms import FusedRoom, RoomScans, fused_seed, room_files
 from scenewise.parts.scans.posed_files import PosedScanFiles
@@ -14,6 +22,21 @@ from scenewise.studies.consistent.probing import LabelledCloud
 from scenewise.teachers.choose import SMALL_CLIP, open_teacher
 from scenewise.teachers.clip_teacher import ClipTeacher
 from scenewise.teachers.towers import VisionTower
+
+_ENTRY = "room_truth"  # key of the description in a file's metadata
+
+
+@dataclass(frozen=True)
+class LabelledRoom:
+    """What is true of a room.
+
+    Attributes:
+        cloud: its fused points with their classes.
+        pixel_class_ids: of its photographs.
+    """
+
+    cloud: LabelledCloud
+    pixel_class_ids: Int64[np.ndarray, "views height width"]
 
 
 @cache
@@ -36,10 +59,44 @@ def posed_rooms(seeds: Sequence[int], settings: RoomScans, folder: Path, jobs: i
     return room_files(seeds, settings, folder, small_clip(), jobs=jobs)
 
 
-def labelled_room(seed: int, settings: RoomScans) -> tuple[LabelledCloud, Int64[np.ndarray, "views height width"]]:
-    """The points of a room in the axes of its posed scan, with their classes, and the classes of its pixels."""
+def labelled_room(seed: int, settings: RoomScans, folder: Path) -> LabelledRoom:
+    """What is true of a room, in the axes of its posed scan; from its file where that is there."""
+    fingerprint = fingerprint_of({"truth of room": seed, "settings": asdict(settings)})
+    path = ROOM_TRUTH.path(folder, f"room-{seed}", fingerprint)
+    return made(path, ROOM_TRUTH, fingerprint, lambda beside: _write_truth(beside, seed, settings), _read_truth).value
+
+
+def make_truths(seeds: Sequence[int], settings: RoomScans, folder: Path, jobs: int = 1) -> None:
+    """Writes what :func:`labelled_room` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if jobs <= 1:
+        for seed in seeds:
+            labelled_room(seed, settings, folder)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for making in [pool.submit(_make_truth, seed, settings, folder) for seed in seeds]:
+            making.result()
+
+
+def _make_truth(seed: int, settings: RoomScans, folder: Path) -> None:
+    labelled_room(seed, settings, folder)
+
+
+def _write_truth(path: Path, seed: int, settings: RoomScans) -> None:
     fused = fused_seed(seed, settings)
-    return LabelledCloud(_centred(fused), fused.colors_u8, fused.class_ids), fused.pixel_class_ids
+    tensors = {
+        "points": torch.from_numpy(_centred(fused)),
+        "colors": torch.from_numpy(fused.colors_u8),
+        "classes": torch.from_numpy(fused.class_ids.astype(np.int16)),
+        "pixels": torch.from_numpy(fused.pixel_class_ids.astype(np.int16)),
+    }
+    write_tensors(path, tensors, _ENTRY, {"seed": seed})
+
+
+def _read_truth(path: Path) -> LabelledRoom:
+    held = {name: tensor.numpy() for name, tensor in read_tensors(path, _ENTRY)[0].items()}
+    cloud = LabelledCloud(held["points"], held["colors"], held["classes"].astype(np.int64))
+    return LabelledRoom(cloud, held["pixels"].astype(np.int64))
 
 
 def _centred(fused: FusedRoom) -> Float32[np.ndarray, "n 3"]:
