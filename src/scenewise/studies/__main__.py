@@ -14,6 +14,7 @@ STUDIES: Mapping[str, str] = {
     "gaussian_splatting": "quality within a time, exact budgets, and resumption, on real captures and the procedural room",
     "distilled_3dgs": "students of several teachers against pruning and MCMC, on two real captures",
     "momentum_gs": "blocks with one decoder against one model, own decoders and explicit Gaussians, on procedural towns",
+    "condense": "consistent 2D and 3D features and a library of scenes, on procedural rooms",
     "vl_sat": "scene graphs with an oracle and without, on procedural rooms and in a control world",
     "sc_clip": "read-outs of the embedded model on procedural rooms",
     "small_clip": "trains the embedded model from nothing",

@@ -25,7 +25,7 @@ class Results:
 
     Attributes:
         method: name of the method's folder.
-        metric: main metric of the arms.
+        metric: main metric of the arms; those of another kind do not have it.
         seeds: seeds of every arm.
         arms: outcomes by arm, in the order of the seeds.
         claims: judged claims.
@@ -64,7 +64,7 @@ def _arm_json(metric: str, seeds: Sequence[int], outcomes: Sequence[Outcome]) ->
         deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         return {"per_seed": list(values), "mean": float(np.mean(values)), "std": deviation}
 
-    main = spread([outcome.metrics[metric] for outcome in outcomes])
+    main = spread([outcome.metrics.get(metric) for outcome in outcomes])
     others = [name for name in outcomes[0].metrics if name != metric]
     return {
         "seeds": list(seeds),

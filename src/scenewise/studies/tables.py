@@ -31,7 +31,8 @@ def wide_table(content: Mapping[str, Any], columns: Mapping[str, tuple[str, str,
         for figure, form, divisor in columns.values():
             found = arm if figure == content["metric"] else arm["more"].get(figure, {"mean": arm.get(figure)})
             mean = found["mean"]
-            spread = f" ± {found['std'] / divisor:{form}}" if figure == content["metric"] and len(arm["seeds"]) > 1 else ""
+            is_spread = figure == content["metric"] and len(arm["seeds"]) > 1 and mean is not None
+            spread = f" ± {found['std'] / divisor:{form}}" if is_spread else ""
             cells.append("–" if mean is None else f"{mean / divisor:{form}}{spread}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", claims_table(content)])

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -50,11 +50,13 @@ class PretrainingArm:
         changes: of the study's configuration; None: nothing is trained, the network stays as it was drawn.
         losses: changed weights.
         tunes: whether fine-tuning is measured as well.
+        other_pictures: every scan has the pictures of another one: a placebo, from which nothing about pictures can be learned.
     """
 
     changes: Mapping[str, Any] | None = field(default_factory=dict)
     losses: Mapping[str, float] = field(default_factory=dict)
     tunes: bool = False
+    other_pictures: bool = False
 
     def config(self, sizes: CondenseSizes) -> CondenseConfig:
         """Of pre-training."""
@@ -70,6 +72,7 @@ ARMS: Mapping[str, PretrainingArm] = {
     "no_agreement": PretrainingArm(losses={"agreement": 0.0}),
     "point_contrast": PretrainingArm({"objective": "point_contrast"}, tunes=True),
     "colour_rendering": PretrainingArm({"objective": "colour_rendering"}, tunes=True),
+    "other_pictures": PretrainingArm(other_pictures=True),
     "scratch": PretrainingArm(None, tunes=True),
 }
 """By name; "lifting" needs no network and is measured apart."""
@@ -92,6 +95,30 @@ class StudyRooms:
     measured: Sequence[PosedScan]
     measured_clouds: Sequence[LabelledCloud]
     measured_pixels: Sequence[Int64[np.ndarray, "views height width"]]
+
+
+@final
+class OtherPictures:
+    """Scans of which each has the photographs of the next one, with the depths and cameras of its own.
+
+    Args:
+        scans: of one size of pictures.
+    """
+
+    def __init__(self, scans: PosedScanFiles) -> None:
+        self._scans, self.weights = scans, scans.weights
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the scans, and that their pictures are others'."""
+        return f"other pictures of {self._scans.fingerprint}"
+
+    def __len__(self) -> int:
+        return len(self._scans)
+
+    def __getitem__(self, index: int) -> PosedScan:
+        own, other = self._scans[index], self._scans[(index + 1) % len(self._scans)]
+        return replace(own, pictures_u8=other.pictures_u8, prior=other.prior)
 
 
 def ready_rooms(sizes: CondenseSizes, folder: Path, jobs: int) -> None:
@@ -124,7 +151,8 @@ def pretrained(arm: PretrainingArm, sizes: CondenseSizes, rooms: StudyRooms, see
             torch.manual_seed(keyed_seed(seed, "initialisation"))
             pair = ConsistentPair(shape_of(config, frozen), frozen.tower.dim)
         return _settled(pair, rooms, config), 0.0, 0
-    taught = CondenseTrainer(config, rooms.learned, frozen, seed, precision="bfloat16")
+    scans = OtherPictures(rooms.learned) if arm.other_pictures else rooms.learned
+    taught = CondenseTrainer(config, scans, frozen, seed, precision="bfloat16")
     began = time.monotonic()
     run_steps(taught)
     return taught.average.eval(), time.monotonic() - began, taught.parameters_trained

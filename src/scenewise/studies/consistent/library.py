@@ -29,7 +29,8 @@ from scenewise.worlds.library_rooms import LibraryRoom, library_cameras, library
 from scenewise.worlds.room_facts import unique_captions
 
 _SPLAT_BYTES = 62 * 4  # of a Gaussian of degree 3 in a PLY file
-_SETS = (1, 8, 64, 512)
+SETS = (1, 8, 64, 512)
+"""Vectors of a scene in the comparison at equal bytes."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def equal_bytes_figures(model: ConsistentFeatures, filled: FilledLibrary) -> dic
     names = sorted(filled.clouds)
     asked = [(query.name, picture_keypoints(model.of_picture(query.image_u8))) for query in filled.queries]
     found: dict[str, float | None] = {}
-    for count in _SETS:
+    for count in SETS:
         sets = {
             "key points": [scene_keypoints(filled.clouds[name], count).features for name in names],
             "means": [part_means(filled.clouds[name], count) for name in names],
