@@ -121,6 +121,7 @@ def test_depth_is_bits_of_half_floats_times_the_adjustment(sequence: Path, world
         expected = photograph(world, pose)[1]
         expected[: HEIGHT // 4] = 0  # not to be trusted
         assert frame.load_depth is not None and (expected > 0).sum() > 20
+        assert frame.depth_path == frame.load_depth.path
         np.testing.assert_allclose(frame.load_depth(), expected, rtol=1e-3)
 
 

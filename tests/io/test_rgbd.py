@@ -116,6 +116,8 @@ def test_frames_without_image_depth_or_pose(tmp_path: Path):
         capture = read_rgbd(root)
     assert [frame.has_image for frame in capture.frames] == [True, False, True]
     assert [frame.load_depth is None for frame in capture.frames] == [True, False, False]
+    assert [frame.depth_path is None for frame in capture.frames] == [True, False, False]
+    assert all(frame.depth_path == frame.load_depth.path for frame in capture.frames[1:])
     assert capture.missing_frames[0].image_path == root / "frame-000001.color.png"
 
 

@@ -96,6 +96,7 @@ class TestExported:
             np.testing.assert_allclose(frame.camera.world_from_camera.numpy(), pose, atol=1e-9)
             _, depth = photograph(world, pose)
             np.testing.assert_allclose(frame.load_depth(), depth, atol=5.1e-4)
+            assert frame.depth_path == path / "depth" / f"{frame.image_path.stem}.png"
             np.testing.assert_array_equal(read_scannet_frame_labels(frame), np.where(depth > 0, 5, 0))
         mesh = scene.mesh()
         np.testing.assert_allclose(mesh.vertices_in_world, MESH.vertices_in_world)

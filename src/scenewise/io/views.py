@@ -151,6 +151,7 @@ def frames_of_views(
                 is_undistorted=not lens_camera.is_pinhole,
                 missing_mask=listed_mask if mask_path is None else None,
                 missing_depth=None if has_depth else depth_path,
+                depth_path=depth_path if has_depth else None,
             )
         )
     return tuple(sorted(frames, key=lambda frame: frame.name)), in_effect

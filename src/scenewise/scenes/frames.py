@@ -35,6 +35,7 @@ class Frame:
         is_undistorted: whether a lens distortion is undone on load; rendered pictures have none.
         missing_mask: a mask that the capture lists for this frame and that does not exist.
         missing_depth: a depth map likewise.
+        depth_path: the file behind ``load_depth``; None where there is none of its own.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Frame:
     is_undistorted: bool = False
     missing_mask: Path | None = None
     missing_depth: Path | None = None
+    depth_path: Path | None = None
 
     def __post_init__(self) -> None:
         if self.camera.camera_from_world.ndim != 2:

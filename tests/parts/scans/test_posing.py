@@ -180,6 +180,11 @@ def test_the_fingerprint_changes_with_all_that_shapes_a_scan(tmp_path: Path) -> 
     assert of(raw) == prints[0] and of_capture(test_names=frozenset({"a"})) == prints[0], "all pictures are learned from"
     path.write_bytes(b"two")
     prints.append(of(raw))
+    depth = tmp_path / "depth"
+    for content in (b"near", b"far", b"fur"):  # another size, and another content
+        depth.write_bytes(content)
+        prints.append(of_capture(frames=(replace(capture.frames[0], depth_path=depth), capture.frames[1])))
+    prints.append(of_capture(frames=(capture.frames[0], replace(capture.frames[1], depth_path=depth))))
     assert len(set(prints)) == len(prints)
 
 

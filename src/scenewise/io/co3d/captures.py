@@ -165,7 +165,8 @@ def _with_maps(frame: Frame, record: JsonFields, place: SequencePlace) -> Frame:
     trusted = None if depth.text("mask_path", None) is None else _listed_file(place, depth, "mask_path")
     if trusted is not None and not is_file(trusted):
         trusted = None
-    return replace(frame, load_depth=HalfDepthLoader(path, frame.load_image.lens_camera, units, trusted))
+    load_depth = HalfDepthLoader(path, frame.load_image.lens_camera, units, trusted)
+    return replace(frame, load_depth=load_depth, depth_path=path)
 
 
 def _points(place: SequencePlace, notes: SequenceNotes | None) -> PointCloud | None:

@@ -80,6 +80,7 @@ def exported_frames(root: Path, every: int, background: Background | None) -> tu
         return replace(
             frame,
             load_depth=ScannetDepthLoader(depth_path, K_depth, frame.camera.K.numpy(), size, color_from_depth=color_from_depth),
+            depth_path=depth_path,
         )
 
     return tuple(with_depth(frame) for frame in frames), in_effect, skipped

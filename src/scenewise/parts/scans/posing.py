@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float16, Float32
 
-from scenewise.engine.data_hash import capture_hash
+from scenewise.engine.data_hash import capture_hash, head_digest
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.errors import ConventionError
 from scenewise.io.captures import usable_frames
@@ -50,9 +50,11 @@ class PosingSettings:
 
 
 def posed_scan_fingerprint(raw: RawScan, teacher: Teacher, settings: PosingSettings) -> str:
-    """Changes with the points, cameras and pictures, the teacher and the settings."""
+    """Changes with the points, cameras, pictures and files of depth, the teacher and the settings."""
     capture = _capture(raw)
-    used = replace(capture, frames=_frames(capture, settings), points=raw.cloud, test_names=frozenset())
+    frames = _frames(capture, settings)
+    used = replace(capture, frames=frames, points=raw.cloud, test_names=frozenset())
+    depths = [None if frame.depth_path is None else head_digest(frame.depth_path) for frame in frames]
     about = {
         "version": _VERSION,
         "name": raw.name,
@@ -61,6 +63,7 @@ def posed_scan_fingerprint(raw: RawScan, teacher: Teacher, settings: PosingSetti
         "up": None if capture.up_in_world is None else hashlib.sha256(capture.up_in_world.tobytes()).hexdigest(),
         "teacher": teacher.fingerprint,
         "settings": asdict(settings),
+        **({"depths": depths} if any(depths) else {}),  # scans without such files keep the name they are known by
     }
     return fingerprint_of(about)
 
