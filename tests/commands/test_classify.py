@@ -22,9 +22,9 @@ from scenewise.commands.train_classifier.run import train_classifier
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import read_journal
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
-from scenewise.io.classifier_run_folder import read_classifier_run_config
 from scenewise.io.json_values import json_ready
 from scenewise.io.ply.points import write_points_ply
+from scenewise.io.training_records import CLASSIFIER_RUN, read_training_record
 from scenewise.methods.condense.classification.options import PRESETS
 from scenewise.methods.condense.classification.trainer import ClassifierTrainer
 from scenewise.scenes.point_clouds import PointCloud
@@ -84,8 +84,8 @@ def write_modelnet(root: Path, *, test: bool = True) -> Path:
 def test_a_run_folder_says_what_it_is(run) -> None:
     folder, summary, _ = run
     assert {entry.name for entry in folder.iterdir()} == RUN_FILES
-    config = read_classifier_run_config(folder)
-    assert (config.preset, config.seed, config.start) == ("objects", 1, None)
+    config = read_training_record(folder, CLASSIFIER_RUN)
+    assert (config.preset, config.seed, config.chosen) == ("objects", 1, {"start": None})
     assert config.settings["width"] == 0.125 and config.settings["steps"] == 3 and config.settings["scale"] == "metres"
     assert config.data["objects"] == 44 == config.data["coloured"] and tuple(config.data["classes"]) == OBJECT_CLASSES
     assert config.data["held_out"] == {"split": "validation", "objects": 22} and config.data["views"] == 1
@@ -165,7 +165,7 @@ def test_modelnet_and_a_start(pair: Path, tmp_path: Path, capsys: pytest.Capture
         out = tmp_path / name
         assert main([*words.split(), "--out", str(out), "--from", start, *more.split()]) == 0
         told = json.loads(capsys.readouterr().out)
-        config = read_classifier_run_config(out)
+        config = read_training_record(out, CLASSIFIER_RUN)
         assert told["objects"] == 6 and told["held_out_objects"] == 2 and told["classes"] == 2 and told["start"] == start
         assert config.settings["scale"] == "extent" and config.settings["width"] == 0.125 and config.data["coloured"] == 0
         assert config.licences == {start: "CC0-1.0", "modelnet": None} and config.preset == "modelnet"

@@ -24,7 +24,7 @@ from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import read_journal
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.json_values import json_ready
-from scenewise.methods.condense.run_folder import read_pretraining_config
+from scenewise.io.training_records import PRETRAINING_RUN, read_training_record
 from scenewise.methods.condense.trainer import CondenseTrainer
 from scenewise.teachers.choose import open_teacher
 from scenewise.teachers.consistent_file import read_pair
@@ -121,8 +121,13 @@ def test_what_is_not_there_or_there_twice_is_refused(captures: Path, tmp_path: P
 def test_a_run_folder_says_what_it_is(run):
     folder, summary, options = run
     assert {entry.name for entry in folder.iterdir()} == RUN_FILES
-    config = read_pretraining_config(folder)
-    assert (config.method, config.preset, config.seed, config.teacher) == ("condense", "captures", 1, "tiny tower")
+    config = read_training_record(folder, PRETRAINING_RUN)
+    assert (config.preset, config.seed) == ("captures", 1) and config.chosen == {
+        "method": "condense",
+        "precision": "float32",
+        "teacher": "tiny tower",
+        "tower_fingerprint": "tiny tower 0",
+    }
     assert config.settings["steps"] == 4 and config.settings["width"] == 0.125 and config.settings["rays"]["per_view"] == 32
     assert config.data["sources"] == [str(options.sources[0])] and config.data["text_dim"] is None
     assert (config.data["scans"], config.data["views"], config.data["held_out_views"]) == (2, 14, 2)
@@ -203,11 +208,11 @@ def test_another_run_is_not_gone_on_with(run, captures: Path):
 
 def test_minutes_become_steps_that_a_resumed_run_keeps(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder, _, options = run
-    monkeypatch.setattr("scenewise.commands.pretrain.run.steps_within", lambda *_: 2)
+    monkeypatch.setattr("scenewise.engine.folder_runs.steps_within", lambda *_: 2)
     short = replace(options, out=tmp_path / "run", cache=folder / "cache", steps=None, minutes=1.0, save_every=1)
-    assert trained(short)[0].steps == 2 and read_pretraining_config(short.out).settings["steps"] == 2
+    assert trained(short)[0].steps == 2 and read_training_record(short.out, PRETRAINING_RUN).settings["steps"] == 2
     shutil.rmtree(Checkpointer(short.out / "checkpoints").paths()[-1])
-    monkeypatch.setattr("scenewise.commands.pretrain.run.steps_within", lambda *_: 7)
+    monkeypatch.setattr("scenewise.engine.folder_runs.steps_within", lambda *_: 7)
     assert trained(replace(short, resume=True))[0].steps == 2
 
 
@@ -235,7 +240,7 @@ def test_rooms_need_nothing_and_give_words(tmp_path: Path, capsys: pytest.Captur
     told = json.loads(capsys.readouterr().out)
     assert (told["scans"], told["views"], told["held_out_views"], told["steps"]) == (2, 4, 2, 2)
     assert told["figures"]["views"] == 2 and set(told["terms"]) == {"consistency", "prior", "contrast", "agreement", "keypoints"}
-    config = read_pretraining_config(run)
+    config = read_training_record(run, PRETRAINING_RUN)
     assert config.preset == "rooms" and config.data["rooms"] == 2 and config.data["text_dim"] == 128
     assert config.licences == {"small-clip": "Apache-2.0", "procedural rooms": "CC0-1.0 (generated)"}
     assert "2 procedural rooms" in (run / "README.md").read_text()

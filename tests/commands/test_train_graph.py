@@ -23,13 +23,13 @@ from scenewise.commands.train_graph.summary import TrainGraphSummary
 from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.journal import read_journal
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
-from scenewise.io.graph_run_folder import read_graph_run_config
 from scenewise.io.json_values import json_ready
 from scenewise.io.ply.points import write_points_ply
 from scenewise.io.ply.tables import read_ply_table
 from scenewise.io.product_kinds import THING_PICTURES
 from scenewise.io.products import files_in, verify
 from scenewise.io.three_rscan.writing import write_three_rscan
+from scenewise.io.training_records import GRAPH_RUN, read_training_record
 from scenewise.methods.vl_sat import rooms as rooms_module
 from scenewise.methods.vl_sat import scans as scans_module
 from scenewise.methods.vl_sat.network_file import read_graph_network
@@ -127,9 +127,10 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory):
 def test_a_run_folder_says_what_it_is(run, data: Path):
     folder, summary, _ = run
     assert {entry.name for entry in folder.iterdir()} == RUN_FILES
-    config = read_graph_run_config(folder)
-    assert (config.method, config.preset, config.seed, config.teacher) == ("vl_sat", "3rscan", 1, "small-clip")
-    assert config.text == "relation-text" and config.settings["width"] == 16 and config.settings["steps"] == 4
+    config = read_training_record(folder, GRAPH_RUN)
+    assert (config.preset, config.seed) == ("3rscan", 1)
+    assert config.chosen == {"method": "vl_sat", "teacher": "small-clip", "text": "relation-text"}
+    assert config.settings["width"] == 16 and config.settings["steps"] == 4
     assert config.data["scans"] == 2 and config.data["photographed_scans"] == 1 and config.data["validation"]["scans"] == 1
     assert 0 < config.data["seen_things"] < config.data["things"] and config.data["relations"] == summary["relations"]
     assert config.licences[data.name].startswith("3RScan terms") and config.licences["small-clip"] == "Apache-2.0"
@@ -221,8 +222,9 @@ def test_a_teacher_from_a_folder_also_reads_the_sentences(data: Path, tmp_path: 
     options = TrainGraphOptions(str(data), tmp_path / "run", teacher=str(tmp_path / "clip"), **{**SMALL, "steps": 2})
     summary, said = trained(options)
     assert len(said) == 1
-    config = read_graph_run_config(tmp_path / "run")
-    assert config.teacher == config.text == str(tmp_path / "clip") and {"mimic", "sentences"} <= set(summary.terms)
+    config = read_training_record(tmp_path / "run", GRAPH_RUN)
+    assert config.chosen["teacher"] == config.chosen["text"] == str(tmp_path / "clip")
+    assert {"mimic", "sentences"} <= set(summary.terms)
 
 
 def test_rooms_without_a_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
@@ -231,9 +233,9 @@ def test_rooms_without_a_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(words.split()) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["scans"] == 2 and told["validation_scans"] == 1 and told["terms"].keys() == {"objects", "predicates"}
-    config = read_graph_run_config(tmp_path / "run")
+    config = read_training_record(tmp_path / "run", GRAPH_RUN)
     assert config.preset == "rooms" and config.settings["oracle"] is None and config.settings["turns"] is True
-    assert config.teacher is None and config.data["seen_things"] == 0
+    assert config.chosen["teacher"] is None and config.data["seen_things"] == 0
 
 
 def test_rooms_are_kept_with_what_was_seen_and_without(tmp_path: Path):
@@ -253,10 +255,10 @@ def test_rooms_are_kept_with_what_was_seen_and_without(tmp_path: Path):
 
 def test_minutes_become_steps_that_a_resumed_run_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     trainer_steps = []
-    monkeypatch.setattr("scenewise.commands.train_graph.run.steps_within", lambda *_: trainer_steps.append(1) or 3)
+    monkeypatch.setattr("scenewise.engine.folder_runs.steps_within", lambda *_: trainer_steps.append(1) or 3)
     monkeypatch.setattr("scenewise.commands.train_graph.data.RoomGraphs", lambda: RoomGraphs(views=2, width=48, height=36))
     options = TrainGraphOptions("rooms:1", tmp_path / "run", teacher="none", minutes=1.0, **{**SMALL, "steps": None})
-    assert train_graph(options).steps == 3 and read_graph_run_config(options.out).settings["steps"] == 3
+    assert train_graph(options).steps == 3 and read_training_record(options.out, GRAPH_RUN).settings["steps"] == 3
     shutil.rmtree(Checkpointer(options.out / "checkpoints").paths()[-1])
     assert train_graph(replace(options, resume=True)).steps == 3 and len(trainer_steps) == 1
 

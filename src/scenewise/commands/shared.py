@@ -19,6 +19,16 @@ OptionalColor = Annotated[Color | None, arg(metavar="R G B")]
 _MOST_PAMR_STEPS = 1000  # it has settled long before
 
 
+def require_length(steps: int | None, minutes: float | None) -> None:
+    require_at_least("--steps", steps, 1)
+    require(minutes is None or 0.0 < minutes < float("inf"), "--minutes", "a time above 0", minutes)
+    require(steps is None or minutes is None, "--steps and --minutes", "one of the two", "both")
+
+
+def require_resume_or_overwrite(resume: bool, overwrite: bool) -> None:
+    require(not (resume and overwrite), "--resume and --overwrite", "one of the two", "both")
+
+
 def require_one_split(keep_all_images: bool, test_every: int | None, split_file: Path | None) -> None:
     given = [
         option

@@ -11,6 +11,8 @@ Events and their fields (others may be added; readers ignore what they do not kn
 ``step``                ``step``, ``loss``, ``num_gaussians``, ``seconds`` of training so far
 ``evaluation``          ``step``, ``psnr``, ``ssim``
 ``graph``               ``objects``, ``rooms``, ``relations``, ``view``, ``seconds``
+``skipped``             ``scan``, ``why``
+``figures``             ``figures``: of what was kept out of the training
 ``warning``             ``message``
 ``checkpoint``          ``step``
 ``resume``              ``step``: everything logged above about later steps was undone

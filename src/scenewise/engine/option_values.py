@@ -45,6 +45,10 @@ def require_at_least(option: str, value: int | None, minimum: int) -> None:
     require(value is None or value >= minimum, option, f"{minimum} or more", value)
 
 
+def require_above_zero(option: str, value: float | None) -> None:
+    require(value is None or 0.0 < value < float("inf"), option, "a number above 0", value)
+
+
 def require_seed(seed: int) -> None:
     require_at_least("--seed", seed, 0)
     require(seed <= MOST_SEED, "--seed", f"at most {MOST_SEED}", seed)

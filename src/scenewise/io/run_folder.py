@@ -36,15 +36,25 @@ class RunKind:
     Attributes:
         format: in its ``config.json``.
         command: that writes such runs.
-        files: that belong to a run beside its checkpoints.
+        network: name of what holds the trained network: a file, or the checkpoints.
+        more: names of further files, beside diary, model card and ``config.json``.
+        card: name of the model card.
     """
 
     format: str
     command: str
-    files: tuple[str, ...]
+    network: str
+    more: tuple[str, ...]
+    card: str = MODEL_CARD_FILE
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files of a run, its checkpoints and its cache apart."""
+        named = (self.network, *self.more, RUN_LOG_FILE, self.card, RUN_FILE)
+        return tuple(name for name in named if name != RUN_CHECKPOINTS)
 
 
-POINT_RUN = RunKind("scenewise-run", "scenewise train", (RUN_LOG_FILE, MODEL_CARD_FILE, RUN_VOCABULARY_FILE, RUN_FILE))
+POINT_RUN = RunKind("scenewise-run", "scenewise train", RUN_CHECKPOINTS, (RUN_VOCABULARY_FILE,))
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,7 @@ def write_run_config(folder: str | Path, config: RunConfig) -> None:
     told = asdict(config)
     if config.init is None:
         del told["init"]
-    atomic_write_json(Path(folder) / RUN_FILE, {"format": POINT_RUN.format, "version": _VERSION, **told})
+    write_described(Path(folder), POINT_RUN, told)
 
 
 def read_run_config(folder: str | Path) -> RunConfig:
@@ -213,6 +223,11 @@ def read_run_config(folder: str | Path) -> RunConfig:
     )
     top.finish()
     return found
+
+
+def write_described(folder: Path, kind: RunKind, told: Mapping[str, Any]) -> None:
+    """Writes ``config.json`` of a run of this kind; ResourceError where that fails."""
+    atomic_write_json(folder / RUN_FILE, {"format": kind.format, "version": _VERSION, **told})
 
 
 def _start(told: JsonFields | None) -> RunStart | None:

@@ -28,6 +28,11 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, ab
         save_file(plain, temporary, metadata={kind: text})
 
 
+def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's numbers as its file keeps them; whole numbers stay as they are."""
+    return {name: value.detach().half() if value.is_floating_point() else value.detach() for name, value in state.items()}
+
+
 def read_tensors(
     path: str | Path, kind: str, fix: str = "delete it; it is made again with --resume"
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -8,13 +8,14 @@ from typing import Any, get_args
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.json_fields import JsonFields
-from scenewise.io.tensor_files import read_tensors, write_tensors
+from scenewise.io.tensor_files import half_precision, read_tensors, write_tensors
+from scenewise.io.training_records import PRETRAINING_RUN
 from scenewise.networks.consistent.pair import ConsistentPair
 from scenewise.networks.consistent.shape import ConsistentShape, PointBackbone
 from scenewise.networks.sizes_only import sizes_only
 from scenewise.teachers.model_folders import check_tensor_shapes
 
-FILE = "consistent.safetensors"
+FILE = PRETRAINING_RUN.network
 """Name of the file in a run's folder."""
 _FORMAT = "scenewise consistent features 1"
 _KIND = "consistent_features"
@@ -65,10 +66,7 @@ def write_pair(path: Path, pair: ConsistentPair, about: AboutPair) -> None:
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
     """
-    tensors = {
-        name: tensor.detach().half() if tensor.is_floating_point() else tensor.detach()
-        for name, tensor in pair.state_dict().items()
-    }
+    tensors = half_precision(pair.state_dict())
     write_tensors(path, tensors, _KIND, {"format": _FORMAT, "shape": asdict(pair.shape), **asdict(about)})
 
 

@@ -13,9 +13,7 @@ from scenewise.commands.vocabularies import vocabulary_asked_for
 from scenewise.engine.devices import compute_device
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.threads import compute_threads
-from scenewise.errors import DataFormatError
-from scenewise.io.classifier_run_folder import CLASSIFIER_FILE, CLASSIFIER_RUN
-from scenewise.io.run_folder import is_run_folder
+from scenewise.io.training_records import CLASSIFIER_RUN, network_at
 from scenewise.methods.condense.classification.network_file import TrainedClassifier, read_classifier
 from scenewise.methods.condense.classification.zero_shot import WordClassifier
 from scenewise.scenes.classified_clouds import ClassifiedCloud
@@ -120,21 +118,8 @@ def open_classifier(place: Path) -> TrainedClassifier:
     Raises:
         DataFormatError: nothing there, no classifier, or a run that is not finished.
     """
-    place = place.expanduser()
-    if not place.is_dir():
-        return read_classifier(place)
-    file = place / CLASSIFIER_FILE
-    if file.is_file():
-        return read_classifier(file, place.resolve().name)
-    if is_run_folder(place, CLASSIFIER_RUN):
-        fix = "go on with scenewise train-classifier … --resume"
-        raise DataFormatError(place, expected="a finished training", got=f"no {CLASSIFIER_FILE} yet", fix=fix)
-    raise DataFormatError(
-        place,
-        expected="a run of scenewise train-classifier, or its file",
-        got=f"a folder without {CLASSIFIER_FILE}",
-        fix="name one, or leave --run out",
-    )
+    expected, fix = "a run of scenewise train-classifier, or its file", "name one, or leave --run out"
+    return read_classifier(*network_at(place, CLASSIFIER_RUN, expected=expected, fix=fix))
 
 
 def _namer(options: ClassifyOptions, features: ConsistentFeatures | None) -> TrainedClassifier | WordClassifier:

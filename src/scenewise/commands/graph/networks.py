@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from scenewise.errors import DataFormatError
-from scenewise.io.graph_run_folder import GRAPH_NETWORK_FILE, GRAPH_RUN
-from scenewise.io.run_folder import is_run_folder
+from scenewise.io.training_records import GRAPH_RUN, network_at
 from scenewise.methods.vl_sat.network_file import WEIGHTS, embedded_network, read_graph_network
 from scenewise.parts.graphs.building import RelationNetwork
 
@@ -23,18 +21,5 @@ def open_network(choice: str) -> RelationNetwork | None:
         return None
     if choice == "auto":
         return embedded_network() if WEIGHTS.is_file() else None
-    place = Path(choice).expanduser()
-    if not place.is_dir():
-        return read_graph_network(place)
-    file = place / GRAPH_NETWORK_FILE
-    if file.is_file():
-        return read_graph_network(file, place.resolve().name)
-    if is_run_folder(place, GRAPH_RUN):
-        fix = "go on with scenewise train-graph … --resume"
-        raise DataFormatError(place, expected="a finished training", got=f"no {GRAPH_NETWORK_FILE} yet", fix=fix)
-    raise DataFormatError(
-        place,
-        expected="a trained network for relations: a run of scenewise train-graph, or its file",
-        got=f"a folder without {GRAPH_NETWORK_FILE}",
-        fix="--network auto, or none",
-    )
+    expected = "a trained network for relations: a run of scenewise train-graph, or its file"
+    return read_graph_network(*network_at(Path(choice), GRAPH_RUN, expected=expected, fix="--network auto, or none"))

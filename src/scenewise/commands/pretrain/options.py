@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 
 from scenewise.catalogue import DEFAULT_PRETRAINING_METHOD, PRETRAINING_METHODS, with_changes
 from scenewise.commands.method_settings import MethodSettings, expert_groups, given
-from scenewise.commands.shared import Device
+from scenewise.commands.shared import Device, require_length, require_resume_or_overwrite
 from scenewise.engine.option_values import (
     Count,
     Number,
@@ -16,6 +16,7 @@ from scenewise.engine.option_values import (
     Text,
     bytes_from_text,
     require,
+    require_above_zero,
     require_at_least,
     require_seed,
 )
@@ -106,7 +107,6 @@ class PretrainOptions:
         require(bool(self.teacher.strip()), "--teacher", "small-clip, a Hugging Face id or a folder", repr(self.teacher))
         for option, value in (
             ("--rooms", self.rooms),
-            ("--steps", self.steps),
             ("--dim", self.dim),
             ("--picture-width", self.picture_width),
             ("--views", self.views),
@@ -118,10 +118,10 @@ class PretrainOptions:
         ):
             require_at_least(option, value, 1)
         require(self.rooms is None or self.rooms <= MOST_ROOMS, "--rooms", f"at most {MOST_ROOMS:,}", self.rooms)
-        for option, number in (("--minutes", self.minutes), ("--width", self.width), ("--voxel", self.voxel)):
-            require(number is None or 0.0 < number < float("inf"), option, "a number above 0", number)
-        require(self.steps is None or self.minutes is None, "--steps and --minutes", "one of the two", "both")
-        require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
+        require_above_zero("--width", self.width)
+        require_above_zero("--voxel", self.voxel)
+        require_length(self.steps, self.minutes)
+        require_resume_or_overwrite(self.resume, self.overwrite)
         require_seed(self.seed)
         bytes_from_text(self.memory)
 

@@ -12,49 +12,45 @@ from scenewise.catalogue import DEFAULT_PRETRAINING_METHOD
 from scenewise.commands.pretrain.data import asked_for, learning_data, warn_of_small_clip, weighted_scans
 from scenewise.commands.pretrain.options import PretrainOptions
 from scenewise.commands.pretrain.summary import PretrainSummary, pretraining_card
-from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.devices import compute_device
 from scenewise.engine.distribution import Ranks, joined_ranks, rank_device
-from scenewise.engine.journal import Journal
-from scenewise.engine.measuring import steps_within
+from scenewise.engine.folder_runs import FolderRun, usual_rhythm
 from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes
 from scenewise.engine.option_values import bytes_from_text
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.provenance import git_commit, versions
 from scenewise.engine.step_back import TrainingDivergedError
-from scenewise.engine.tensorboard import Board, tensorboard_of
 from scenewise.engine.threads import compute_threads
-from scenewise.engine.training import Rhythm, Session, StepReport, journaled, resume, train
+from scenewise.engine.training import Session, StepReport, train
 from scenewise.errors import ConventionError
 from scenewise.io.atomic import atomic_write_bytes, atomic_write_json, atomic_write_text
 from scenewise.io.images import png_bytes
 from scenewise.io.json_values import json_ready
-from scenewise.io.run_folder import RUN_CHECKPOINTS, RUN_LOG_FILE, is_run_folder, prepare_run_folder, require_place_for_run
+from scenewise.io.run_folder import is_run_folder, require_place_for_run
+from scenewise.io.training_records import (
+    FEATURES_PICTURE_FILE,
+    FIGURES_FILE,
+    PRETRAINING_RUN,
+    TrainingRecord,
+    begin_run,
+    read_training_record,
+    write_training_record,
+)
 from scenewise.methods.condense.held_out import HeldOutFigures, feature_maps, held_out_figures
 from scenewise.methods.condense.learning import FrozenTower
 from scenewise.methods.condense.monitor import WatchedTrainer, collapse, warn_of_collapse
 from scenewise.methods.condense.options import CondenseConfig
-from scenewise.methods.condense.run_folder import (
-    CARD_FILE,
-    FIGURES_FILE,
-    PICTURE_FILE,
-    PRETRAINING_RUN,
-    PretrainingConfig,
-    read_pretraining_config,
-    write_pretraining_config,
-)
 from scenewise.methods.condense.trainer import CondenseTrainer
 from scenewise.parts.scans.posed_data import PosedData, WeightedScan
 from scenewise.show.feature_pictures import FeatureRow, feature_sheet
 from scenewise.teachers.choice import TeacherChoice
 from scenewise.teachers.choose import open_choice, with_absolute_folders
 from scenewise.teachers.clip_teacher import ClipTeacher
-from scenewise.teachers.consistent_file import FILE, AboutPair, PairFile, read_pair, write_pair
+from scenewise.teachers.consistent_file import AboutPair, PairFile, read_pair, write_pair
 from scenewise.teachers.dinov2 import NoWords
 from scenewise.teachers.protocol import Teacher
 from scenewise.teachers.towers import VisionTower
 
-_REPORTS = 200  # lines in the diary of a whole run
 _LOOKS = 10  # at held-out pictures during a run
 _SCANS_LOOKED_AT = 4  # during a run
 _PICTURED = 4  # scans of which a held-out picture is shown
@@ -92,16 +88,14 @@ def pretrain(
             teacher = open_choice(with_absolute_folders(TeacherChoice(options.teacher, device=str(device))))
         clip, frozen = tower_of(teacher, half=options.precision != "float32")
         if options.resume and is_run_folder(options.out, PRETRAINING_RUN):
-            _require_same(read_pretraining_config(options.out), clip)
+            _require_same(read_training_record(options.out, PRETRAINING_RUN), clip)
         told: str | None = None
-        described: PretrainingConfig | None = None
+        described: TrainingRecord | None = None
         if ranks.is_first:
             warn_of_small_clip(options, clip)
             scans = weighted_scans(options.sources, config.most_points)
-            prepare_run_folder(options.out, overwrite=options.overwrite, kind=PRETRAINING_RUN)
             described = run_config(options, config, clip, frozen, scans)
-            if not is_run_folder(options.out, PRETRAINING_RUN):
-                write_pretraining_config(options.out, described)  # whoever interrupts what follows can go on with --resume
+            begin_run(options.out, PRETRAINING_RUN, described, overwrite=options.overwrite)
             told = learning_data(options, config, scans, clip, threads, progress).to_text()
         # The first prepares, the others hear what of.
         data = PosedData.from_text(ranks.shared_bytes(None if told is None else told.encode()).decode())
@@ -133,27 +127,29 @@ def tower_of(teacher: Teacher, *, half: bool = False) -> tuple[ClipTeacher, Froz
 
 def run_config(
     options: PretrainOptions, config: CondenseConfig, clip: ClipTeacher, frozen: FrozenTower, scans: Sequence[WeightedScan]
-) -> PretrainingConfig:
+) -> TrainingRecord:
     """Everything that decides a run, the data apart, of which only the place is known."""
-    return PretrainingConfig(
-        method=DEFAULT_PRETRAINING_METHOD,
+    return TrainingRecord(
         preset=options.chosen_preset,
         seed=options.seed,
-        precision=options.precision,
         settings=json_ready(config),
         data={**asked_for(options, scans), "text_dim": frozen.text_dim},
-        teacher=clip.name,
-        tower_fingerprint=clip.clip.fingerprint,
+        chosen={
+            "method": DEFAULT_PRETRAINING_METHOD,
+            "precision": options.precision,
+            "teacher": clip.name,
+            "tower_fingerprint": clip.clip.fingerprint,
+        },
         licences={clip.name: clip.licence},
         versions=versions(),
         git_commit=git_commit(),
     )
 
 
-def _require_same(recorded: PretrainingConfig, clip: ClipTeacher) -> None:
+def _require_same(recorded: TrainingRecord, clip: ClipTeacher) -> None:
     """What the checkpoint does not compare."""
-    if recorded.tower_fingerprint != clip.clip.fingerprint:
-        expected = f"{recorded.teacher} with the weights that the run has"
+    if recorded.chosen["tower_fingerprint"] != clip.clip.fingerprint:
+        expected = f"{recorded.chosen['teacher']} with the weights that the run has"
         raise ConventionError("resume: --teacher", expected=expected, got=clip.name, fix="give the same options again")
 
 
@@ -174,7 +170,6 @@ class _Run:
     ) -> None:
         self.options, self.data, self.clip, self.frozen, self.ranks = options, data, clip, frozen, ranks
         self.progress = progress if ranks.is_first else NullProgress()
-        self.checkpoints = Checkpointer(options.out / RUN_CHECKPOINTS)
         self.measured = data.to_measure()
         self.trainer = CondenseTrainer(
             config,
@@ -186,50 +181,31 @@ class _Run:
             ranks=ranks,
         )
 
-    def train(self, described: PretrainingConfig | None, prepare_seconds: float) -> PretrainSummary | None:
+    def train(self, described: TrainingRecord | None, prepare_seconds: float) -> PretrainSummary | None:
         """To the end; what it gave, on the first process, which alone has a description of the run."""
-        trainer, folder = self.trainer, self.options.out
-        self._settle_length()
-        if self.options.resume:
-            resume(trainer, self.checkpoints)  # there is none where it stopped before the first checkpoint
+        trainer, options = self.trainer, self.options
+        run = FolderRun("pretrain", options, self.progress, self.ranks)
+        run.settle_length(trainer, options.minutes)
+        run.take_up(trainer)
         if described is None:
             train(trainer, Session(), ranks=self.ranks)
             return None
         described = self._described(described)
-        write_pretraining_config(folder, described)
-        with (
-            Journal(folder / RUN_LOG_FILE) as journal,
-            tensorboard_of(folder / "tensorboard" if self.options.tensorboard else None) as board,
-        ):
-            if trainer.steps_done:
-                journal.write("resume", step=trainer.steps_done)
-            journal.write("start", command="pretrain", options=self.options, versions=versions(), processes=self.ranks.size)
+        write_training_record(options.out, PRETRAINING_RUN, described)
+        with run.session(trainer, "pre-train", usual_rhythm(trainer, options.save_every)) as (session, journal):
             for name, why in self.data.skipped.items():
                 journal.write("skipped", scan=name, why=why)
-            every = self.options.look_every or max(1, trainer.total_steps // _LOOKS)
-            watched = WatchedTrainer(trainer, self._look, every)
-            last = train(watched, self._session(journal, board), ranks=self.ranks)
+            every = options.look_every or max(1, trainer.total_steps // _LOOKS)
+            last = train(WatchedTrainer(trainer, self._look, every), session, ranks=self.ranks)
             file = self._written(described)
             figures = self._measured(file)
+            journal.write("figures", figures=figures)
             self._pictured(file)
             summary = self._summary(prepare_seconds, last, file, figures)
-            journal.write("end", seconds=summary.seconds, peak_memory_bytes=summary.peak_memory_bytes, figures=figures)
-        atomic_write_text(folder / CARD_FILE, pretraining_card(described, summary))
+        atomic_write_text(options.out / PRETRAINING_RUN.card, pretraining_card(described, summary))
         return summary
 
-    def _settle_length(self) -> None:
-        """Where minutes were given: the length of the run that is continued, else as many steps as fit by the first's clock."""
-        if self.options.minutes is None:
-            return
-        before = self.checkpoints.latest() if self.options.resume else None
-        if before is not None:
-            self.trainer.set_total_steps(int(before.config["steps"]))
-            return
-        with self.progress.stage("time the first steps"):
-            steps = steps_within(self.trainer, 60.0 * self.options.minutes)
-            self.trainer.set_total_steps(int(self.ranks.total([float(steps) if self.ranks.is_first else 0.0])[0]))
-
-    def _described(self, described: PretrainingConfig) -> PretrainingConfig:
+    def _described(self, described: TrainingRecord) -> TrainingRecord:
         """With what was prepared."""
         counts = {
             "scans": len(self.data),
@@ -245,18 +221,6 @@ class _Run:
             licences={**described.licences, **self.data.licences},
         )
 
-    def _session(self, journal: Journal, board: Board) -> Session:
-        trainer = self.trainer
-        every = max(1, trainer.total_steps // _REPORTS)
-        return Session(
-            save=journaled(self.checkpoints, journal),
-            rhythm=Rhythm(every, every, self.options.save_every),
-            journal=journal,
-            progress=self.progress,
-            board=board,
-            title="pre-train" + (f" from step {trainer.steps_done}" if trainer.steps_done else ""),
-        )
-
     def _look(self) -> HeldOutFigures | None:
         """The running average on held-out pictures of a few scans."""
         trainer, measured = self.trainer, self.measured
@@ -264,18 +228,21 @@ class _Run:
             return None
         return held_out_figures(trainer.average, self.frozen, measured, trainer.config, most_scans=_SCANS_LOOKED_AT)
 
-    def _written(self, described: PretrainingConfig) -> PairFile:
+    def _written(self, described: TrainingRecord) -> PairFile:
         """Both branches as whoever opens their file finds them: in half precision."""
-        path, trainer = self.options.out / FILE, self.trainer
-        told = ("method", "preset", "seed", "precision", "settings", "data", "licences")
+        path, trainer = self.options.out / PRETRAINING_RUN.network, self.trainer
+        told = {
+            **described.chosen,
+            **{name: getattr(described, name) for name in ("preset", "seed", "settings", "data", "licences")},
+        }
         about = AboutPair(
-            tower=described.teacher,
-            tower_fingerprint=described.tower_fingerprint,
+            tower=self.clip.name,
+            tower_fingerprint=self.clip.clip.fingerprint,
             prior_dim=trainer.prior.dim,
             voxel=trainer.config.voxel,
             picture_width=trainer.config.picture_width,
             licence=_joint_licence(described),
-            about={**{name: json_ready(getattr(described, name)) for name in told}, "steps": trainer.steps_done},
+            about={**json_ready(told), "steps": trainer.steps_done},
         )
         if not all(bool(value.half().isfinite().all()) for value in trainer.average.state_dict().values()):
             raise TrainingDivergedError(f"training diverged: numbers after step {trainer.steps_done} do not fit half precision")
@@ -306,7 +273,7 @@ class _Run:
         for row in rows.tolist():
             seen = feature_maps(file.pair, self.frozen, self.measured[row], 0, self.trainer.config)
             shown.append(FeatureRow(seen.picture_u8, seen.image, seen.volume, seen.is_rendered))
-        atomic_write_bytes(self.options.out / PICTURE_FILE, png_bytes(feature_sheet(shown)))
+        atomic_write_bytes(self.options.out / FEATURES_PICTURE_FILE, png_bytes(feature_sheet(shown)))
 
     def _summary(
         self, prepare_seconds: float, last: StepReport | None, file: PairFile, figures: HeldOutFigures | None
@@ -314,7 +281,7 @@ class _Run:
         trainer = self.trainer
         return PretrainSummary(
             folder=self.options.out,
-            weights=self.options.out / FILE,
+            weights=self.options.out / PRETRAINING_RUN.network,
             scans=len(self.data),
             views=sum(len(scan.learned) for scan in self.data.scans),
             held_out_views=sum(len(scan.held_out) for scan in self.data.scans),
@@ -332,7 +299,7 @@ class _Run:
         )
 
 
-def _joint_licence(described: PretrainingConfig) -> str | None:
+def _joint_licence(described: TrainingRecord) -> str | None:
     """Of everything that was learned from; None where one is unknown and no other is known."""
     known = {licence for licence in described.licences.values() if licence is not None}
     if len(known) == 1 and None not in described.licences.values():

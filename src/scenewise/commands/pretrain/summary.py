@@ -4,10 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenewise.engine.memory import text_from_bytes
-from scenewise.engine.progress import duration_text
+from scenewise.commands.training_words import (
+    figures_section,
+    licences_section,
+    numbers_text,
+    software_text,
+    steps_text,
+    training_section,
+)
+from scenewise.io.training_records import TrainingRecord
 from scenewise.methods.condense.held_out import HeldOutFigures
-from scenewise.methods.condense.run_folder import PretrainingConfig
 
 
 @dataclass(frozen=True)
@@ -52,15 +58,13 @@ class PretrainSummary:
 
     def text(self) -> str:
         """A few lines for people."""
-        loss = "" if self.loss is None else f", loss {self.loss:.4g}"
         left_out = f" ({len(self.skipped)} left out)" if self.skipped else ""
         return "\n".join(
             [
-                f"trained on {self.scans:,} scans{left_out} with {self.views:,} pictures: {self.steps:,} steps in "
-                f"{duration_text(self.seconds)}{loss}",
+                f"trained on {self.scans:,} scans{left_out} with {self.views:,} pictures: "
+                + steps_text(self.steps, self.seconds, self.loss),
                 *figure_lines(self.figures),
-                f"{self.parameters_trained:,} numbers trained, {self.parameters_deployed:,} kept; "
-                f"peak memory {text_from_bytes(self.peak_memory_bytes)}",
+                numbers_text(self.parameters_trained, self.parameters_deployed, self.peak_memory_bytes),
                 f"use it: scenewise features CAPTURE --teacher condense:{self.folder} --out DIR",
             ]
         )
@@ -78,10 +82,9 @@ def figure_lines(figures: HeldOutFigures | None) -> list[str]:
     ]
 
 
-def pretraining_card(config: PretrainingConfig, summary: PretrainSummary) -> str:
+def pretraining_card(config: TrainingRecord, summary: PretrainSummary) -> str:
     """The card as Markdown: what it is, data, tower, training, figures, licences, limits."""
     settings, data = config.settings, config.data
-    licences = "\n".join(f"- {name}: {licence or 'unknown; ask its makers'}" for name, licence in config.licences.items())
     named = [f"`{source}`" for source in data["sources"]]
     named += [f"{data['rooms']:,} procedural rooms"] if data["rooms"] else []
     left_out = "".join(f"\n- Left out: {name} ({why})." for name, why in summary.skipped.items())
@@ -89,13 +92,13 @@ def pretraining_card(config: PretrainingConfig, summary: PretrainSummary) -> str
     of_tower = "The tower itself is not in this folder; it is opened by its name"
     if data["text_dim"]:
         of_tower += f", and with it words: a linear translator leads to its space of {data['text_dim']} numbers"
-    return f"""# {config.method}: one feature for a pixel and the point it shows
+    return f"""# {config.chosen["method"]}: one feature for a pixel and the point it shows
 
-Trained with Scenewise {config.versions.get("scenewise", "")} ({config.git_commit or "no commit"}) from posed pictures alone.
+Trained with {software_text(config.versions, config.git_commit)} from posed pictures alone.
 No label and no word was used.
 
 ## What it is
-{summary.parameters_deployed:,} numbers: a 2D branch beside the frozen tower of {config.teacher}, a 3D branch
+{summary.parameters_deployed:,} numbers: a 2D branch beside the frozen tower of {config.chosen["teacher"]}, a 3D branch
 ({settings["backbone"]} of width {settings["width"]:g} on voxels of {settings["voxel"]:g} m, colours in), and key-point scores
 in both. A feature has {settings["dim"]} numbers and unit length. {of_tower}.
 
@@ -103,19 +106,13 @@ in both. A feature has {settings["dim"]} numbers and unit length. {of_tower}.
 - Data: {", ".join(named)}: {counted}.{left_out}
 - Checksum of all of it: `{data["fingerprint"][:16]}`.
 
-## Training
-{summary.steps:,} steps, seed {config.seed}, preset {config.preset}, {config.precision}; {duration_text(summary.seconds)} of
-training. All settings are in `config.json`.
+{training_section(config, summary.steps, summary.seconds)}
 
-## Figures
-{chr(10).join(f"    {line}" for line in figure_lines(summary.figures))}
+{figures_section(figure_lines(summary.figures))}
 
 They are in `figures.json` too; `features.png` shows both branches on some of these pictures in the colours of one basis.
 
-## Licences
-{licences}
-
-The weights inherit the terms of whatever they learned from.
+{licences_section(config.licences)}
 
 ## Limits
 It knows places like those it has seen, in metres, with +Z up and with colours. What the frozen tower confuses, it confuses too.

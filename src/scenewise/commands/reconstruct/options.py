@@ -8,7 +8,15 @@ from tyro.conf import Positional, arg
 
 from scenewise.catalogue import DEFAULT_SPLAT_METHOD, SPLAT_METHODS, with_changes
 from scenewise.commands.method_settings import LEAVE_OUT, MethodSettings, expert_groups, given, require_only
-from scenewise.commands.shared import Device, OptionalAlpha, OptionalColor, require_alpha, require_color, require_one_split
+from scenewise.commands.shared import (
+    Device,
+    OptionalAlpha,
+    OptionalColor,
+    require_alpha,
+    require_color,
+    require_length,
+    require_one_split,
+)
 from scenewise.engine.option_values import (
     Count,
     Number,
@@ -114,7 +122,6 @@ class ReconstructOptions:
 
     def __post_init__(self) -> None:
         require_at_least("--downscale", self.downscale, 1)
-        require_at_least("--steps", self.steps, 1)
         require_at_least("--max-gaussians", self.max_gaussians, 1)
         require_at_least("--threads", self.threads, 1)
         require_at_least("--checkpoint-every", self.checkpoint_every, 1)
@@ -123,8 +130,7 @@ class ReconstructOptions:
         require_alpha(self.alpha, self.background)
         require_one_split(self.keep_all_images, self.test_every, self.split_file)
         require(0 <= self.sh_degree <= 3, "--sh-degree", "0, 1, 2 or 3", self.sh_degree)
-        require(self.minutes is None or 0.0 < self.minutes < float("inf"), "--minutes", "a time above 0", self.minutes)
-        require(self.steps is None or self.minutes is None, "--steps and --minutes", "one of the two", "both")
+        require_length(self.steps, self.minutes)
         require(
             not (self.resume and self.overwrite),
             "--resume and --overwrite",

@@ -7,7 +7,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from scenewise.commands.method_settings import ReadOutOptions, given, require_read_out
-from scenewise.commands.shared import require_refinement
+from scenewise.commands.shared import require_refinement, require_resume_or_overwrite
 from scenewise.engine.option_values import (
     Count,
     Number,
@@ -110,7 +110,7 @@ class SegmentOptions:
             f"--vote {self.vote}",
             "leave one of them out",
         )
-        require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
+        require_resume_or_overwrite(self.resume, self.overwrite)
         bytes_from_text(self.cache_limit)
 
     @property

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from scenewise.commands.training_words import licences_section, software_text
 from scenewise.engine.progress import duration_text
 from scenewise.io.run_folder import RunConfig
 from scenewise.scenes.vocabularies import Vocabulary
@@ -33,13 +34,12 @@ class Training:
 def model_card(config: RunConfig, training: Training, vocabulary: Vocabulary) -> str:
     """The card as Markdown: what it is, data, teacher, training, licences, limits."""
     network, data = config.network, config.data
-    licences = "\n".join(f"- {name}: {licence or 'unknown; ask its makers'}" for name, licence in config.licences.items())
     loss = "" if training.loss is None else f"; last loss {training.loss:.4g}"
     of_split = "all of it" if data["split"] is None else f"split {data['split']}"
     read_out = "" if config.read_out is None else f", read with {config.read_out}"
     return f"""# {config.method}: names of points
 
-Trained with Scenewise {config.versions.get("scenewise", "")} ({config.git_commit or "no commit"}) from images and class names.
+Trained with {software_text(config.versions, config.git_commit)} from images and class names.
 No label of any kind was used.
 
 ## What it is
@@ -61,10 +61,7 @@ Classes: {", ".join(vocabulary.names)}.
 of training{loss}.
 All settings are in `config.json`.
 
-## Licences
-{licences}
-
-The network inherits the terms of whatever it learned from.
+{licences_section(config.licences)}
 
 ## Limits
 It knows the classes above and no others. At best it is as right as its teacher is on average: what the teacher confuses

@@ -15,8 +15,17 @@ from scenewise.commands.method_settings import (
     require_only,
     require_read_out,
 )
-from scenewise.commands.shared import Device
-from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least, require_seed
+from scenewise.commands.shared import Device, require_resume_or_overwrite
+from scenewise.engine.option_values import (
+    Count,
+    Number,
+    OptionalPath,
+    Text,
+    require,
+    require_above_zero,
+    require_at_least,
+    require_seed,
+)
 from scenewise.parts.labelfree.settings import BackboneName
 from scenewise.teachers.choice import CONSISTENT, TeacherChoice, is_consistent
 
@@ -135,8 +144,8 @@ class TrainOptions:
         known = self.segments in SEGMENT_KINDS or Path(self.segments).exists()
         require(known, "--segments", f"{', '.join(SEGMENT_KINDS)}, or a file or folder that exists", repr(self.segments))
         for option, number in (("--width", self.width), ("--voxel", self.voxel), ("--learning-rate", self.learning_rate)):
-            require(number is None or 0.0 < number < float("inf"), option, "a number above 0", number)
-        require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
+            require_above_zero(option, number)
+        require_resume_or_overwrite(self.resume, self.overwrite)
 
     @property
     def teacher_choice(self) -> TeacherChoice:

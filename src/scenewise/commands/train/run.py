@@ -12,24 +12,21 @@ import torch
 from scenewise.catalogue import Overrides, method_named, method_recipe
 from scenewise.commands.train.model_card import Training, model_card
 from scenewise.commands.train.options import TrainOptions
+from scenewise.commands.training_words import numbers_text
 from scenewise.commands.vocabularies import vocabulary_asked_for
-from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.devices import compute_device
 from scenewise.engine.distribution import Ranks, joined_ranks, rank_device
-from scenewise.engine.journal import Journal
-from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes, text_from_bytes
+from scenewise.engine.folder_runs import FolderRun
+from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.provenance import git_commit, versions
-from scenewise.engine.tensorboard import Board, tensorboard_of
 from scenewise.engine.threads import compute_threads
-from scenewise.engine.training import Rhythm, Session, StepReport, journaled, resume
+from scenewise.engine.training import Rhythm, StepReport
 from scenewise.engine.training import train as train_to_end
 from scenewise.errors import CaptureWarning
 from scenewise.io.atomic import atomic_write_text
 from scenewise.io.run_folder import (
     MODEL_CARD_FILE,
-    RUN_CHECKPOINTS,
-    RUN_LOG_FILE,
     RUN_VOCABULARY_FILE,
     RunConfig,
     RunNetwork,
@@ -105,8 +102,7 @@ class TrainSummary:
         return (
             f"{self.method} trained on {self.scans} scans: {self.steps} steps, {self.epochs} epochs in "
             f"{duration_text(self.seconds)}{loss}\n"
-            f"{self.parameters_trained:,} numbers trained, {self.parameters_deployed:,} kept; "
-            f"peak memory {text_from_bytes(self.peak_memory_bytes)}\n"
+            f"{numbers_text(self.parameters_trained, self.parameters_deployed, self.peak_memory_bytes)}\n"
             f"name a cloud with it: scenewise predict {self.folder} CLOUD --out SCENE"
         )
 
@@ -309,42 +305,24 @@ class _Run:
             ranks=ranks,
             config=compared,
         )
-        self.checkpoints = Checkpointer(options.out / RUN_CHECKPOINTS)
 
     def train(self, prepare_seconds: float) -> TrainSummary | None:
         """To the end; what it gave, on the first rank."""
         trainer, folder = self.trainer, self.options.out
-        if self.options.resume:
-            resume(trainer, self.checkpoints)  # there is none where it stopped before the first checkpoint
+        run = FolderRun("train", self.options, self.progress, self.ranks)
+        run.take_up(trainer)
         if not self.ranks.is_first:
             trainer.run()
             return None
         write_run_config(folder, self.config)
         write_vocabulary(folder / RUN_VOCABULARY_FILE, self.scans.vocabulary, teacher=self.config.teacher)
-        with (
-            Journal(folder / RUN_LOG_FILE) as journal,
-            tensorboard_of(folder / "tensorboard" if self.options.tensorboard else None) as board,
-        ):
-            if trainer.steps_done:
-                journal.write("resume", step=trainer.steps_done)
-            journal.write("start", command="train", options=self.options, versions=versions(), processes=self.ranks.size)
-            last = train_to_end(trainer, self._session(journal, board), ranks=self.ranks)
+        every = max(1, trainer.steps_per_epoch // _REPORTS_PER_EPOCH)
+        rhythm = Rhythm(every, every, self.options.save_every * trainer.steps_per_epoch)
+        with run.session(trainer, f"train {self.recipe.name}", rhythm) as (session, _):
+            last = train_to_end(trainer, session, ranks=self.ranks)
             summary = self._summary(prepare_seconds, last)
-            journal.write("end", seconds=summary.seconds, peak_memory_bytes=summary.peak_memory_bytes)
         atomic_write_text(folder / MODEL_CARD_FILE, model_card(self.config, self._training(summary), self.scans.vocabulary))
         return summary
-
-    def _session(self, journal: Journal, board: Board) -> Session:
-        trainer = self.trainer
-        every = max(1, trainer.steps_per_epoch // _REPORTS_PER_EPOCH)
-        return Session(
-            save=journaled(self.checkpoints, journal),
-            rhythm=Rhythm(every, every, self.options.save_every * trainer.steps_per_epoch),
-            journal=journal,
-            progress=self.progress,
-            board=board,
-            title=f"train {self.recipe.name}" + (f" from step {trainer.steps_done}" if trainer.steps_done else ""),
-        )
 
     def _training(self, summary: TrainSummary) -> Training:
         loss = summary.loss

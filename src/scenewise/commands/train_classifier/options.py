@@ -8,8 +8,17 @@ from tyro.conf import arg
 
 from scenewise.catalogue import with_changes
 from scenewise.commands.method_settings import MethodSettings, expert_groups, given
-from scenewise.commands.shared import Device
-from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least, require_seed
+from scenewise.commands.shared import Device, require_length, require_resume_or_overwrite
+from scenewise.engine.option_values import (
+    Count,
+    Number,
+    OptionalPath,
+    Text,
+    require,
+    require_above_zero,
+    require_at_least,
+    require_seed,
+)
 from scenewise.methods.condense.classification.options import PRESETS, ClassifierConfig, Scale
 from scenewise.teachers.choice import CONSISTENT, is_consistent
 
@@ -84,18 +93,12 @@ class TrainClassifierOptions:
         require(self.preset is None or self.preset in PRESETS, "--preset", f"one of {', '.join(PRESETS)}", repr(self.preset))
         scales = get_args(Scale)
         require(self.scale is None or self.scale in scales, "--scale", f"one of {', '.join(scales)}", repr(self.scale))
-        for option, value in (
-            ("--objects", self.objects),
-            ("--steps", self.steps),
-            ("--save-every", self.save_every),
-            ("--threads", self.threads),
-        ):
+        for option, value in (("--objects", self.objects), ("--save-every", self.save_every), ("--threads", self.threads)):
             require_at_least(option, value, 1)
         require(self.objects is None or self.objects <= _MOST_OBJECTS, "--objects", f"at most {_MOST_OBJECTS}", self.objects)
-        for option, number in (("--voxel", self.voxel), ("--minutes", self.minutes)):
-            require(number is None or 0.0 < number < float("inf"), option, "a number above 0", number)
-        require(self.steps is None or self.minutes is None, "--steps and --minutes", "one of the two", "both")
-        require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
+        require_above_zero("--voxel", self.voxel)
+        require_length(self.steps, self.minutes)
+        require_resume_or_overwrite(self.resume, self.overwrite)
         require_seed(self.seed)
 
     @property

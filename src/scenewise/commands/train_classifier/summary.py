@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from scenewise.commands.training_words import figures_section, licences_section, software_text, steps_text, training_section
 from scenewise.engine.memory import text_from_bytes
-from scenewise.engine.progress import duration_text
-from scenewise.io.classifier_run_folder import ClassifierRunConfig
+from scenewise.io.training_records import TrainingRecord
 
 TOLD_FIGURES: Mapping[str, str] = {
     "accuracy": "objects named right",
@@ -56,11 +56,10 @@ class TrainClassifierSummary:
 
     def text(self) -> str:
         """A few lines for people."""
-        loss = "" if self.loss is None else f", loss {self.loss:.4g}"
         return "\n".join(
             [
                 f"{self.classes:,} classes learned from {self.objects:,} objects, {start_text(self.start, self.frozen)}: "
-                f"{self.steps:,} steps in {duration_text(self.seconds)}{loss}",
+                + steps_text(self.steps, self.seconds, self.loss),
                 *figure_lines(self.figures, self.held_out_objects),
                 f"{self.parameters_trained:,} of {self.parameters_deployed:,} numbers trained; "
                 f"peak memory {text_from_bytes(self.peak_memory_bytes)}",
@@ -83,15 +82,14 @@ def figure_lines(figures: Mapping[str, float] | None, objects: int) -> list[str]
     return [f"on {objects:,} held-out objects:", *lines]
 
 
-def classifier_model_card(config: ClassifierRunConfig, summary: TrainClassifierSummary) -> str:
+def classifier_model_card(config: TrainingRecord, summary: TrainClassifierSummary) -> str:
     """The card as Markdown: what it is, data, start, training, figures, licences, limits."""
     settings, data = config.settings, config.data
-    licences = "\n".join(f"- {name}: {licence or 'unknown; ask its makers'}" for name, licence in config.licences.items())
     size = "as large as they are, in metres" if settings["scale"] == "metres" else "scaled to extent 1"
     coloured = data["coloured"] == data["objects"]
     return f"""# Classes of objects from points
 
-Trained with Scenewise {config.versions.get("scenewise", "")} ({config.git_commit or "no commit"}).
+Trained with {software_text(config.versions, config.git_commit)}.
 
 ## What it is
 {summary.parameters_deployed:,} numbers: {settings["backbone"]} of width {settings["width"]:g}, mean and maximum over an object's
@@ -102,20 +100,14 @@ Output: a probability of each of {summary.classes:,} classes: {", ".join(data["c
 
 ## What it learned from
 - Data: {data["path"]}: {data["objects"]:,} objects.
-- Learned {start_text(config.start, bool(settings["frozen"]))}.
+- Learned {start_text(config.chosen["start"], bool(settings["frozen"]))}.
 - Checksum of the objects: `{data["fingerprint"][:16]}`.
 
-## Training
-{summary.steps:,} steps, seed {config.seed}, preset {config.preset}; {duration_text(summary.seconds)} of training.
-All settings are in `config.json`.
+{training_section(config, summary.steps, summary.seconds)}
 
-## Figures
-{chr(10).join(f"    {line}" for line in figure_lines(summary.figures, summary.held_out_objects))}
+{figures_section(figure_lines(summary.figures, summary.held_out_objects))}
 
-## Licences
-{licences}
-
-The network inherits the terms of whatever it learned from.
+{licences_section(config.licences)}
 
 ## Limits
 It knows its classes and no others: anything else is given one of them too. It expects one object alone, the right way up.

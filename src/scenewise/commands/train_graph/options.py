@@ -9,7 +9,7 @@ from tyro.conf import arg
 
 from scenewise.catalogue import DEFAULT_GRAPH_METHOD, GRAPH_METHODS, with_changes
 from scenewise.commands.method_settings import MethodSettings, expert_groups, given
-from scenewise.commands.shared import Device
+from scenewise.commands.shared import Device, require_length, require_resume_or_overwrite
 from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least, require_seed
 from scenewise.methods.vl_sat.options import StudentName, VlSatConfig
 
@@ -87,17 +87,15 @@ class TrainGraphOptions:
         require(is_text, "--text", f"{_SMALL_TEXT}, {_HUB_TEXT}ID or {NONE}", repr(self.text))
         alone = self.teacher == NONE and self.text not in (None, NONE)
         require(not alone, "--text", "a teacher beside it, as the oracle reads sentences", "--teacher none")
-        for option, value, least in (
-            ("--steps", self.steps, 1),
-            ("--every", self.every, 1),
-            ("--max-points", self.max_points, 1),
-            ("--save-every", self.save_every, 1),
-            ("--threads", self.threads, 1),
+        for option, value in (
+            ("--every", self.every),
+            ("--max-points", self.max_points),
+            ("--save-every", self.save_every),
+            ("--threads", self.threads),
         ):
-            require_at_least(option, value, least)
-        require(self.minutes is None or 0.0 < self.minutes < float("inf"), "--minutes", "a time above 0", self.minutes)
-        require(self.steps is None or self.minutes is None, "--steps and --minutes", "one of the two", "both")
-        require(not (self.resume and self.overwrite), "--resume and --overwrite", "one of the two", "both")
+            require_at_least(option, value, 1)
+        require_length(self.steps, self.minutes)
+        require_resume_or_overwrite(self.resume, self.overwrite)
         require_seed(self.seed)
         if self.data.startswith("rooms:"):
             require(1 <= (self.rooms or 0) <= _MOST_ROOMS, "--data", f"rooms:1 to rooms:{_MOST_ROOMS}", repr(self.data))

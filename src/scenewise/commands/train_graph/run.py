@@ -18,34 +18,24 @@ from scenewise.commands.train_graph.data import (
 )
 from scenewise.commands.train_graph.options import NONE, TrainGraphOptions
 from scenewise.commands.train_graph.summary import TrainGraphSummary, graph_model_card
-from scenewise.engine.checkpoints import Checkpointer
 from scenewise.engine.devices import compute_device
-from scenewise.engine.journal import Journal
-from scenewise.engine.measuring import steps_within
+from scenewise.engine.folder_runs import FolderRun, usual_rhythm
 from scenewise.engine.memory import keep_freed_memory, peak_resident_bytes
 from scenewise.engine.progress import NullProgress, Progress
 from scenewise.engine.provenance import git_commit, versions
-from scenewise.engine.tensorboard import Board, tensorboard_of
 from scenewise.engine.threads import compute_threads
-from scenewise.engine.training import Rhythm, Session, StepReport, journaled, resume, train
+from scenewise.engine.training import StepReport, train
 from scenewise.errors import ConventionError
 from scenewise.io.atomic import atomic_write_json, atomic_write_text
-from scenewise.io.graph_run_folder import (
-    FIGURES_FILE,
-    GRAPH_NETWORK_FILE,
-    GRAPH_RUN,
-    GraphRunConfig,
-    read_graph_run_config,
-    write_graph_run_config,
-)
 from scenewise.io.json_values import json_ready
-from scenewise.io.run_folder import (
-    MODEL_CARD_FILE,
-    RUN_CHECKPOINTS,
-    RUN_LOG_FILE,
-    is_run_folder,
-    prepare_run_folder,
-    require_place_for_run,
+from scenewise.io.run_folder import require_place_for_run
+from scenewise.io.training_records import (
+    FIGURES_FILE,
+    GRAPH_RUN,
+    TrainingRecord,
+    begin_run,
+    read_training_record,
+    write_training_record,
 )
 from scenewise.methods.vl_sat.examples import GraphExample
 from scenewise.methods.vl_sat.figures import figures, predicted_graphs, seen_triplets
@@ -59,8 +49,6 @@ from scenewise.teachers.choice import TeacherChoice
 from scenewise.teachers.choose import open_choice, with_absolute_folders
 from scenewise.teachers.protocol import Teacher
 from scenewise.teachers.relation_text import HUB_PREFIX, ClipTripletText, TripletText, open_triplet_text
-
-_REPORTS = 200  # lines in the diary of a whole run
 
 
 def train_graph(
@@ -100,11 +88,9 @@ def train_graph(
             words = class_words(options, teacher)  # what it does not know is said before anything is deleted or made
         text = _triplet_text(options, config, teacher, device)
         if options.resume:
-            _require_same(read_graph_run_config(options.out), teacher, text)
-        prepare_run_folder(options.out, overwrite=options.overwrite, kind=GRAPH_RUN)
+            _require_same(read_training_record(options.out, GRAPH_RUN), teacher, text)
         described = run_config(options, config, teacher, text)
-        if not is_run_folder(options.out, GRAPH_RUN):
-            write_graph_run_config(options.out, described)  # whoever interrupts what follows can go on with --resume
+        begin_run(options.out, GRAPH_RUN, described, overwrite=options.overwrite)
         data = learning_data(options, config, teacher, words, progress)
         run = _Run(options, config, data, text, described, device, progress)
         return run.train(time.monotonic() - began)
@@ -112,17 +98,19 @@ def train_graph(
 
 def run_config(
     options: TrainGraphOptions, config: VlSatConfig, teacher: Teacher | None, text: TripletText | None
-) -> GraphRunConfig:
+) -> TrainingRecord:
     """Everything that decides a run, the data apart, of which only the place is known."""
     licences = {each.name: each.licence for each in (teacher, text) if each is not None}
-    return GraphRunConfig(
-        method=DEFAULT_GRAPH_METHOD,
+    return TrainingRecord(
         preset=options.chosen_preset,
         seed=options.seed,
         settings=json_ready(config),
         data={"path": options.data, "every": options.every, "max_points": options.max_points},
-        teacher=None if teacher is None else teacher.name,
-        text=None if text is None else text.name,
+        chosen={
+            "method": DEFAULT_GRAPH_METHOD,
+            "teacher": None if teacher is None else teacher.name,
+            "text": None if text is None else text.name,
+        },
         licences={**licences, **data_licences(options)},
         versions=versions(),
         git_commit=git_commit(),
@@ -152,9 +140,9 @@ def _triplet_text(
     return open_triplet_text(options.chosen_text, device=str(device))
 
 
-def _require_same(recorded: GraphRunConfig, teacher: Teacher | None, text: TripletText | None) -> None:
+def _require_same(recorded: TrainingRecord, teacher: Teacher | None, text: TripletText | None) -> None:
     """What the checkpoint does not compare."""
-    for option, before, now in (("--teacher", recorded.teacher, teacher), ("--text", recorded.text, text)):
+    for option, before, now in (("--teacher", recorded.chosen["teacher"], teacher), ("--text", recorded.chosen["text"], text)):
         name = NONE if now is None else now.name
         if (before or NONE) != name:
             raise ConventionError(
@@ -172,73 +160,41 @@ class _Run:
         config: VlSatConfig,
         data: LearningData,
         text: TripletText | None,
-        described: GraphRunConfig,
+        described: TrainingRecord,
         device: torch.device,
         progress: Progress,
     ) -> None:
         self.options, self.data, self.progress = options, data, progress
-        self.checkpoints = Checkpointer(options.out / RUN_CHECKPOINTS)
         build: Any = GRAPH_METHODS[DEFAULT_GRAPH_METHOD].trainer.named()
         self.trainer: VlSatTrainer = build(config, data.train, text, options.seed, device)
         self.described = replace(described, data={**described.data, **data.report()})
 
     def train(self, prepare_seconds: float) -> TrainGraphSummary:
         """To the end; what it gave."""
-        trainer, folder = self.trainer, self.options.out
-        self._settle_length()
-        if self.options.resume:
-            resume(trainer, self.checkpoints)  # there is none where it stopped before the first checkpoint
+        trainer, options = self.trainer, self.options
+        run = FolderRun("train-graph", options, self.progress)
+        run.settle_length(trainer, options.minutes)
+        run.take_up(trainer)
         self.described = replace(self.described, settings=json_ready(trainer.config))
-        write_graph_run_config(folder, self.described)
-        with (
-            Journal(folder / RUN_LOG_FILE) as journal,
-            tensorboard_of(folder / "tensorboard" if self.options.tensorboard else None) as board,
-        ):
-            if trainer.steps_done:
-                journal.write("resume", step=trainer.steps_done)
-            journal.write("start", command="train-graph", options=self.options, versions=versions())
-            last = train(trainer, self._session(journal, board))
-            network = self._written()
-            measured = self._measured(network)
-            summary = self._summary(prepare_seconds, last, measured)
-            journal.write("end", seconds=summary.seconds, peak_memory_bytes=summary.peak_memory_bytes)
-        atomic_write_text(folder / MODEL_CARD_FILE, graph_model_card(self.described, summary))
+        write_training_record(options.out, GRAPH_RUN, self.described)
+        rhythm = usual_rhythm(trainer, options.save_every)
+        with run.session(trainer, f"train {trainer.config.student}", rhythm) as (session, _):
+            last = train(trainer, session)
+            summary = self._summary(prepare_seconds, last, self._measured(self._written()))
+        atomic_write_text(options.out / GRAPH_RUN.card, graph_model_card(self.described, summary))
         return summary
-
-    def _settle_length(self) -> None:
-        """Where minutes were given: the length of the run that is continued, else as many steps as fit."""
-        if self.options.minutes is None:
-            return
-        before = self.checkpoints.latest() if self.options.resume else None
-        if before is not None:
-            self.trainer.set_total_steps(int(before.config["steps"]))
-            return
-        with self.progress.stage("time the first steps"):
-            self.trainer.set_total_steps(steps_within(self.trainer, 60.0 * self.options.minutes))
-
-    def _session(self, journal: Journal, board: Board) -> Session:
-        trainer = self.trainer
-        every = max(1, trainer.total_steps // _REPORTS)
-        return Session(
-            save=journaled(self.checkpoints, journal),
-            rhythm=Rhythm(every, every, self.options.save_every),
-            journal=journal,
-            progress=self.progress,
-            board=board,
-            title=f"train {trainer.config.student}" + (f" from step {trainer.steps_done}" if trainer.steps_done else ""),
-        )
 
     def _written(self) -> GraphNetwork:
         """The network as whoever opens its file finds it: in half precision."""
-        path, trainer, described = self.options.out / GRAPH_NETWORK_FILE, self.trainer, self.described
+        path, trainer, described = self.options.out / GRAPH_RUN.network, self.trainer, self.described
         about = {
-            "method": described.method,
+            "method": described.chosen["method"],
             "steps": trainer.steps_done,
             "seed": described.seed,
             "settings": dict(described.settings),
             "data": {name: described.data[name] for name in ("path", "scans", "things", "relations", "fingerprint")},
-            "teacher": described.teacher,
-            "text": described.text,
+            "teacher": described.chosen["teacher"],
+            "text": described.chosen["text"],
             "licences": dict(described.licences),
         }
         write_graph_network(path, trainer.student, Learned(self.data.train.classes, self.data.train.predicates, about))
@@ -268,7 +224,7 @@ class _Run:
         trainer, validation = self.trainer, self.data.validation
         return TrainGraphSummary(
             folder=self.options.out,
-            network=self.options.out / GRAPH_NETWORK_FILE,
+            network=self.options.out / GRAPH_RUN.network,
             student=trainer.config.student,
             scans=len(self.data.train),
             relations=int(self.described.data["relations"]),

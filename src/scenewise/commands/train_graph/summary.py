@@ -4,9 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenewise.engine.memory import text_from_bytes
-from scenewise.engine.progress import duration_text
-from scenewise.io.graph_run_folder import GraphRunConfig
+from scenewise.commands.training_words import (
+    figures_section,
+    licences_section,
+    numbers_text,
+    software_text,
+    steps_text,
+    training_section,
+)
+from scenewise.io.training_records import TrainingRecord
 
 TOLD_FIGURES: Mapping[str, str] = {
     "object A@1": "things named right",
@@ -62,14 +68,12 @@ class TrainGraphSummary:
 
     def text(self) -> str:
         """A few lines for people."""
-        loss = "" if self.loss is None else f", loss {self.loss:.4g}"
         return "\n".join(
             [
-                f"{self.student} trained on {self.scans:,} scans with {self.relations:,} relations: {self.steps:,} steps in "
-                f"{duration_text(self.seconds)}{loss}",
+                f"{self.student} trained on {self.scans:,} scans with {self.relations:,} relations: "
+                + steps_text(self.steps, self.seconds, self.loss),
                 *figure_lines(self.figures, self.validation_scans),
-                f"{self.parameters_trained:,} numbers trained, {self.parameters_deployed:,} kept; "
-                f"peak memory {text_from_bytes(self.peak_memory_bytes)}",
+                numbers_text(self.parameters_trained, self.parameters_deployed, self.peak_memory_bytes),
                 f"use it: scenewise graph SCENE --network {self.folder}",
             ]
         )
@@ -84,14 +88,13 @@ def figure_lines(figures: Mapping[str, float | None] | None, scans: int) -> list
     return [f"on {scans:,} validation scans:", *lines]
 
 
-def graph_model_card(config: GraphRunConfig, summary: TrainGraphSummary) -> str:
+def graph_model_card(config: TrainingRecord, summary: TrainGraphSummary) -> str:
     """The card as Markdown: what it is, data, teacher, training, figures, licences, limits."""
     settings, data = config.settings, config.data
-    licences = "\n".join(f"- {name}: {licence or 'unknown; ask its makers'}" for name, licence in config.licences.items())
     taught = "The student learned alone." if settings["oracle"] is None else _taught(config)
     return f"""# {config.settings["student"]}: names of things and relations between them
 
-Trained with Scenewise {config.versions.get("scenewise", "")} ({config.git_commit or "no commit"}) by {config.method}
+Trained with {software_text(config.versions, config.git_commit)} by {config.chosen["method"]}
 on labelled scans.
 
 ## What it is
@@ -105,26 +108,24 @@ are those of its data; `scenewise graph` turns things so that the view looks alo
 - {taught}
 - Checksum of all of it: `{data["fingerprint"][:16]}`.
 
-## Training
-{summary.steps:,} steps, seed {config.seed}, preset {config.preset}; {duration_text(summary.seconds)} of training.
-All settings are in `config.json`.
+{training_section(config, summary.steps, summary.seconds)}
 
-## Figures
-{chr(10).join(f"    {line}" for line in figure_lines(summary.figures, summary.validation_scans))}
+{figures_section(figure_lines(summary.figures, summary.validation_scans))}
 
 All of them are in `figures.json`.
 
-## Licences
-{licences}
-
-The network inherits the terms of whatever it learned from.
+{licences_section(config.licences)}
 
 ## Limits
 It knows the names and relations of its data and no others, and things as those scans show them: whole, and cut out by people.
 """
 
 
-def _taught(config: GraphRunConfig) -> str:
+def _taught(config: TrainingRecord) -> str:
     seen, scans = config.data["seen_things"], config.data["photographed_scans"]
-    looked = f"{config.teacher} looked at {seen:,} things on the photographs of {scans:,} scans" if scans else "no photographs"
-    return f"Teacher, gone after the training: {looked}; sentences: {config.text or 'none'}."
+    looked = (
+        f"{config.chosen['teacher']} looked at {seen:,} things on the photographs of {scans:,} scans"
+        if scans
+        else "no photographs"
+    )
+    return f"Teacher, gone after the training: {looked}; sentences: {config.chosen['text'] or 'none'}."

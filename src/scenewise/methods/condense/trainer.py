@@ -10,8 +10,10 @@ from typing import Any, Protocol, final, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from scenewise.engine.adamw_groups import cosine_share, grouped_adamw, rates_of, set_rates
 from scenewise.engine.checkpoints import Checkpoint
 from scenewise.engine.distribution import ALONE, Ranks
+from scenewise.engine.measuring import require_not_begun
 from scenewise.engine.optimizer_states import optimizer_tensors, restore_optimizer
 from scenewise.engine.randomness import keyed_generator, keyed_seed
 from scenewise.engine.step_back import TrainingDivergedError
@@ -135,14 +137,9 @@ class CondenseTrainer:
         Raises:
             ConventionError: training has already begun.
         """
-        if self.steps_done:
-            raise ConventionError("steps", expected="a run that has not begun", got=f"{self.steps_done} steps done")
+        require_not_begun(self)
         self.config = replace(self.config, steps=steps)
         self._described["steps"] = steps
-
-    def slowdown(self) -> float:
-        """All steps take the same time."""
-        return 1.0
 
     def start(self) -> None:
         """Puts everything into the mode of training."""
@@ -160,9 +157,7 @@ class CondenseTrainer:
         numbers = self.ranks.share(self.scans_of(step))
         batch = consistency_batch([(number, self.scans[number]) for number in numbers], config, self.seed, step, self.device)
         rise = max(1, min(_RISE, config.steps // 10))
-        share = min(1.0, (step + 1) / rise) * 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["rate"] * share
+        set_rates(self._optimizer, min(1.0, (step + 1) / rise) * cosine_share(step, config.steps))
         self._optimizer.zero_grad(set_to_none=True)
         losses = losses_of(batch, self, step)
         losses.total.backward()
@@ -183,7 +178,7 @@ class CondenseTrainer:
         figures = dict(losses.figures)
         line = {"seconds": self.seconds, **terms, **figures}
         shown = {name: terms[name] for name in list(terms)[:3]}
-        rates = {group["name"]: float(group["lr"]) for group in self._optimizer.param_groups}
+        rates = rates_of(self._optimizer)
         total = float(losses.total.detach())
         return StepReport(
             self.steps_done, self.total_steps, total, terms, self.seconds, rates=rates, figures=figures, shown=shown, line=line
@@ -241,11 +236,8 @@ def _apart(parameters: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
 def _optimizer(modules: nn.ModuleDict, config: CondenseConfig) -> tuple[torch.optim.AdamW, list[str]]:
     """AdamW with a rate for each branch; names of the parameters in its order beside it."""
     rates = {"points": config.point_rate, "image": config.image_rate}
-    groups: dict[str, list[tuple[str, nn.Parameter]]] = {name: [] for name in rates}
-    for name, parameter in modules.named_parameters():
-        groups["points" if name.startswith(("pair.points.", "color.")) else "image"].append((name, parameter))
-    settings = [
-        {"params": [parameter for _, parameter in members], "rate": rates[kind], "name": kind} for kind, members in groups.items()
-    ]
-    optimizer = torch.optim.AdamW(settings, lr=config.point_rate, weight_decay=config.weight_decay, fused=True)
-    return optimizer, [name for members in groups.values() for name, _ in members]
+
+    def group_of(name: str) -> str:
+        return "points" if name.startswith(("pair.points.", "color.")) else "image"
+
+    return grouped_adamw(modules.named_parameters(), group_of, rates, config.weight_decay)

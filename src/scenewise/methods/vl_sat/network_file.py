@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int64
 from scenewise.errors import DataFormatError, ScenewiseError
 from scenewise.geometry.boxes import upright_box
 from scenewise.io.json_fields import JsonFields
-from scenewise.io.tensor_files import read_tensors, write_tensors
+from scenewise.io.tensor_files import half_precision, read_tensors, write_tensors
 from scenewise.networks.graphs.inputs import GraphInputs
 from scenewise.networks.graphs.students import GraphShape, GraphStudent, StudentKind
 from scenewise.networks.sizes_only import sizes_only
@@ -116,11 +116,8 @@ def _along_walls(points: Float32[np.ndarray, "things k 3"]) -> Float32[np.ndarra
 
 def write_graph_network(path: Path, student: GraphStudent, learned: Learned) -> None:
     """Weights in half precision with everything needed to read them."""
-    tensors = {
-        name: tensor.detach().half() if tensor.is_floating_point() else tensor.detach()
-        for name, tensor in student.state_dict().items()
-    }
-    write_tensors(path, tensors, _ENTRY, {"format": _FORMAT, "shape": asdict(student.shape), **asdict(learned)})
+    described = {"format": _FORMAT, "shape": asdict(student.shape), **asdict(learned)}
+    write_tensors(path, half_precision(student.state_dict()), _ENTRY, described)
 
 
 def read_graph_network(path: Path, name: str | None = None) -> GraphNetwork:

@@ -1,7 +1,6 @@
 """Student and oracle as something that learns step by step."""
 
 import json
-import math
 from dataclasses import asdict, replace
 from typing import Any, final
 
@@ -9,7 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scenewise.engine.adamw_groups import cosine_share, grouped_adamw, set_rates
 from scenewise.engine.checkpoints import Checkpoint
+from scenewise.engine.measuring import require_not_begun
 from scenewise.engine.optimizer_states import optimizer_tensors, restore_optimizer
 from scenewise.engine.training import StepReport
 from scenewise.errors import ConventionError
@@ -108,14 +109,9 @@ class VlSatTrainer:
         Raises:
             ConventionError: training has already begun.
         """
-        if self.steps_done:
-            raise ConventionError("steps", expected="a run that has not begun", got=f"{self.steps_done} steps done")
+        require_not_begun(self)
         self.config = replace(self.config, steps=steps)
         self._described["steps"] = steps
-
-    def slowdown(self) -> float:
-        """All steps take the same time."""
-        return 1.0
 
     def start(self) -> None:
         """Puts everything into the mode of training."""
@@ -125,9 +121,7 @@ class VlSatTrainer:
         """One step on the batch that belongs to it."""
         self._modules.train()
         batch = self._batches.at(self.steps_done).to(self.device)
-        share = 0.5 * (1.0 + math.cos(math.pi * self.steps_done / self.config.steps))
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * group["factor"] * share
+        set_rates(self._optimizer, cosine_share(self.steps_done, self.config.steps))
         self._optimizer.zero_grad(set_to_none=True)
         # What dropout draws depends on seed and step alone, so that a resumed run equals an unbroken one.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
@@ -211,17 +205,12 @@ class VlSatTrainer:
 def _optimizer(modules: nn.ModuleDict, config: VlSatConfig) -> tuple[torch.optim.AdamW, list[str]]:
     """AdamW with slower graph layers and class directions; names of the parameters in its order beside it."""
     factors = {"graph": config.graph_rate, "heads": config.head_rate, "others": 1.0}
-    groups: dict[str, list[tuple[str, nn.Parameter]]] = {name: [] for name in factors}
-    for name, parameter in modules.named_parameters():
-        if not parameter.requires_grad:
-            continue
+
+    def group_of(name: str) -> str:
         kind = name.split(".")[1]
-        graph = kind in ("layers", "bias", "attention", "node_attention", "edge_attention")
-        groups["heads" if kind == "classifier" else "graph" if graph else "others"].append((name, parameter))
-    settings = [
-        {"params": [parameter for _, parameter in members], "factor": factors[kind]}
-        for kind, members in groups.items()
-        if members
-    ]
-    optimizer = torch.optim.AdamW(settings, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    return optimizer, [name for members in groups.values() for name, _ in members]
+        if kind == "classifier":
+            return "heads"
+        return "graph" if kind in ("layers", "bias", "attention", "node_attention", "edge_attention") else "others"
+
+    rates = {name: config.learning_rate * factor for name, factor in factors.items()}
+    return grouped_adamw(modules.named_parameters(), group_of, rates, config.weight_decay)

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
+from scenewise.engine.adamw_groups import cosine_share
 from scenewise.engine.checkpoints import Checkpoint
 from scenewise.engine.distribution import ALONE, Ranks
 from scenewise.engine.memory import KeptMemory
@@ -293,7 +294,7 @@ class LabelFreeTrainer:
 
     def _set_rates(self, step: int) -> dict[str, float]:
         """Half a cosine to 0 over all steps."""
-        factor = 0.5 * (1.0 + math.cos(math.pi * step / self.total_steps))
+        factor = cosine_share(step, self.total_steps)
         rates = {}
         for name, group in self._groups.items():
             rates[name] = group.settings.learning_rate * factor

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from scenewise.errors import ConventionError, DataFormatError
 from scenewise.io.json_fields import JsonFields
-from scenewise.io.tensor_files import read_tensors, write_tensors
+from scenewise.io.tensor_files import half_precision, read_tensors, write_tensors
 from scenewise.methods.condense.classification.options import Scale
 from scenewise.methods.condense.classification.predicting import class_probabilities
 from scenewise.networks.consistent.shape import PointBackbone
@@ -74,12 +74,8 @@ def write_classifier(path: Path, network: ObjectClassifier, learned: LearnedClas
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
     """
-    tensors = {
-        name: tensor.detach().half() if tensor.is_floating_point() else tensor.detach()
-        for name, tensor in network.state_dict().items()
-    }
     described = {"format": _FORMAT, "shape": asdict(network.shape), **asdict(learned)}
-    write_tensors(path, tensors, _KIND, described)
+    write_tensors(path, half_precision(network.state_dict()), _KIND, described)
 
 
 def read_classifier(path: Path, name: str | None = None) -> TrainedClassifier:

@@ -8,7 +8,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from scenewise.engine.adamw_groups import cosine_share, grouped_adamw, rates_of, set_rates
 from scenewise.engine.checkpoints import Checkpoint
+from scenewise.engine.measuring import require_not_begun
 from scenewise.engine.optimizer_states import optimizer_tensors, restore_optimizer
 from scenewise.engine.randomness import keyed_seed
 from scenewise.engine.step_back import TrainingDivergedError
@@ -102,14 +104,9 @@ class ClassifierTrainer:
         Raises:
             ConventionError: training has already begun.
         """
-        if self.steps_done:
-            raise ConventionError("steps", expected="a run that has not begun", got=f"{self.steps_done} steps done")
+        require_not_begun(self)
         self.config = replace(self.config, steps=steps)
         self._described["steps"] = steps
-
-    def slowdown(self) -> float:
-        """All steps take the same time."""
-        return 1.0
 
     def start(self) -> None:
         """Puts everything into the mode of training; a frozen backbone keeps the statistics it came with."""
@@ -121,9 +118,7 @@ class ClassifierTrainer:
         """One step on the objects that belong to it."""
         config, step = self.config, self.steps_done
         batch = object_batch(self.data, config, self.seed, step, self.device)
-        share = 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["rate"] * share
+        set_rates(self._optimizer, cosine_share(step, config.steps))
         self._optimizer.zero_grad(set_to_none=True)
         with torch.set_grad_enabled(not config.frozen):
             pooled = self.network.pooled(batch.cloud)
@@ -148,7 +143,7 @@ class ClassifierTrainer:
             loss,
             {"cross_entropy": loss},
             self.seconds,
-            rates={group["name"]: float(group["lr"]) for group in self._optimizer.param_groups},
+            rates=rates_of(self._optimizer),
             figures={"right": right},
             shown={"loss": loss, "right": right},
             line={"seconds": self.seconds, "cross_entropy": loss, "right": right},
@@ -176,14 +171,8 @@ class ClassifierTrainer:
 def _optimizer(network: ObjectClassifier, config: ClassifierConfig) -> tuple[torch.optim.AdamW, list[str]]:
     """AdamW for what moves; names of the parameters in its order beside it."""
     rates = {"head": config.rate, "backbone": config.rate * config.backbone_rate}
-    groups: dict[str, list[tuple[str, nn.Parameter]]] = {kind: [] for kind in rates}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            groups["backbone" if name.startswith("backbone.") else "head"].append((name, parameter))
-    settings = [
-        {"params": [parameter for _, parameter in members], "rate": rates[kind], "name": kind}
-        for kind, members in groups.items()
-        if members
-    ]
-    optimizer = torch.optim.AdamW(settings, lr=config.rate, weight_decay=config.weight_decay, fused=True)
-    return optimizer, [name for members in groups.values() for name, _ in members]
+
+    def group_of(name: str) -> str:
+        return "backbone" if name.startswith("backbone.") else "head"
+
+    return grouped_adamw(network.named_parameters(), group_of, rates, config.weight_decay)
