@@ -196,6 +196,23 @@ def test_descriptors_of_another_network_by_files(sources: Path, encoder: str, li
     np.testing.assert_allclose(held.views().other_descriptors[0], wanted, atol=1e-3)
     error = said(capsys, *add, "--library", library, code=2)["error"]["message"]
     assert "--descriptors: expected those the library was made with: none, got descriptors with 6 numbers" in error
+    picture = tmp_path / "frame-000003.color.png"
+    shutil.copy(sources / "three" / picture.name, picture)
+    by_picture = ["search", "--image", picture, "--descriptors", f"files:{folder}", "--library", tmp_path / "new"]
+    summary = said(capsys, *by_picture, "--out", tmp_path / "out")
+    (hit,) = summary["hits"]
+    assert (hit["name"], hit["view"], hit["camera"]) == ("three", "frame-000003.color.png", None)
+    assert hit["score"] == pytest.approx(1.0, abs=1e-3) and summary["question"]["descriptors"] == "descriptors"
+    assert main([*map(str, by_picture)]) == 0
+    table = capsys.readouterr().out
+    assert "likest picture" in table and "guesses" not in table
+    said(capsys, "library", "add", sources / "three", "--name", "again", "--descriptors", f"files:{folder}", *by_picture[-2:])
+    by_scene = ["search", "--scene", "three", "--descriptors", "library", *by_picture[-2:]]
+    assert [(hit["name"], round(hit["score"], 3)) for hit in said(capsys, *by_scene)["hits"]] == [("again", 1.0)]
+    error = said(capsys, *by_scene[:-1], library, code=2)["error"]["message"]
+    assert error.startswith("descriptors of three: expected some of another network, got none")
+    error = said(capsys, *by_picture[:-1], library, code=2)["error"]["message"]
+    assert "made with: none, got descriptors with 6 numbers. Fix: name descriptors of that network" in error
     (folder / "frame-000002.color.safetensors").unlink()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
@@ -318,6 +335,14 @@ def test_no_library_and_wrong_questions_are_said(filled: Path, tmp_path: Path, c
         ),
         (["library", "add"], "SOURCE: expected at least one, got none"),
         (["library", "add", "a", "--descriptors", "dir"], "--descriptors: expected \"files:DIR\", got 'dir'"),
+        (
+            ["search", "--scene", "one", "--descriptors", "files:dir"],
+            '--descriptors: expected "files:DIR" with --image, or "library" with --scene, got \'files:dir\'',
+        ),
+        (
+            ["search", "--image", "a.jpg", "--descriptors", "files:dir", "--fov", "60"],
+            "--fov and --descriptors: expected one of the two, got both",
+        ),
         (["duplicates", "--least", "2"], "--least: expected a number in [0, 1], got 2.0"),
     ):
         assert said(capsys, *words, code=2)["error"]["message"] == message

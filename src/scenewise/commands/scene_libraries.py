@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import UseAppendAction, arg
@@ -16,6 +17,7 @@ from scenewise.engine.option_values import Text, require
 from scenewise.errors import ConventionError, DataFormatError
 
 if TYPE_CHECKING:
+    from scenewise.io.descriptor_files import DescriptorFiles
     from scenewise.io.scene_library.records import LibraryAbout
     from scenewise.io.scene_library.store import SceneLibrary
     from scenewise.parts.retrieval.filters import SceneFilter
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LIBRARY = "library"
 LIBRARY_VARIABLE = "SCENEWISE_LIBRARY"
+DESCRIPTORS_PREFIX = "files:"
 
 Place = Annotated[str | None, arg(metavar="URI", help_behavior_hint=f"(default: ${LIBRARY_VARIABLE}, else {DEFAULT_LIBRARY})")]
 Date = Annotated[str | None, arg(metavar="YYYY-MM-DD")]
@@ -60,6 +63,13 @@ EVERY_SCENE = FilterOptions()
 def library_uri(given: str | None) -> str:
     """The library that was named, or the usual one."""
     return given or os.environ.get(LIBRARY_VARIABLE) or DEFAULT_LIBRARY
+
+
+def named_descriptors(text: str) -> "DescriptorFiles":
+    """Descriptors of another network, by "files:DIR"; DataFormatError where there are none."""
+    from scenewise.io.descriptor_files import read_descriptor_files
+
+    return read_descriptor_files(Path(text.removeprefix(DESCRIPTORS_PREFIX)).expanduser())
 
 
 def opened_library(given: str | None, version: int | None = None) -> "SceneLibrary":

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scenewise.commands.library.options import DESCRIPTORS_PREFIX, LibraryAddOptions
-from scenewise.commands.scene_libraries import library_uri, opened_encoder
+from scenewise.commands.library.options import LibraryAddOptions
+from scenewise.commands.scene_libraries import library_uri, named_descriptors, opened_encoder
 from scenewise.commands.vocabularies import vocabulary_asked_for
 from scenewise.engine.progress import NullProgress, Progress, duration_text
 from scenewise.engine.threads import compute_threads
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError, MissingDependencyError, ScenewiseError
-from scenewise.io.descriptor_files import DescriptorFiles, read_descriptor_files
+from scenewise.io.descriptor_files import DescriptorFiles
 from scenewise.io.scene_library.records import LibraryAbout, PutOutcome
 from scenewise.io.scene_library.store import SceneLibrary, create_library, find_library
 from scenewise.parts.retrieval.adding import Told, add_source
 from scenewise.parts.retrieval.entering import Entering
+from scenewise.parts.retrieval.other_descriptors import require_same_network
 from scenewise.parts.retrieval.sources import LibrarySource, library_sources, named_anew
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.choose import SMALL_CLIP
@@ -110,7 +111,7 @@ def add_scenes(
     progress = NullProgress() if progress is None else progress
     started = time.monotonic()
     sources, unread = _named_sources(options)
-    files = None if options.descriptors is None else _descriptor_files(options.descriptors)
+    files = None if options.descriptors is None else named_descriptors(options.descriptors)
     with compute_threads(options.threads):
         library = find_library(library_uri(options.library))
         with progress.stage("open the encoder"):
@@ -153,10 +154,6 @@ def _named_sources(options: LibraryAddOptions) -> tuple[tuple[LibrarySource, ...
 
 def _failed(name: str, place: Path, error: Exception, seconds: float) -> AddedScene:
     return AddedScene(name, str(place), "failed", 0, 0, 0, 0, seconds, str(error))
-
-
-def _descriptor_files(text: str) -> DescriptorFiles:
-    return read_descriptor_files(Path(text.removeprefix(DESCRIPTORS_PREFIX)).expanduser())
 
 
 def _vocabulary(options: LibraryAddOptions, library: SceneLibrary | None, model: ConsistentFeatures) -> Vocabulary:
@@ -203,14 +200,8 @@ def _require_fitting(about: LibraryAbout, vocabulary: Vocabulary, files: Descrip
             got=", ".join(vocabulary.names[:5]),
             fix="leave --classes out, or make a new library",
         )
-    if files is not None and (about.other_encoder, about.other_dim) != (files.name, files.dim):
-        held = "none" if about.other_dim is None else f"{about.other_encoder} with {about.other_dim} numbers"
-        raise ConventionError(
-            "--descriptors",
-            expected=f"those the library was made with: {held}",
-            got=f"{files.name} with {files.dim} numbers",
-            fix="leave --descriptors out, or make a new library with it",
-        )
+    if files is not None:
+        require_same_network(about, files, "leave --descriptors out, or make a new library with it")
 
 
 def _added(

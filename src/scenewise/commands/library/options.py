@@ -7,10 +7,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from scenewise.commands.scene_libraries import EVERY_SCENE, Date, Filters, Place
+from scenewise.commands.scene_libraries import DESCRIPTORS_PREFIX, EVERY_SCENE, Date, Filters, Place
 from scenewise.engine.option_values import Count, Text, require, require_at_least
-
-DESCRIPTORS_PREFIX = "files:"
 
 
 @dataclass(frozen=True)

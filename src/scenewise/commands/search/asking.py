@@ -8,15 +8,19 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
+from scenewise.commands.scene_libraries import named_descriptors
 from scenewise.commands.search.options import SearchOptions
 from scenewise.errors import ConventionError, DataFormatError
+from scenewise.io.descriptor_files import read_descriptor
 from scenewise.io.exif import read_photograph_header
 from scenewise.io.images import read_upright_image
+from scenewise.io.scene_library.store import SceneLibrary
 from scenewise.parts.retrieval.descriptions import things_asked
 from scenewise.parts.retrieval.encoding import EncodingSettings
 from scenewise.parts.retrieval.filters import SceneFilter
 from scenewise.parts.retrieval.frames import in_source_frame
 from scenewise.parts.retrieval.keypoints import KeyPoints, scene_keypoints
+from scenewise.parts.retrieval.other_descriptors import descriptors_of_scene, require_same_network, scenes_like
 from scenewise.parts.retrieval.searching import Hit, LibrarySearch, index_of_scene, near_names, unit_of
 from scenewise.parts.retrieval.sources import library_sources
 from scenewise.parts.retrieval.verification import METRE, Unit
@@ -38,6 +42,7 @@ class Question:
         width, height: of the picture, turned as its camera was held.
         fov_deg: of its camera, horizontally; None where several were tried.
         fov_from: who says so.
+        descriptors: name of another network whose descriptors of pictures were compared; None = the library's encoder answered.
     """
 
     kind: Literal["text", "image", "scene", "object"]
@@ -47,6 +52,7 @@ class Question:
     height: int | None = None
     fov_deg: float | None = None
     fov_from: FovFrom | None = None
+    descriptors: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,14 @@ class Answer:
         hits: the best first.
         picture_u8: that was asked for, or of the scene; None where there is none.
         offset_in_source: of the asked scan's local coordinates, where transforms begin.
+        views: of each hit, row of the library's view that is most like what was asked for; empty where that was not asked.
     """
 
     question: Question
     hits: tuple[Hit, ...]
     picture_u8: ImageU8 | None = None
     offset_in_source: Float64[np.ndarray, "3"] | None = None
+    views: tuple[int, ...] = ()
 
 
 def answered(options: SearchOptions, search: LibrarySearch, where: SceneFilter) -> Answer:
@@ -77,6 +85,8 @@ def answered(options: SearchOptions, search: LibrarySearch, where: SceneFilter) 
     if options.text is not None:
         asked = tuple(each.text if each.count == 1 else f"{each.count} {each.text}" for each in things_asked(options.text))
         return Answer(Question("text", options.text, asked), search.by_words(options.text, options.top, where))
+    if options.descriptors is not None:
+        return _by_descriptors(options, search.library, where)
     if options.image is not None:
         return _by_image(options.image, options, search, where)
     if options.scene is not None:
@@ -93,6 +103,25 @@ def _by_image(path: Path, options: SearchOptions, search: LibrarySearch, where: 
     fov = None if focal is None else fov_deg(focal, width)
     hits = search.by_picture(picture, K, options.top, where)
     return Answer(Question("image", str(path), (), width, height, fov, said), hits, picture)
+
+
+def _by_descriptors(options: SearchOptions, library: SceneLibrary, where: SceneFilter) -> Answer:
+    """By what another network says of a picture, or of the views of a scene in the library."""
+    picture, about = None, library.about
+    if options.image is not None:
+        assert options.descriptors is not None
+        files = named_descriptors(options.descriptors)
+        require_same_network(about, files, "name descriptors of that network")
+        picture = read_upright_image(options.image)
+        asked = read_descriptor(files, options.image.name)[None]
+        question = Question("image", str(options.image), (), picture.shape[1], picture.shape[0], descriptors=files.name)
+    else:
+        assert options.scene is not None, "one of the two was given"
+        asked = descriptors_of_scene(library, options.scene)
+        question = Question("scene", options.scene, descriptors=about.other_encoder)
+    found = scenes_like(library, asked, options.top, where, but=options.scene)
+    hits = tuple(Hit(each.scene, each.score) for each in found)
+    return Answer(question, hits, picture, views=tuple(each.view for each in found))
 
 
 def _focal(path: Path, width: int, fov: float | None) -> tuple[float | None, FovFrom]:

@@ -1,12 +1,14 @@
 """Options of ``scenewise search``."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from scenewise.commands.scene_libraries import EVERY_SCENE, Filters, Place
+from scenewise.commands.scene_libraries import DESCRIPTORS_PREFIX, EVERY_SCENE, Filters, Place
 from scenewise.engine.option_values import Count, Number, OptionalPath, Text, require, require_at_least
 
+KEPT_DESCRIPTORS = "library"
 _FOV_RANGE = (5.0, 170.0)
 
 
@@ -20,6 +22,8 @@ class SearchOptions:
         scene: a scene of the library by its name, or a capture, scene folder or cloud that is not in it: finds the same place.
         object: a thing of a scene in the library, as SCENE:NUMBER; finds things like it.  Answers to words name them so, and
             scenewise library list SCENE.
+        descriptors: rank by what another network said of the library's pictures (scenewise library add --descriptors):
+            "files:DIR" with its descriptor of the --image, or "library" for those of a --scene that is in the library.
         fov: of the picture's camera, horizontally, in degrees; default what EXIF says of the focal length, else several are
             tried.
         library: folder, or place on object storage such as s3://bucket/name.
@@ -36,6 +40,7 @@ class SearchOptions:
     image: OptionalPath = None
     scene: Text = None
     object: Text = None
+    descriptors: Annotated[Text, arg(metavar=f"{DESCRIPTORS_PREFIX}DIR|{KEPT_DESCRIPTORS}")] = None
     fov: Number = None
     library: Place = None
     teacher: Text = None
@@ -54,7 +59,20 @@ class SearchOptions:
         is_thing = self.object is None or self.object.rpartition(":")[2].isdigit()
         require(is_thing and (self.object is None or ":" in self.object), "--object", "SCENE:NUMBER", repr(self.object))
         require(self.fov is None or self.image is not None, "--fov", "--image", "none")
+        self._require_descriptors()
         low, high = _FOV_RANGE
         require(self.fov is None or low <= self.fov <= high, "--fov", f"{low:g} to {high:g} degrees", self.fov)
         require_at_least("--top", self.top, 1)
         require_at_least("--threads", self.threads, 1)
+
+    def _require_descriptors(self) -> None:
+        if self.descriptors is None:
+            return
+        fits = (
+            self.descriptors.startswith(DESCRIPTORS_PREFIX)
+            if self.image is not None
+            else self.scene is not None and self.descriptors == KEPT_DESCRIPTORS
+        )
+        expected = f'"{DESCRIPTORS_PREFIX}DIR" with --image, or "{KEPT_DESCRIPTORS}" with --scene'
+        require(fits, "--descriptors", expected, repr(self.descriptors))
+        require(self.fov is None, "--fov and --descriptors", "one of the two", "both")

@@ -54,9 +54,10 @@ class SearchSummary:
         if self.was_viewed:
             return f"closed the viewer on {self.hits[0].name}"
         lines = [hits_table(self.question, self.hits)]
-        if self.question.kind == "image" and self.hits and all(hit.camera is None for hit in self.hits):
+        by_places = self.hits and self.question.descriptors is None
+        if self.question.kind == "image" and by_places and all(hit.camera is None for hit in self.hits):
             lines.append("in none of them enough matches agree on a camera: these are guesses by likeness alone")
-        if self.question.kind == "scene" and self.hits and all(hit.transform is None for hit in self.hits):
+        if self.question.kind == "scene" and by_places and all(hit.transform is None for hit in self.hits):
             lines.append("none of them could be laid on it: these are guesses by likeness alone")
         lines += [str(path) for path in self.files]
         lines.append(f"{self.num_scenes} scenes of {self.library} ({duration_text(self.seconds)})")
@@ -107,10 +108,10 @@ def search(options: SearchOptions, progress: Progress | None = None, model: Cons
 
 
 def _told(library: SceneLibrary, answer: Answer) -> tuple[tuple[FoundScene, ...], tuple[bytes, ...]]:
-    """The hits with the small picture of each: of the view nearest to a found camera, else of the scene."""
+    """The hits with the small picture of each: of the view that is likest or nearest to a found camera, else of the scene."""
     things = library.objects() if any(hit.things for hit in answer.hits) else None
-    views = library.views() if any(hit.camera is not None for hit in answer.hits) else None
-    rows = [None if views is None else nearest_view(hit, views) for hit in answer.hits]
+    views = library.views() if answer.views or any(hit.camera is not None for hit in answer.hits) else None
+    rows = answer.views or [None if views is None else nearest_view(hit, views) for hit in answer.hits]
     hits = tuple(
         found_scene(rank, hit, answer, things, None if row is None or views is None else views.names[row])
         for rank, (hit, row) in enumerate(zip(answer.hits, rows), start=1)

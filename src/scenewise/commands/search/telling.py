@@ -79,7 +79,8 @@ class FoundScene:
         camera: where the picture was taken, or None.
         transform: of a scan that was asked for, or None.
         things: that answer.
-        view: name of the scene's picture that was taken nearest to the camera, or None.
+        view: name of the scene's picture that was taken nearest to the camera, or of the likest by another network's descriptors,
+            or None.
     """
 
     rank: int
@@ -171,18 +172,22 @@ def hits_table(question: Question, hits: Sequence[FoundScene]) -> str:
     """Rank, name, score and what was found."""
     if not hits:
         return f"{question.asked!r}: no scene that could answer is in the library, or passes the filters"
+    kind = question.kind if question.descriptors is None else "views"
     head = {
         "text": ("", "scene", "score", "things"),
         "image": ("", "scene", "score", "camera", "heading", "agreeing"),
         "scene": ("", "scene", "score", "shift", "scale", "agreeing"),
         "object": ("", "scene", "score", "things"),
-    }[question.kind]
+        "views": ("", "scene", "score", "likest picture"),
+    }[kind]
     return text_table(head, [_row(question, hit) for hit in hits], right=("", "score", "heading", "scale", "agreeing"))
 
 
 def _row(question: Question, hit: FoundScene) -> tuple[str, ...]:
     begin = (str(hit.rank), hit.name, f"{hit.score:.2f}")
     unit = " m" if hit.scale == "metric" else ""
+    if question.descriptors is not None:
+        return (*begin, hit.view or "–")
     if question.kind == "image":
         return (*begin, *camera_words(hit.camera, unit))
     if question.kind == "scene":
