@@ -12,8 +12,7 @@ from scenewise.io.tensor_files import half_precision, read_tensors, write_tensor
 from scenewise.io.training_records import PRETRAINING_RUN
 from scenewise.networks.consistent.pair import ConsistentPair
 from scenewise.networks.consistent.shape import ConsistentShape, PointBackbone
-from scenewise.networks.sizes_only import sizes_only
-from scenewise.teachers.model_folders import check_tensor_shapes
+from scenewise.teachers.network_files import network_of_tensors
 
 FILE = PRETRAINING_RUN.network
 """Name of the file in a run's folder."""
@@ -79,17 +78,9 @@ def read_pair(path: Path) -> PairFile:
     tensors, described = read_tensors(path, _KIND, fix=_FIX)
     shape, about = _described(path, described)
     try:
-        with sizes_only():  # sizes are compared before anything of them is allocated
-            wanted = ConsistentPair(shape, about.prior_dim).state_dict()
+        pair = network_of_tensors(path, tensors, lambda: ConsistentPair(shape, about.prior_dim), _FIX)
     except ConventionError as error:
         raise DataFormatError(path, f"metadata {_KIND}", expected="sizes of a pair", got=str(error)[:120], fix=_FIX) from error
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    check_tensor_shapes(path, found, {name: tuple(tensor.shape) for name, tensor in wanted.items()})
-    for name in wanted:
-        if tensors[name].is_floating_point() and not bool(tensors[name].isfinite().all()):
-            raise DataFormatError(path, name, expected="finite numbers", got="NaN or infinity", fix=_FIX)
-    pair = ConsistentPair(shape, about.prior_dim)
-    pair.load_state_dict({name: tensors[name].to(wanted[name].dtype) for name in wanted})
     return PairFile(pair.eval().requires_grad_(False), about, hashlib.sha256(path.read_bytes()).hexdigest())
 
 

@@ -12,13 +12,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
 
-from scenewise.errors import ConventionError, DataFormatError
+from scenewise.errors import ConventionError
 from scenewise.io.json_fields import JsonFields
-from scenewise.io.tensor_files import read_tensors, write_tensors
+from scenewise.io.tensor_files import half_precision, read_tensors, write_tensors
 from scenewise.networks.relation_text import RelationTextNetwork, RelationTextShape
-from scenewise.networks.sizes_only import sizes_only
 from scenewise.networks.small_clip import FIRST_WORD, token_ids
-from scenewise.teachers.model_folders import check_tensor_shapes
+from scenewise.teachers.network_files import network_of_tensors
 from scenewise.teachers.protocol import Words
 from scenewise.worlds.captions import words_of
 from scenewise.worlds.relation_words import triplet_sentence
@@ -184,10 +183,9 @@ def open_triplet_text(name: str, *, device: str | None = None, local_files_only:
 
 def save_relation_text(path: Path, network: RelationTextNetwork, language: RelationLanguage) -> None:
     """Weights in half precision with everything needed to read them, as one safetensors file."""
-    tensors = {name: tensor.detach().half() for name, tensor in network.state_dict().items()}
     about: dict[str, Any] = {"format": FORMAT, "shape": asdict(network.shape)}
     about |= {name: list(values) for name, values in asdict(language).items()}
-    write_tensors(path, tensors, KIND, about)
+    write_tensors(path, half_precision(network.state_dict()), KIND, about)
 
 
 def read_relation_text(path: Path) -> RelationText:
@@ -198,17 +196,7 @@ def read_relation_text(path: Path) -> RelationText:
     """
     tensors, about = read_tensors(path, KIND, fix="the file is damaged")
     shape, language = _described(path, about)
-    with sizes_only():  # sizes are compared before anything of them is allocated
-        wanted = RelationTextNetwork(shape).state_dict()
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    check_tensor_shapes(path, found, {name: tuple(tensor.shape) for name, tensor in wanted.items()})
-    for name in wanted:
-        if not tensors[name].is_floating_point() or not bool(tensors[name].isfinite().all()):
-            raise DataFormatError(
-                path, name, expected="finite numbers", got="NaN, infinity or integers", fix="the file is damaged"
-            )
-    network = RelationTextNetwork(shape)
-    network.load_state_dict({name: tensors[name].float() for name in wanted})
+    network = network_of_tensors(path, tensors, lambda: RelationTextNetwork(shape), "the file is damaged")
     return RelationText(network, language, hashlib.sha256(path.read_bytes()).hexdigest())
 
 

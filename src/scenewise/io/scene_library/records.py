@@ -225,21 +225,30 @@ class LibraryDescriptors:
 
 
 @dataclass(frozen=True)
-class LibraryViews:
-    """The views of all scenes, one scene after the other.
+class LibraryRows:
+    """Whose the rows of all scenes are, one scene after the other.
 
     Attributes:
         scenes: they, by name.
         starts: rows ``starts[s]`` to ``starts[s + 1]`` are those of scene s.
         scene_index: of each row, into ``scenes``.
-        names, camera_from_world, K, widths, heights: as in :class:`ViewRows`.
-        descriptors: unit vectors.
-        other_descriptors: unit vectors, zero where a view has none; None where the library has none.
     """
 
     scenes: tuple[StoredScene, ...]
     starts: Int64[np.ndarray, "bounds"]
     scene_index: Int32[np.ndarray, "n"]
+
+
+@dataclass(frozen=True)
+class LibraryViews(LibraryRows):
+    """The views of all scenes.
+
+    Attributes:
+        names, camera_from_world, K, widths, heights: as in :class:`ViewRows`.
+        descriptors: unit vectors.
+        other_descriptors: unit vectors, zero where a view has none; None where the library has none.
+    """
+
     names: tuple[str, ...]
     camera_from_world: Float64[np.ndarray, "n 4 4"]
     K: Float64[np.ndarray, "n 3 3"]
@@ -250,18 +259,14 @@ class LibraryViews:
 
 
 @dataclass(frozen=True)
-class LibraryObjects:
-    """The objects of all scenes, one scene after the other.
+class LibraryObjects(LibraryRows):
+    """The objects of all scenes.
 
     Attributes:
-        scenes, starts, scene_index: as in :class:`LibraryViews`.
         ids, class_names, confidences, centers_in_world, sizes, num_points, colors: as in :class:`ObjectRows`.
         features: unit vectors.
     """
 
-    scenes: tuple[StoredScene, ...]
-    starts: Int64[np.ndarray, "bounds"]
-    scene_index: Int32[np.ndarray, "n"]
     ids: Int32[np.ndarray, "n"]
     class_names: tuple[str, ...]
     confidences: Float32[np.ndarray, "n"]
@@ -273,18 +278,14 @@ class LibraryObjects:
 
 
 @dataclass(frozen=True)
-class LibraryKeyPoints:
-    """The key points of all scenes, one scene after the other.
+class LibraryKeyPoints(LibraryRows):
+    """The key points of all scenes.
 
     Attributes:
-        scenes, starts, scene_index: as in :class:`LibraryViews`.
         positions_in_world, scores: as in :class:`KeyPointRows`; the world is that of each scene.
         features: unit vectors.
     """
 
-    scenes: tuple[StoredScene, ...]
-    starts: Int64[np.ndarray, "bounds"]
-    scene_index: Int32[np.ndarray, "n"]
     positions_in_world: Float32[np.ndarray, "n 3"]
     scores: Float32[np.ndarray, "n"]
     features: Float32[np.ndarray, "n d"]

@@ -15,10 +15,9 @@ from scenewise.io.json_fields import JsonFields
 from scenewise.io.tensor_files import half_precision, read_tensors, write_tensors
 from scenewise.networks.graphs.inputs import GraphInputs
 from scenewise.networks.graphs.students import GraphShape, GraphStudent, StudentKind
-from scenewise.networks.sizes_only import sizes_only
 from scenewise.parts.graphs.building import NetworkAnswer
 from scenewise.scenes.predicates import DIRECTIONS
-from scenewise.teachers.model_folders import check_tensor_shapes, tensor_shapes
+from scenewise.teachers.network_files import network_of_tensors
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "scene_graph.safetensors"
 NAME = "embedded scene-graph network"
@@ -140,13 +139,7 @@ def read_graph_network(path: Path, name: str | None = None) -> GraphNetwork:
         raise DataFormatError(
             path, "names", expected=f"{shape.classes} classes and {shape.predicates} predicates", got=got, fix=_FIX
         )
-    with sizes_only():  # sizes are compared before anything of them is allocated
-        wanted = GraphStudent(shape).state_dict()
-    check_tensor_shapes(path, tensor_shapes([path]), {key: tuple(tensor.shape) for key, tensor in wanted.items()})
-    student = GraphStudent(shape)
-    student.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in tensors.items()})
-    if not all(bool(tensor.isfinite().all()) for tensor in student.state_dict().values()):
-        raise DataFormatError(path, expected="finite numbers", got="NaN or infinity", fix=_FIX)
+    student = network_of_tensors(path, tensors, lambda: GraphStudent(shape), _FIX)
     return GraphNetwork(student, learned, path.stem if name is None else name)
 
 

@@ -15,9 +15,8 @@ from scenewise.methods.condense.classification.options import Scale
 from scenewise.methods.condense.classification.predicting import class_probabilities
 from scenewise.networks.consistent.shape import PointBackbone
 from scenewise.networks.object_classifier import ClassifierShape, ObjectClassifier
-from scenewise.networks.sizes_only import sizes_only
 from scenewise.scenes.classified_clouds import ClassifiedCloud
-from scenewise.teachers.model_folders import check_tensor_shapes
+from scenewise.teachers.network_files import network_of_tensors
 
 _FORMAT = "scenewise object classifier 1"
 _KIND = "object_classifier"
@@ -90,15 +89,7 @@ def read_classifier(path: Path, name: str | None = None) -> TrainedClassifier:
     """
     tensors, described = read_tensors(path, _KIND, fix=_FIX)
     shape, learned = _described(path, described)
-    with sizes_only():  # sizes are compared before anything of them is allocated
-        wanted = ObjectClassifier(shape).state_dict()
-    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    check_tensor_shapes(path, found, {key: tuple(tensor.shape) for key, tensor in wanted.items()})
-    for key in wanted:
-        if tensors[key].is_floating_point() and not bool(tensors[key].isfinite().all()):
-            raise DataFormatError(path, key, expected="finite numbers", got="NaN or infinity", fix=_FIX)
-    network = ObjectClassifier(shape)
-    network.load_state_dict({key: tensors[key].to(wanted[key].dtype) for key in wanted})
+    network = network_of_tensors(path, tensors, lambda: ObjectClassifier(shape), _FIX)
     return TrainedClassifier(network, learned, path.stem if name is None else name)
 
 
