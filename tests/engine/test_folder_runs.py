@@ -39,8 +39,9 @@ def test_a_diary_from_start_to_end_and_on_from_a_checkpoint(tmp_path: Path) -> N
     with again.session(later, "practise", Rhythm(1, 1, 2)) as (session, _):
         assert session.title == "practise from step 4"
         train(later, session)
-    steps = [event["step"] for event in read_journal(tmp_path / "log.jsonl") if event["event"] == "step"]
-    assert steps == [1, 2, 3, 4, 5, 6]
+    events = read_journal(tmp_path / "log.jsonl")
+    assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, 4, 5, 6]
+    assert [event["step"] for event in events if event["event"] == "resume"] == [4]
 
 
 def test_a_session_that_fails_has_no_end(tmp_path: Path) -> None:
