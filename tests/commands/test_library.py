@@ -32,7 +32,7 @@ from scenewise.io.camera_files import read_camera_file
 from scenewise.io.images import read_image
 from scenewise.io.ply.points import write_points_ply
 from scenewise.io.scene_library.store import open_library
-from scenewise.parts.retrieval.verification import CameraPose
+from scenewise.parts.retrieval.locating import CameraPose
 from scenewise.scenes.point_clouds import PointCloud
 
 
@@ -412,7 +412,7 @@ def found_camera(search_answers: Any, monkeypatch: pytest.MonkeyPatch) -> np.nda
         local = in_source.copy()
         local[:3, 3] += local[:3, :3] @ answer.hits[0].scene.facts.offset_in_source
         assert answer.question.width is not None
-        hit = replace(answer.hits[0], camera=CameraPose(local, 42, 60, answer.question.width / 1.2))
+        hit = replace(answer.hits[0], camera=CameraPose(local, 42, 60, answer.question.width / 1.2, 30.0))
         return replace(answer, hits=(hit, *answer.hits[1:]))
 
     monkeypatch.setattr(search_run, "answered", answered)
@@ -446,7 +446,7 @@ def test_a_picture_and_where_it_was_taken(sources: Path, filled: Path, tmp_path:
     np.testing.assert_allclose(camera["camera_from_source"], pose, atol=1e-9)
     np.testing.assert_allclose(camera["position_in_source"], CENTER, atol=1e-9)
     assert camera["heading_deg"] == pytest.approx(90) and camera["pitch_deg"] == pytest.approx(0, abs=1e-9)
-    assert (camera["agreeing"], camera["matches"], camera["width"], camera["height"]) == (42, 60, 64, 48)
+    assert (camera["agreeing"], camera["in_view"], camera["width"], camera["height"]) == (42, 60, 64, 48)
     assert camera["K"][0][0] == pytest.approx(64 / 1.2) and camera["fov_deg"] == pytest.approx(2 * np.degrees(np.arctan(0.6)))
     assert summary["files"] == [str(out / name) for name in ("hits.json", "hits.png", "camera.json")]
     assert read_image(out / "hits.png").shape[0] > 400  # the picture that was asked for, and the hits below it

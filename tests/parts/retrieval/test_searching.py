@@ -145,7 +145,7 @@ def test_a_picture_finds_the_scene_and_where_it_was_taken(
     found = search.by_picture(np.zeros((HEIGHT, WIDTH, 3), np.uint8), intrinsics)
     best = found[0]
     assert best.scene.name == "hall" and best.camera is not None and best.camera.inliers >= 20
-    assert best.score == pytest.approx(best.camera.inliers, abs=1)
+    assert best.score == pytest.approx(best.camera.fit, abs=1)
     position = -best.camera.camera_from_world[:3, :3].T @ best.camera.camera_from_world[:3, 3]
     ahead = best.camera.camera_from_world[2, :3]
     known = intrinsics is not None

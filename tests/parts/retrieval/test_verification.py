@@ -1,26 +1,21 @@
 """Poses from matches of which many are wrong: what is found is the pose they were made with."""
 
-import sys
-
 import numpy as np
 import pytest
 from tests.support.library_examples import key_points, true_and_false, turn
 
-from scenewise.errors import MissingDependencyError
 from scenewise.geometry.transforms import fit_similarity
 from scenewise.parts.retrieval.keypoints import KeyPoints
 from scenewise.parts.retrieval.verification import (
     METRE,
     Matches,
     Unit,
-    camera_pose,
     mutual_matches,
     rigid_fits,
     scene_pose,
     similarity_fits,
 )
 
-K = np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])
 NO_MATCHES = Matches(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
@@ -50,45 +45,6 @@ def test_matches_are_those_that_are_among_the_best_of_both(others: int):
     assert (np.diff(found.cosines) <= 0).all()
     assert len(mutual_matches(asked.first(0), held)) == len(mutual_matches(asked, held.first(0))) == 0
     assert len(mutual_matches(asked.first(1), held.first(1), 5)) == 1
-
-
-# --- cameras --------------------------------------------------------------------------------------------------------------------
-
-
-def seen_by(points: KeyPoints, camera_from_world: np.ndarray, noise: float = 0.5) -> KeyPoints:
-    """Where a camera sees key points."""
-    rng = np.random.default_rng(2)
-    in_camera = points.positions @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    assert (in_camera[:, 2] > 0.5).all()
-    pixels = (in_camera @ K.T)[:, :2] / in_camera[:, 2:] + noise * rng.standard_normal((len(points), 2))
-    return KeyPoints(pixels.astype(np.float32), points.features, points.scores)
-
-
-def test_a_camera_is_found_among_wrong_matches():
-    pytest.importorskip("poselib", reason="PoseLib, of the extra library, is not installed")
-    rng = np.random.default_rng(0)
-    held = key_points(rng, 40)
-    camera_from_world = np.eye(4)
-    camera_from_world[:3, :3] = turn((0.2, 1, 0.1), 15) @ turn((1, 0, 0), 80)  # asymmetric: no axis is another's
-    camera_from_world[:3, 3] = -camera_from_world[:3, :3] @ np.array([2.5, -6.0, 1.4])
-    asked = seen_by(held, camera_from_world)
-    found = camera_pose(asked, held, true_and_false(40, 80, rng), K, 320, 240)
-    assert found is not None and found.inliers >= 36 and found.matches == 120 and found.focal == 300
-    np.testing.assert_allclose(found.camera_from_world, camera_from_world, atol=0.05)
-    np.testing.assert_allclose(found.camera_from_world[:3, :3] @ found.camera_from_world[:3, :3].T, np.eye(3), atol=1e-9)
-    again = camera_pose(asked, held, true_and_false(40, 80, np.random.default_rng(0)), K, 320, 240)
-    assert again is not None  # other wrong matches, the same place
-    np.testing.assert_allclose(again.camera_from_world, camera_from_world, atol=0.05)
-    assert camera_pose(asked, held, NO_MATCHES, K, 320, 240) is None
-    wrong = Matches(np.arange(12), np.roll(np.arange(12), 5), np.full(12, 0.5, np.float32))
-    assert camera_pose(asked, held, wrong, K, 320, 240) is None
-
-
-def test_without_poselib_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "poselib", None)
-    points = key_points(np.random.default_rng(0), 10)
-    with pytest.raises(MissingDependencyError, match=r'poselib.*pip install "scenewise\[library\]"'):
-        camera_pose(points, points, true_and_false(10, 0, np.random.default_rng(0)), K, 320, 240)
 
 
 # --- scenes ---------------------------------------------------------------------------------------------------------------------

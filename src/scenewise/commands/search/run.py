@@ -56,7 +56,7 @@ class SearchSummary:
         lines = [hits_table(self.question, self.hits)]
         by_places = self.hits and self.question.descriptors is None
         if self.question.kind == "image" and by_places and all(hit.camera is None for hit in self.hits):
-            lines.append("in none of them enough matches agree on a camera: these are guesses by likeness alone")
+            lines.append("no camera in any of them sees what the picture shows: these are guesses by likeness alone")
         if self.question.kind == "scene" and by_places and all(hit.transform is None for hit in self.hits):
             lines.append("none of them could be laid on it: these are guesses by likeness alone")
         lines += [str(path) for path in self.files]
@@ -144,7 +144,7 @@ def _hits_json(library: str, question: Question, hits: Sequence[FoundScene]) -> 
         "camera": "camera_from_source is a rigid 4×4 with OpenCV axes; headings are degrees counter-clockwise from +X as seen "
         "from above.",
         "transform": "to_from takes coordinates of the asked scan to those of the hit; scale is part of it.",
-        "score": "Higher is better, within this answer: likeness, plus the number of matches that agree on a place.",
+        "score": "Higher is better, within this answer: likeness, plus the fit of a camera or the matches that agree.",
     }
     return {
         "format": "scenewise-hits",

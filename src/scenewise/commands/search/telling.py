@@ -11,8 +11,9 @@ from scenewise.commands.search.asking import Answer, Question, fov_deg
 from scenewise.commands.text_tables import text_table
 from scenewise.io.scene_library.records import LibraryObjects, LibraryViews, StoredScene
 from scenewise.parts.retrieval.frames import camera_from_source, heading_and_pitch, source_from_source
+from scenewise.parts.retrieval.locating import CameraPose
 from scenewise.parts.retrieval.searching import Hit, index_of_scene, unit_of
-from scenewise.parts.retrieval.verification import CameraPose, ScenePose
+from scenewise.parts.retrieval.verification import ScenePose
 
 Three = tuple[float, float, float]
 Matrix = tuple[tuple[float, ...], ...]
@@ -31,8 +32,8 @@ class FoundCamera:
         K: of the picture, as it was taken for or found.
         fov_deg: horizontally, likewise.
         width, height: of the picture.
-        agreeing: matches that agree on it.
-        matches: that there were.
+        agreeing: key points that are found where it sees them.
+        in_view: key points in its field of view; others may hide some.
     """
 
     camera_from_source: Matrix
@@ -44,7 +45,7 @@ class FoundCamera:
     width: int
     height: int
     agreeing: int
-    matches: int
+    in_view: int
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _found_camera(camera: CameraPose, scene: StoredScene, question: Question) ->
         width=question.width,
         height=question.height,
         agreeing=camera.inliers,
-        matches=camera.matches,
+        in_view=camera.in_view,
     )
 
 
@@ -200,10 +201,10 @@ def _row(question: Question, hit: FoundScene) -> tuple[str, ...]:
 
 
 def camera_words(camera: FoundCamera | None, unit: str) -> tuple[str, str, str]:
-    """Position, heading and matches; dashes where no camera was found."""
+    """Position, heading and key points; dashes where no camera was found."""
     if camera is None:
         return "–", "–", "0"
-    return f"{_position(camera.position_in_source)}{unit}", f"{camera.heading_deg:.0f}°", f"{camera.agreeing} of {camera.matches}"
+    return f"{_position(camera.position_in_source)}{unit}", f"{camera.heading_deg:.0f}°", f"{camera.agreeing} of {camera.in_view}"
 
 
 def _position(values: tuple[float, ...]) -> str:

@@ -1,6 +1,7 @@
 """Questions to a library: by words, by a picture, by another capture, by a thing; and which of its scenes are one place."""
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import final
@@ -17,7 +18,8 @@ from scenewise.parts.retrieval.descriptions import Asked, things_asked
 from scenewise.parts.retrieval.filters import EVERYTHING, SceneFilter
 from scenewise.parts.retrieval.keypoints import KeyPoints, picture_keypoints
 from scenewise.parts.retrieval.likeness import best_in_each
-from scenewise.parts.retrieval.verification import METRE, CameraPose, ScenePose, Unit, camera_pose, mutual_matches, scene_pose
+from scenewise.parts.retrieval.locating import CameraPose, camera_pose, settled, sightings
+from scenewise.parts.retrieval.verification import METRE, ScenePose, Unit, mutual_matches, scene_pose
 from scenewise.scenes.frames import ImageU8
 from scenewise.teachers.consistent import ConsistentFeatures
 
@@ -142,17 +144,19 @@ class LibrarySearch:
             most: hits.
             where: which scenes are looked at.
         """
-        asked = picture_keypoints(self.model.of_picture(image_u8))
+        seen = self.model.of_picture(image_u8)
         height, width = image_u8.shape[:2]
         cameras = [K] if K is not None else [_guessed_camera(width, height, degrees) for degrees in _GUESSED_FOV_DEG]
 
         def verified(hit: Hit, held: KeyPoints) -> Hit:
-            matches = mutual_matches(asked, held, _OTHERS)
-            found = [camera_pose(asked, held, matches, each, width, height) for each in cameras]
-            best = max((each for each in found if each is not None), key=lambda each: (each.inliers, each.fit), default=None)
-            return hit if best is None else replace(hit, score=hit.score + best.inliers, camera=best)
+            found = sightings(seen, held)
+            tried = [(camera_pose(found, each), each) for each in cameras]
+            best, own = max(tried, key=lambda each: -math.inf if each[0] is None else each[0].fit)
+            if best is None or not best.is_believed:
+                return hit
+            return replace(hit, score=hit.score + best.fit, camera=settled(found, own, best))
 
-        return self._by_keypoints(asked, verified, most, where.holds)
+        return self._by_keypoints(picture_keypoints(seen), verified, most, where.holds)
 
     # -------------------------------------------------------------------------------------------------------------- by scene
 

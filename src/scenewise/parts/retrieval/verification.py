@@ -1,23 +1,14 @@
-"""Whether matches agree on one place: the pose of a camera in a scene, or of one scene in another."""
+"""Whether matches agree on one place: the pose of one scene in another."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from scenewise.errors import MissingDependencyError
-from scenewise.geometry.transforms import transform_points
 from scenewise.parts.retrieval.keypoints import KeyPoints
 
 LEAST_INLIERS = 6
 """Matches that agree on one pose before it is believed; three always do, and in a thousand tries five by chance."""
-_LEAST_SHARE = 0.2
-"""Share of the matches that agree on a camera before it is believed: of a hundred wrong ones ten agree on some camera or other,
-mostly one far outside, from where the whole scene is a few pixels wide (9 to 13 % in five rooms that a photograph does not show).
-"""
-_REPROJECTION = 12.0
-"""Pixels at a width of 640 between a key point and where its match would be seen: one and a half cells of the 2D branch."""
-_REFERENCE_WIDTH = 640.0
 _TRIES = 1000
 _SCENE_TOLERANCE = 0.15  # metres between matched key points of two captures of a place
 _SCALE_SLACK = 4.0
@@ -58,26 +49,6 @@ class Matches:
 
     def __len__(self) -> int:
         return len(self.asked)
-
-
-@dataclass(frozen=True)
-class CameraPose:
-    """Where a picture was taken from.
-
-    Attributes:
-        camera_from_world: rigid 4×4, OpenCV axes.
-        inliers: matches that agree.
-        matches: that there were.
-        focal: pixels; as given.
-        fit: Σ (1 − (e / limit)²)₊ over the matches, e = pixels between a key point and where its match is seen: tells cameras
-            apart on which as many agree.
-    """
-
-    camera_from_world: Float64[np.ndarray, "4 4"]
-    inliers: int
-    matches: int
-    focal: float
-    fit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,71 +94,6 @@ def _among_best(cosines: Float32[np.ndarray, "n m"], count: int) -> Bool[np.ndar
     limit = np.partition(cosines, cosines.shape[1] - count, axis=1)[:, cosines.shape[1] - count]
     among: Bool[np.ndarray, "n m"] = cosines >= limit[:, None]
     return among
-
-
-def camera_pose(
-    asked: KeyPoints,
-    held: KeyPoints,
-    matches: Matches,
-    K: Float64[np.ndarray, "3 3"],
-    width: int,
-    height: int,
-) -> CameraPose | None:
-    """The pose on which most matches agree (LO-RANSAC of PoseLib on three-point poses, refined on all that agree).
-
-    Args:
-        asked: key points of the picture, pixels.
-        held: of the scene.
-        matches: between them.
-        K: of the picture.
-        width: of the picture, pixels.
-        height: likewise.
-
-    Returns:
-        None where fewer than six matches agree, or less than a fifth of them.
-
-    Raises:
-        MissingDependencyError: PoseLib is not installed.
-    """
-    if len(matches) < LEAST_INLIERS:
-        return None
-    try:
-        import poselib
-    except ImportError as error:
-        raise MissingDependencyError("poselib", needed_for="finding where a picture was taken", extra="library") from error
-    camera = {
-        "model": "PINHOLE",
-        "width": width,
-        "height": height,
-        "params": [float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])],
-    }
-    limits: dict[str, float] = {
-        "max_error": _REPROJECTION * width / _REFERENCE_WIDTH,
-        "max_iterations": _TRIES,
-        "min_iterations": 100,
-        "seed": 0,
-    }
-    pixels, points = asked.positions[matches.asked].astype(np.float64), held.positions[matches.held].astype(np.float64)
-    pose, facts = poselib.estimate_absolute_pose(pixels, points, camera, limits, {})
-    inliers = int(np.count_nonzero(facts["inliers"]))
-    if inliers < max(LEAST_INLIERS, _LEAST_SHARE * len(matches)):
-        return None
-    found = np.eye(4)
-    found[:3] = np.asarray(pose.Rt)
-    return CameraPose(found, inliers, len(matches), float(K[0, 0]), _fit(found, K, pixels, points, limits["max_error"]))
-
-
-def _fit(
-    camera_from_world: Float64[np.ndarray, "4 4"],
-    K: Float64[np.ndarray, "3 3"],
-    pixels: Float64[np.ndarray, "n 2"],
-    points: Float64[np.ndarray, "n 3"],
-    limit: float,
-) -> float:
-    in_camera = transform_points(camera_from_world, points)
-    seen = (in_camera @ K.T)[:, :2] / np.maximum(in_camera[:, 2:], 1e-9)
-    errors = np.linalg.norm(seen - pixels, axis=1) / limit
-    return float(np.maximum(1.0 - errors**2, 0.0)[in_camera[:, 2] > 0].sum())
 
 
 def scene_pose(
