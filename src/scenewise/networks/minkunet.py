@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,6 +18,9 @@ from scenewise.errors import ConventionError
 from scenewise.kernels.sparse_conv import Backend, Precision, VoxelGrid, mean_in_voxels
 from scenewise.networks.sparse_blocks import ConvNormRelu, Level, SparseSettings
 from scenewise.networks.sparse_inputs import VoxelisedPoints
+
+HeadsOn = Literal["last", "concat"]
+"""Which levels a head reads."""
 
 LANES = 16
 """Channels are multiples of this: the float32 numbers of one wide register."""
@@ -65,6 +69,7 @@ class MinkUNet(nn.Module):
         blocks: residual blocks of each.
         stem_kernel: edge of the stem's convolution; 3 (the published 5 costs as many kernel maps as all other layers together).
         stem_planes: its channels.
+        heads_on: "last": features of the last level up; "concat": of all four, those of the coarser voxels that hold each.
         bn_momentum: as in :class:`SparseSettings`.
         precision: as in :class:`SparseSettings`.
         backend: as in :class:`SparseSettings`.
@@ -81,6 +86,7 @@ class MinkUNet(nn.Module):
         *,
         stem_kernel: int = 3,
         stem_planes: int = STEM_PLANES,
+        heads_on: HeadsOn = "last",
         bn_momentum: float = 0.05,
         precision: Precision = "float32",
         backend: Backend = "auto",
@@ -93,7 +99,8 @@ class MinkUNet(nn.Module):
         if len(planes) != 8 or len(blocks) != 8:
             raise ConventionError("planes, blocks", expected="8 numbers each", got=f"{len(planes)}, {len(blocks)}")
         settings = SparseSettings(bn_momentum, precision, backend)
-        self.out_channels = planes[-1]
+        self.heads_on = heads_on
+        self.out_channels = planes[-1] if heads_on == "last" else sum(planes[4:])
         self.stem = ConvNormRelu("submanifold", in_channels, stem_planes, settings)
         channels = stem_planes
         skipped = [channels]
@@ -118,6 +125,16 @@ class MinkUNet(nn.Module):
 
     def voxel_features(self, cloud: VoxelisedPoints) -> Float[Tensor, "v out"]:
         """A feature per voxel.  A voxel's input is the mean of its points' inputs."""
+        levels = self.level_features(cloud)
+        if self.heads_on == "last":
+            return levels[-1][0]
+        gathered: list[Tensor] = []
+        for features, grid in levels:
+            gathered = [*(coarser.index_select(0, grid.parent) for coarser in gathered), features]
+        return torch.cat(gathered, dim=1)
+
+    def level_features(self, cloud: VoxelisedPoints) -> list[tuple[Float[Tensor, "_ channels"], VoxelGrid]]:
+        """Features of the levels up with their voxels, the finest last."""
         grid = cloud.voxels.grid
         features = self.stem(mean_in_voxels(cloud.inputs.to(self.stem.conv.weight.dtype), cloud.voxels), grid)
         passed: list[tuple[Tensor, VoxelGrid]] = []
@@ -126,10 +143,12 @@ class MinkUNet(nn.Module):
             features = down(features, grid)
             grid = grid.down()
             features = encoder(features, grid)
+        levels: list[tuple[Tensor, VoxelGrid]] = []
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             skipped, grid = passed.pop()
             features = decoder(torch.cat([up(features, grid), skipped], dim=1), grid)
-        return features
+            levels.append((features, grid))
+        return levels
 
 
 def minkunet(
@@ -137,6 +156,7 @@ def minkunet(
     in_channels: int,
     width: float = 1.0,
     *,
+    heads_on: HeadsOn = "last",
     bn_momentum: float = 0.05,
     precision: Precision = "float32",
     backend: Backend = "auto",
@@ -154,6 +174,7 @@ def minkunet(
         tuple(scaled_planes(planes, width) for planes in shape.planes),
         shape.blocks,
         stem_planes=scaled_planes(STEM_PLANES, width),
+        heads_on=heads_on,
         bn_momentum=bn_momentum,
         precision=precision,
         backend=backend,

@@ -27,7 +27,7 @@ from scenewise.teachers.consistent_file import AboutPair, write_pair
 from scenewise.worlds.seeds import LEARNING_SEEDS
 
 SEED = 0
-RECIPE: CondenseConfig = replace(ROOMS, steps=5000, voxel=0.06, scans_per_step=3, views_per_scan=4)
+RECIPE: CondenseConfig = replace(ROOMS, steps=4000, voxel=0.06, scans_per_step=3, views_per_scan=4)
 _FIRST_ROOM, _ROOMS = 1000, 160  # of the learning seeds
 
 

@@ -64,22 +64,30 @@ def _sampled(
     seen: list[ImageFeatures], views: Int64[Tensor, "m"], pixels: Float[Tensor, "m 2"], batch: ConsistencyBatch
 ) -> tuple[Float[Tensor, "m dim"], Float[Tensor, "m"]]:
     """Unit features and score logits between the cells around pixels."""
-    features = torch.zeros(len(views), seen[0].features.shape[1], device=pixels.device)
-    logits = torch.zeros(len(views), device=pixels.device)
+    both = at_pixels([torch.cat([maps.features, maps.score_logits[:, None]], dim=1) for maps in seen], views, pixels, batch)
+    return F.normalize(both[:, :-1], dim=1), both[:, -1]
+
+
+def at_pixels(
+    maps: list[Float[Tensor, "_views channels _rows _columns"]],
+    views: Int64[Tensor, "m"],
+    pixels: Float[Tensor, "m 2"],
+    batch: ConsistencyBatch,
+) -> Float[Tensor, "m channels"]:
+    """Values between the cells around pixels, of maps that cover the pictures of each scan."""
+    found = torch.zeros(len(views), maps[0].shape[1], device=pixels.device)
     first = 0
-    for maps, pictures in zip(seen, batch.pictures):
-        both = torch.cat([maps.features, maps.score_logits[:, None]], dim=1)
+    for held, pictures in zip(maps, batch.pictures):
         size = pixels.new_tensor([pictures.shape[3], pictures.shape[2]])
         for view in range(len(pictures)):
             rows = torch.nonzero(views == first + view)[:, 0]
             if not len(rows):
                 continue
             at = (2.0 * pixels[rows] / size - 1.0)[None, None]
-            values = F.grid_sample(both[view][None], at, mode="bilinear", padding_mode="border", align_corners=False)[0, :, 0].T
-            features = features.index_copy(0, rows, values[:, :-1])
-            logits = logits.index_copy(0, rows, values[:, -1])
+            values = F.grid_sample(held[view][None], at, mode="bilinear", padding_mode="border", align_corners=False)[0, :, 0].T
+            found = found.index_copy(0, rows, values)
         first += len(pictures)
-    return F.normalize(features, dim=1), logits
+    return found
 
 
 def _condense(batch: ConsistencyBatch, learner: Learner, step: int) -> StepLosses:
@@ -89,6 +97,8 @@ def _condense(batch: ConsistencyBatch, learner: Learner, step: int) -> StepLosse
     learner.memory = learner.memory.with_rays(rays, config.remembered, learner.ranks)
     if config.losses.prior > 0:
         found["prior"] = _prior(batch, seen, learner)
+    if config.losses.rendered_prior > 0:
+        found["rendered_prior"] = _rendered_prior(batch, rays, learner)
     figures = {name.removeprefix("figures."): float(value) for name, value in found.items() if name.startswith("figures.")}
     terms = {entry.name: found[entry.name] for entry in fields(LossWeights) if entry.name in found}
     risen = min(1.0, step / max(1.0, config.settled * config.steps))
@@ -107,6 +117,15 @@ def _prior(batch: ConsistencyBatch, seen: list[ImageFeatures], learner: Learner)
         told = learner.pair.translated(ours)
         found.append(prior_loss(told, prior.float().flatten(0, 2), learner.prior.variance, count))
     return torch.stack(found).sum()
+
+
+def _rendered_prior(batch: ConsistencyBatch, found: RayFeatures, learner: Learner) -> Tensor:
+    """Over the rays that the volume stops; the prior between the cells around their pixels."""
+    kept = found.stopped
+    count = max(1.0, learner.ranks.total([float(kept.sum())])[0])
+    maps = [prior.float().permute(0, 3, 1, 2) for prior in batch.priors]
+    told = at_pixels(maps, batch.rays.view, batch.rays.pixel, batch)
+    return prior_loss(learner.pair.translated(found.volume[kept]), told[kept], learner.prior.variance, count)
 
 
 _OBJECTIVES: Mapping[str, Callable[[ConsistencyBatch, Learner, int], StepLosses]] = {

@@ -24,6 +24,8 @@ class LossWeights:
         consistency: 1 − cosine between the rendered 3D feature of a ray and the 2D feature of its pixel (paper; weight ours).
         prior: what the translator misses of the frozen features, as a share of their variance (paper: a term that keeps the 2D
             prior; form and weight ours).
+        rendered_prior: the same of the rendered 3D features, with the same translator, over rays (ours: what words mean otherwise
+            reaches the 3D branch through the 2D one alone).
         contrast: cross entropy of telling a ray's pixel among the pixels of all rays of the step, and back (ours: without it the
             two branches agree on little more than what the prior demands).
         agreement: 1 − cosine between pixels of two pictures that show one point (ours).
@@ -32,6 +34,7 @@ class LossWeights:
 
     consistency: float = 0.2
     prior: float = 1.0
+    rendered_prior: float = 0.5
     contrast: float = 1.0
     agreement: float = 0.1
     keypoints: float = 0.1

@@ -1,7 +1,11 @@
-"""The 3D branch: a sparse U-Net on coloured voxels, with unit features and a key-point score for each voxel."""
+"""The 3D branch: a sparse U-Net on coloured voxels, with unit features and a key-point score for each voxel.
+
+All levels up are read: the last one of a narrow network has fewer channels than the shared space has dimensions.
+"""
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -41,12 +45,20 @@ class PointBranch(nn.Module):
     def __init__(self, shape: ConsistentShape, *, precision: Precision = "float32", backend: Backend = "auto") -> None:
         super().__init__()
         build = _BACKBONES[shape.backbone]
-        self.backbone = build(COLOR_CHANNELS, shape.backbone_width, precision=precision, backend=backend)
+        self.backbone = build(COLOR_CHANNELS, shape.backbone_width, heads_on="concat", precision=precision, backend=backend)
         self.project = nn.Linear(self.backbone.out_channels, shape.dim)
         self.score = nn.Linear(self.backbone.out_channels, 1)
         nn.init.constant_(self.score.bias, _RARE)
 
     def forward(self, cloud: VoxelisedPoints) -> PointFeatures:
         """Features of the occupied voxels in the order of ``cloud.voxels.grid``; inputs are colours in [−1, 1]."""
-        held = self.backbone.voxel_features(cloud)
-        return PointFeatures(F.normalize(self.project(held), dim=1), self.score(held)[:, 0])
+        weight, bias = torch.cat([self.project.weight, self.score.weight]), torch.cat([self.project.bias, self.score.bias])
+        # Each level is projected where it has few voxels, and its sum handed down: what a head on all of them together gives.
+        total: Tensor | None = None
+        first = 0
+        for features, grid in self.backbone.level_features(cloud):
+            own = F.linear(features, weight[:, first : first + features.shape[1]], bias if total is None else None)
+            total = own if total is None else own + total.index_select(0, grid.parent)
+            first += features.shape[1]
+        assert total is not None
+        return PointFeatures(F.normalize(total[:, :-1], dim=1), total[:, -1])

@@ -66,9 +66,10 @@ class PretrainingArm:
 
 ARMS: Mapping[str, PretrainingArm] = {
     "condense": PretrainingArm(tunes=True),
-    "no_prior": PretrainingArm(losses={"prior": 0.0}),
-    "consistency_and_prior": PretrainingArm(losses={"contrast": 0.0, "consistency": 1.0}),
-    "consistency_alone": PretrainingArm(losses={"contrast": 0.0, "consistency": 1.0, "prior": 0.0}),
+    "no_prior": PretrainingArm(losses={"prior": 0.0, "rendered_prior": 0.0}),
+    "no_rendered_prior": PretrainingArm(losses={"rendered_prior": 0.0}),
+    "consistency_and_prior": PretrainingArm(losses={"contrast": 0.0, "consistency": 1.0, "rendered_prior": 0.0}),
+    "consistency_alone": PretrainingArm(losses={"contrast": 0.0, "consistency": 1.0, "prior": 0.0, "rendered_prior": 0.0}),
     "no_agreement": PretrainingArm(losses={"agreement": 0.0}),
     "point_contrast": PretrainingArm({"objective": "point_contrast"}, tunes=True),
     "colour_rendering": PretrainingArm({"objective": "colour_rendering"}, tunes=True),
