@@ -428,7 +428,8 @@ def _library_of(place: Path, change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda facts: facts.update(version=2), "version: expected 1 or less, got 2. Fix: use a newer version"),
+        (lambda facts: facts.update(version=3), "version: expected 2, got 3. Fix: use a newer version"),
+        (lambda facts: facts.update(version=1), "version: expected 2, got 1. Fix: add its scenes to a new library"),
         (lambda facts: facts.update(dim="x"), "facts of the library.dim: expected a whole number"),
         (lambda facts: facts.update(dim=9), "table scenes: expected the columns name, revision"),
         (lambda facts: facts.pop("encoder"), "facts of the library.encoder: expected this key"),

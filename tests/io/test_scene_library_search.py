@@ -144,7 +144,7 @@ def test_the_index_finds_nearly_all_of_the_nearest(tmp_path: Path):
         cloud /= np.linalg.norm(cloud, axis=1, keepdims=True)
         scene = scene_rows(f"s{number}", views=0, objects=0, other=False)
         none = np.zeros((0, 32), np.float32)
-        views, objects = replace(scene.views, descriptors=none), replace(scene.objects, features=none)
+        views, objects = replace(scene.views, descriptors=none), replace(scene.objects, features=none, color_shares=None)
         points = replace(
             scene.key_points,
             features=cloud,

@@ -13,6 +13,7 @@ ABOUT = LibraryAbout(
     licence="Apache-2.0",
     dim=DIM,
     class_names=("chair", "table", "lamp"),
+    color_names=("red", "blue", "gray"),
     other_encoder="dinov2",
     other_dim=OTHER_DIM,
 )
@@ -71,6 +72,7 @@ def scene_rows(
             sizes=rng.uniform(size=(objects, 3)).astype(np.float32),
             num_points=np.arange(objects, dtype=np.int32),
             colors=rng.random((objects, 3), dtype=np.float32),
+            color_shares=rng.random((objects, 3), dtype=np.float32),
             features=unit_vectors(rng, objects),
             thumbnails=tuple(b"" if i else JPEG + b"object" for i in range(objects)),
         ),

@@ -57,7 +57,9 @@ class ObjectClassifier(nn.Module):
         super().__init__()
         self.shape = shape
         name = shape.backbone.removeprefix("minkunet").upper()
-        self.backbone = minkunet(name, COLOR_CHANNELS, shape.backbone_width, precision=precision, backend=backend)
+        self.backbone = minkunet(
+            name, COLOR_CHANNELS, shape.backbone_width, heads_on="concat", precision=precision, backend=backend
+        )
         pooled = 2 * self.backbone.out_channels
         # Whatever sizes pooled features have, the head sees all channels alike: a frozen backbone's are not trained for it.
         self.norm = BatchNorm(pooled)

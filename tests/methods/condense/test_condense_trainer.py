@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -77,16 +77,17 @@ def test_gradients_reach_both_branches_and_no_part_of_the_tower(scans: TinyScans
     assert trainer.parameters_trained == sum(each.numel() for each in (*trainer.pair.parameters(), *trainer.color.parameters()))
 
 
-@pytest.mark.parametrize("term", ["consistency", "contrast", "keypoints", "agreement", "prior"])
+@pytest.mark.parametrize("term", ["consistency", "contrast", "keypoints", "agreement", "prior", "rendered_prior"])
 def test_every_term_teaches_the_branches_it_is_about(scans: TinyScans, term: str) -> None:
-    weights = {name: float(name == term) for name in ("consistency", "contrast", "keypoints", "agreement", "prior")}
+    weights = {each.name: float(each.name == term) for each in fields(LossWeights)}
     trainer = trainer_of(scans, replace(TINY, settled=0.0, losses=replace(TINY.losses, **weights)))
     batch = consistency_batch([(0, scans[0]), (1, scans[1])], trainer.config, 1, 0)
     losses_of(batch, trainer, 1).total.backward()
     taught = {
         name.split(".")[0] for name, each in trainer.pair.named_parameters() if each.grad is not None and bool(each.grad.any())
     }
-    assert taught == {"agreement": {"image"}, "prior": {"image", "translator"}}.get(term, {"image", "points"})
+    priors = {"prior": {"image", "translator"}, "rendered_prior": {"points", "translator"}}
+    assert taught == {"agreement": {"image"}, **priors}.get(term, {"image", "points"})
 
 
 def test_consistency_and_agreement_come_in_slowly(scans: TinyScans) -> None:
@@ -100,7 +101,7 @@ def test_consistency_and_agreement_come_in_slowly(scans: TinyScans) -> None:
         weights = {
             name: getattr(config.losses, name) * (share if name in ("consistency", "agreement") else 1.0) for name in got.terms
         }
-        assert len(weights) == 5
+        assert len(weights) == 6
         assert float(got.total.detach()) == pytest.approx(
             sum(weights[name] * float(each) for name, each in got.terms.items()), rel=1e-4
         )

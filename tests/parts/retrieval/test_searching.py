@@ -17,6 +17,7 @@ from scenewise.geometry.orbits import look_at
 from scenewise.io.scene_library.records import KeyPointRows, ObjectRows, SceneRows
 from scenewise.io.scene_library.store import SceneLibrary, create_library
 from scenewise.parts.retrieval import searching
+from scenewise.parts.retrieval.color_names import COLOR_NAMES, name_shares
 from scenewise.parts.retrieval.filters import SceneFilter, count_condition
 from scenewise.parts.retrieval.keypoints import KeyPoints
 from scenewise.parts.retrieval.searching import LibrarySearch, index_of_scene, shared_places
@@ -45,6 +46,7 @@ def a_scene(name: str, points: KeyPoints, things: Sequence[tuple[str, tuple[floa
         colors=np.array([color for _, color in things] or np.zeros((0, 3)), dtype=np.float32),
         features=features.astype(np.float32),
         thumbnails=(b"",) * count,
+        color_shares=name_shares(np.array([color for _, color in things] or np.zeros((0, 3))).reshape(-1, 3), np.full(3, 0.9)),
     )
     held = KeyPointRows(points.positions, points.scores, points.features)
     views = replace(rows.views, descriptors=np.zeros((0, DIM), np.float32))
@@ -58,7 +60,9 @@ def places() -> dict[str, KeyPoints]:
 
 @pytest.fixture
 def library(tmp_path: Path, model: ConsistentFeatures, places: dict[str, KeyPoints]) -> SceneLibrary:
-    about = replace(ABOUT, dim=DIM, fingerprint=model.fingerprint, class_names=(), other_encoder=None, other_dim=None)
+    about = replace(
+        ABOUT, dim=DIM, fingerprint=model.fingerprint, class_names=(), color_names=COLOR_NAMES, other_encoder=None, other_dim=None
+    )
     made = create_library(tmp_path / "library", about)
     contents = {
         "attic": [("chair", RED), ("chair", BLUE), ("lamp", GREY)],
@@ -96,6 +100,19 @@ def test_words_find_the_scene_with_so_many_of_a_colour(search: LibrarySearch):
     assert search.by_words("a bed")[0].scene.name == "kitchen"
     scores = [hit.score for hit in search.by_words("a bed")]
     assert scores == sorted(scores, reverse=True) and len(search.by_words("a bed", most=2)) == 2
+
+
+def test_what_stands_on_something_is_asked_for_as_a_pair(search: LibrarySearch):
+    """Both scenes have a red lamp and a blue chair; in one of them the lamp stands on it."""
+    pair = [("lamp", RED), ("chair", BLUE)]
+    for name, height in (("tower", 1.0), ("yard", 0.0)):
+        rows = a_scene(name, key_points(np.random.default_rng(7), 5), pair)
+        centers = np.array([[0.1 if height else 3.0, 0, 0.3 + height], [0, 0, 0.5]], dtype=np.float32)
+        things = replace(rows.objects, centers_in_world=centers, sizes=np.array([[0.5] * 3, [1] * 3], dtype=np.float32))
+        search.library.put(replace(rows, objects=things, fingerprint=search.model.fingerprint))
+    found = search.by_words("a room with a red lamp on a blue chair")
+    assert found[0].scene.name == "tower" and len(found[0].things) == 2 and found[0].score > found[1].score + 0.5
+    assert search.by_words("a red lamp and a blue chair")[0].scene.name in ("tower", "yard")
 
 
 def test_only_scenes_that_pass_are_searched(search: LibrarySearch):

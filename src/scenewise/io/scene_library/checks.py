@@ -68,6 +68,7 @@ def check_scene(rows: SceneRows, about: LibraryAbout) -> None:
         ("objects.centers_in_world", rows.objects.centers_in_world),
         ("objects.sizes", rows.objects.sizes),
         ("objects.colors", rows.objects.colors),
+        ("objects.color_shares", np.zeros(0) if rows.objects.color_shares is None else rows.objects.color_shares),
         ("objects.confidences", rows.objects.confidences),
         ("key_points.positions_in_world", rows.key_points.positions_in_world),
         ("key_points.scores", rows.key_points.scores),
@@ -75,6 +76,9 @@ def check_scene(rows: SceneRows, about: LibraryAbout) -> None:
         if not np.isfinite(numbers).all():
             raise ConventionError(name, expected="finite numbers", got="NaN or infinity")
     _check_class_names("objects.class_names", rows.objects.class_names, about)
+    names = 0 if rows.objects.color_shares is None else rows.objects.color_shares.shape[1]
+    if names != len(about.color_names):
+        raise ConventionError("objects.color_shares", expected=f"shares of {len(about.color_names)} names", got=names)
     for picture in (rows.thumbnail, *rows.views.thumbnails, *rows.objects.thumbnails):
         if picture and not picture.startswith(_JPEG):
             raise ConventionError("thumbnails", expected="JPEG files, or nothing", got=f"bytes that begin with {picture[:4]!r}")

@@ -154,10 +154,11 @@ def library_views(handle: Any | None, snapshot: Snapshot, about: LibraryAbout) -
 
 
 def library_objects(handle: Any | None, snapshot: Snapshot, about: LibraryAbout) -> LibraryObjects:
-    """All objects; 4·D + 62 bytes each; errors as in :func:`library_views`."""
+    """All objects; 4·D + 110 bytes each; errors as in :func:`library_views`."""
     numbers: dict[str, _Column] = {"id": ((), np.int32), "confidence": ((), np.float32), "center_in_world": ((3,), np.float32)}
     numbers |= {"size": ((3,), np.float32), "num_points": ((), np.int32), "color": ((3,), np.float32)}
     numbers |= {"feature": ((about.dim,), np.float32)}
+    numbers |= {"color_shares": ((len(about.color_names),), np.float32)} if about.color_names else {}
     found, texts = _gathered(handle, snapshot, "objects", numbers, "class_name")
     starts = snapshot.starts("objects")
     return LibraryObjects(
@@ -171,6 +172,7 @@ def library_objects(handle: Any | None, snapshot: Snapshot, about: LibraryAbout)
         sizes=found["size"],
         num_points=found["num_points"],
         colors=found["color"],
+        color_shares=found.get("color_shares"),
         features=_made_unit(found["feature"]),
     )
 

@@ -30,6 +30,7 @@ class LibraryAbout:
         licence: of the network.
         dim: of the vectors.
         class_names: that objects and class counts may have; empty = any.
+        color_names: that objects' colours are called; empty = no shares of them are kept.
         other_encoder: name of another network whose descriptors views may have too; None = none.
         other_dim: of those.
     """
@@ -39,6 +40,7 @@ class LibraryAbout:
     licence: str
     dim: int
     class_names: tuple[str, ...] = ()
+    color_names: tuple[str, ...] = ()
     other_encoder: str | None = None
     other_dim: int | None = None
 
@@ -120,6 +122,7 @@ class ObjectRows:
         sizes: full lengths of their boxes along the world's axes.
         num_points: of each.
         colors: mean of each, sRGB in [0, 1].
+        color_shares: how much of each is called each of the library's colour names; None where it has none.
         features: unit vectors.
         thumbnails: JPEG files; b"" = none.
     """
@@ -133,13 +136,11 @@ class ObjectRows:
     colors: Float32[np.ndarray, "n 3"]
     features: Float[np.ndarray, "n d"]
     thumbnails: tuple[bytes, ...]
+    color_shares: Float32[np.ndarray, "n names"] | None = None
 
     def __post_init__(self) -> None:
-        _same_length(
-            self,
-            ("class_names", "confidences", "centers_in_world", "sizes", "num_points", "colors", "features", "thumbnails"),
-            "ids",
-        )
+        names = ("class_names", "confidences", "centers_in_world", "sizes", "num_points", "colors", "features", "thumbnails")
+        _same_length(self, (*names, "color_shares"), "ids")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -263,7 +264,7 @@ class LibraryObjects(LibraryRows):
     """The objects of all scenes.
 
     Attributes:
-        ids, class_names, confidences, centers_in_world, sizes, num_points, colors: as in :class:`ObjectRows`.
+        ids, class_names, confidences, centers_in_world, sizes, num_points, colors, color_shares: as in :class:`ObjectRows`.
         features: unit vectors.
     """
 
@@ -274,6 +275,7 @@ class LibraryObjects(LibraryRows):
     sizes: Float32[np.ndarray, "n 3"]
     num_points: Int32[np.ndarray, "n"]
     colors: Float32[np.ndarray, "n 3"]
+    color_shares: Float32[np.ndarray, "n names"] | None
     features: Float32[np.ndarray, "n d"]
 
 

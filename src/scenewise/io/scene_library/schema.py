@@ -26,7 +26,7 @@ from scenewise.io.scene_library.records import (
     ViewRows,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SCENES: Literal["scenes"] = "scenes"
 RowTable = Literal["views", "objects", "keypoints"]
 ROW_TABLES: tuple[RowTable, ...] = ("views", "objects", "keypoints")
@@ -57,6 +57,7 @@ def about_metadata(about: LibraryAbout) -> dict[bytes, bytes]:
         "licence": about.licence,
         "dim": about.dim,
         "class_names": list(about.class_names),
+        "color_names": list(about.color_names),
         "other_encoder": about.other_encoder,
         "other_dim": about.other_dim,
     }
@@ -79,16 +80,18 @@ def about_of(place: str, schema: Any) -> LibraryAbout:
     fields = JsonFields(Path(place), "facts of the library", value)
     fields.choice("format", ("scenewise-library",))
     version = fields.integer("version", minimum=1)
+    if version < FORMAT_VERSION:
+        fix = "add its scenes to a new library: this one has no names of colours"
+        raise DataFormatError(place, "version", expected=f"{FORMAT_VERSION}", got=version, fix=fix)
     if version > FORMAT_VERSION:
-        raise DataFormatError(
-            place, "version", expected=f"{FORMAT_VERSION} or less", got=version, fix="use a newer version of Scenewise"
-        )
+        raise DataFormatError(place, "version", expected=f"{FORMAT_VERSION}", got=version, fix="use a newer version of Scenewise")
     about = LibraryAbout(
         encoder=fields.text("encoder"),
         fingerprint=fields.text("fingerprint"),
         licence=fields.text("licence"),
         dim=fields.integer("dim", minimum=1),
         class_names=fields.texts("class_names"),
+        color_names=fields.texts("color_names"),
         other_encoder=fields.text("other_encoder", None),
         other_dim=fields.integer("other_dim", None, minimum=1),
     )
@@ -140,6 +143,7 @@ def rows_schema(table: RowTable, about: LibraryAbout) -> Any:
         own = [("id", pa.int32()), ("class_name", pa.string()), ("confidence", pa.float32())]
         own += [("center_in_world", pa.list_(pa.float32(), 3)), ("size", pa.list_(pa.float32(), 3)), ("num_points", pa.int32())]
         own += [("color", pa.list_(pa.float32(), 3)), ("feature", vector), ("thumbnail", pa.binary())]
+        own += [("color_shares", pa.list_(pa.float32(), len(about.color_names)))] if about.color_names else []
     else:
         own = [("position_in_world", pa.list_(pa.float32(), 3)), ("score", pa.float32()), ("feature", vector)]
     return pa.schema([("scene", pa.string()), ("revision", pa.int64()), ("row", pa.int32()), *own])
@@ -186,6 +190,7 @@ def rows_of(table: RowTable, rows: SceneRows, about: LibraryAbout, revision: int
         columns = {"id": things.ids, "class_name": things.class_names, "confidence": things.confidences}
         columns |= {"center_in_world": things.centers_in_world, "size": things.sizes, "num_points": things.num_points}
         columns |= {"color": things.colors, "feature": things.features, "thumbnail": things.thumbnails}
+        columns |= {"color_shares": things.color_shares} if about.color_names else {}
     else:
         points = rows.key_points
         columns = {"position_in_world": points.positions_in_world, "score": points.scores, "feature": points.features}
@@ -288,6 +293,7 @@ def scene_rows(about: LibraryAbout, stored: StoredScene, scene: Any, parts: Mapp
             colors=matrix(things.column("color"), (3,)),
             features=matrix(things.column("feature"), (about.dim,)),
             thumbnails=_texts(things, "thumbnail"),
+            color_shares=matrix(things.column("color_shares"), (len(about.color_names),)) if about.color_names else None,
         ),
         key_points=KeyPointRows(
             positions_in_world=matrix(points.column("position_in_world"), (3,)),

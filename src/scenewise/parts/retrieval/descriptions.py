@@ -1,7 +1,7 @@
 """What a sentence asks of a room: how many of which things in which colours."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scenewise.parts.graphs.phrases import COLORS
 
@@ -20,6 +20,7 @@ _SAYS_NOTHING = frozenset({
     "search",
 })  # fmt: skip
 """Words before "with" that name no thing."""
+_ON = re.compile(r"\s+(?:standing\s+|lying\s+)?on\s+(?:top\s+of\s+)?", re.IGNORECASE)
 _BETWEEN = re.compile(r"\s*(?:,\s*and\s+|,|;|\band\b|\bplus\b|\bas\s+well\s+as\b)\s*", re.IGNORECASE)
 
 
@@ -32,12 +33,14 @@ class Asked:
         count: how many at least.
         noun: without the colour: "chair".
         color: a name of a colour, or None.
+        on: what it stands or lies on, or None.
     """
 
     text: str
     count: int
     noun: str
     color: str | None
+    on: "Asked | None" = None
 
 
 def things_asked(sentence: str) -> tuple[Asked, ...]:
@@ -45,6 +48,8 @@ def things_asked(sentence: str) -> tuple[Asked, ...]:
 
     >>> [(each.count, each.text) for each in things_asked("a room with two red chairs, a blue sofa and a yellow wall")]
     [(2, 'red chair'), (1, 'blue sofa'), (1, 'yellow wall')]
+    >>> things_asked("a lamp on a white table")[0].on.text
+    'white table'
     """
     body = sentence.strip().rstrip(".!?")
     has = _HAS.search(body)
@@ -57,6 +62,15 @@ def things_asked(sentence: str) -> tuple[Asked, ...]:
 
 
 def _asked(part: str) -> Asked | None:
+    thing, *host = _ON.split(part, maxsplit=1)
+    found = _thing_asked(thing)
+    if not host or found is None:
+        return found or _thing_asked(part)
+    below = _thing_asked(host[0])
+    return found if below is None else replace(found, on=below)
+
+
+def _thing_asked(part: str) -> Asked | None:
     words = re.findall(r"[\w-]+", part.lower())
     count = 1
     while words and (words[0] in _NUMBERS or words[0].isdigit()):

@@ -12,6 +12,7 @@ from scenewise.io.resizing import resized
 from scenewise.parts.graphs.frames import UprightFrame
 from scenewise.parts.graphs.instances import LabelledElements, find_instances
 from scenewise.parts.points.settings import spread_evenly
+from scenewise.parts.retrieval.color_names import name_shares, white_of
 from scenewise.parts.retrieval.keypoints import MOST_OF_SCENE, KeyPoints, scene_keypoints
 from scenewise.parts.retrieval.likeness import mean_vector
 from scenewise.parts.scans.bare_scans import scan_axes
@@ -69,6 +70,7 @@ class EncodedThing:
         num_points: of it.
         feature: unit vector.
         color: mean, sRGB in [0, 1].
+        color_shares: how much of it is called each of :data:`~scenewise.parts.retrieval.color_names.COLOR_NAMES`.
     """
 
     class_name: str
@@ -78,6 +80,7 @@ class EncodedThing:
     num_points: int
     feature: Float32[np.ndarray, "dim"]
     color: Float32[np.ndarray, "3"]
+    color_shares: Float32[np.ndarray, "names"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ def _things(
     class_ids, confidence = named_voxels(cloud, model, vocabulary)
     centers = cloud.centers.astype(np.float64)
     means = mean_colors(cloud, colors_u8)
+    named = name_shares(means.astype(np.float64), white_of(colors_u8))
     elements = LabelledElements(
         Elements("points", centers, means), ElementLabels(class_ids, connected_instances(centers, class_ids), confidence)
     )
@@ -177,6 +181,7 @@ def _things(
                 num_points=int(points_of_voxel[rows].sum()),
                 feature=mean_vector(cloud.features[rows]),
                 color=means[rows].mean(axis=0),
+                color_shares=named[rows].mean(axis=0),
             )
         )
     return tuple(sorted(things, key=lambda thing: -thing.num_points))

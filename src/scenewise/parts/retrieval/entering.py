@@ -21,6 +21,7 @@ from scenewise.io.scene_library.records import (
     SceneRows,
     ViewRows,
 )
+from scenewise.parts.retrieval.color_names import COLOR_NAMES
 from scenewise.parts.retrieval.encoding import EncodedScene, EncodedThing, EncodedView, EncodingSettings, encode_scene
 from scenewise.parts.retrieval.frames import camera_from_local, in_source_frame
 from scenewise.parts.scans.bare_scans import scan_axes
@@ -94,6 +95,7 @@ class Entering:
             licence=self.model.licence or "unknown",
             dim=self.model.dim,
             class_names=self.vocabulary.names,
+            color_names=COLOR_NAMES,
             other_encoder=other_encoder,
             other_dim=other_dim,
         )
@@ -217,6 +219,7 @@ def _object_rows(things: Sequence[EncodedThing], offset: Float64[np.ndarray, "3"
         num_points=np.array([thing.num_points for thing in things], dtype=np.int32),
         colors=stacked([thing.color for thing in things], 3),
         features=stacked([thing.feature for thing in things], dim),
+        color_shares=stacked([thing.color_shares for thing in things], len(COLOR_NAMES)),
         thumbnails=(b"",) * len(things),
     )
 

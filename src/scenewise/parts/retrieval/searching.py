@@ -11,10 +11,10 @@ from jaxtyping import Float32, Float64
 
 from scenewise.errors import ConventionError
 from scenewise.geometry.transforms import transform_points
-from scenewise.io.scene_library.records import LibraryKeyPoints, LibraryObjects, StoredScene
+from scenewise.io.scene_library.records import LibraryKeyPoints, StoredScene
 from scenewise.io.scene_library.store import SceneLibrary
-from scenewise.parts.graphs.asking import color_fit
-from scenewise.parts.retrieval.descriptions import Asked, things_asked
+from scenewise.parts.retrieval.described_things import answered
+from scenewise.parts.retrieval.descriptions import things_asked
 from scenewise.parts.retrieval.filters import EVERYTHING, SceneFilter
 from scenewise.parts.retrieval.keypoints import KeyPoints, picture_keypoints
 from scenewise.parts.retrieval.likeness import best_in_each
@@ -31,7 +31,6 @@ _VERIFIED = 8  # best ranked scenes whose geometry is looked at
 _OTHERS = 2  # best answers among which a match must be on both sides
 _GUESSED_FOV_DEG = (50.0, 60.0, 70.0, 80.0)
 _SAME_PLACE = 0.25  # metres within which an aligned key point should meet one that is like it
-_COLOR_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -104,28 +103,8 @@ class LibrarySearch:
         Raises:
             ConventionError: words that the encoder's text space does not know, or no such space.
         """
-        asked, things = things_asked(sentence), self.library.objects()
-        fits = self._fits(asked, things)
-        scores, chosen = [], []
-        for begin, end in zip(things.starts[:-1], things.starts[1:]):
-            own = [_best(fit[begin:end], each.count) for fit, each in zip(fits, asked)]
-            scores.append(float(np.mean([score for score, _ in own])))
-            chosen.append(tuple(int(begin) + row for _, rows in own for row in rows))
-        return self._ranked(things.scenes, np.array(scores), where, most, things=chosen)
-
-    def _fits(self, asked: Sequence[Asked], things: LibraryObjects) -> list[Float64[np.ndarray, "things"]]:
-        """How well each thing of the library is what is asked for: in deviations from the mean of all."""
-        templates = self.model.default_templates()
-        translated = self.model.translated(things.features) if len(things.features) else np.zeros((0, 1), np.float32)
-        found = []
-        for each in asked:
-            words = self.model.embed_text([each.text], templates)[0]
-            cosines = translated @ words if len(translated) else np.zeros(0)
-            fit = (cosines - cosines.mean()) / max(float(cosines.std()), 1e-6) if len(cosines) else cosines
-            if each.color is not None:
-                fit = fit + _COLOR_WEIGHT * np.array([color_fit(tuple(color), each.color) for color in things.colors.tolist()])
-            found.append(fit.astype(np.float64))
-        return found
+        answers = answered(things_asked(sentence), self.library.objects(), self.model, self.library.about.color_names)
+        return self._ranked(self.library.objects().scenes, answers.scores, where, most, things=answers.things)
 
     # ------------------------------------------------------------------------------------------------------------ by picture
 
@@ -320,16 +299,6 @@ def shared_places(
         for each, axis in ((first, 1), (second, 0))
     ]
     return min(sum(shares) / 2, 1.0)  # cosines round
-
-
-def _best(fits: Float64[np.ndarray, "things"], count: int) -> tuple[float, list[int]]:
-    """Mean fit of the best things, as many as are asked for, and which; a missing one counts as far from anything."""
-    order = np.argsort(-fits, kind="stable")[:count].tolist()
-    missing = count - len(order)
-    return (float(fits[order].sum()) + missing * _MISSING) / count, order
-
-
-_MISSING = -3.0  # deviations
 
 
 def index_of_scene(scenes: Sequence[StoredScene], name: str) -> int:
