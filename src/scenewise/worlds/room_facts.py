@@ -86,15 +86,16 @@ def holds(fact: RoomFact, room: Room) -> bool:
     return _Inventory.of(room).has(fact)
 
 
-def unique_captions(rooms: Sequence[LibraryRoom], seed: int) -> dict[str, RoomCaption | None]:
+def unique_captions(rooms: Sequence[LibraryRoom], seed: int, least: int = LEAST_FACTS) -> dict[str, RoomCaption | None]:
     """For each scene and each twin a caption that is true of no other room.
 
-    As few facts as that takes, but at least three, and none that mentions a thing that another of them mentions.  Of a
+    As few facts as that takes, but at least ``least``, and none that mentions a thing that another of them mentions.  Of a
     duplicate the caption of its scene may be true.
 
     Args:
         rooms: all rooms of the library, duplicates included.
         seed: of the choice among captions with as many facts, and of the order and the synonyms.
+        least: facts, at most six.
 
     Returns:
         By the rooms' names; None where not even six facts tell a room from all others.
@@ -107,7 +108,7 @@ def unique_captions(rooms: Sequence[LibraryRoom], seed: int) -> dict[str, RoomCa
         rng = np.random.Generator(np.random.PCG64([seed, _STREAM, number]))
         others = [stock[other.name] for other in rooms if other is not entry and not _is_again(other, entry)]
         facts = room_facts(entry.room)
-        chosen = _fewest([facts[int(index)] for index in rng.permutation(len(facts))], others)
+        chosen = _fewest([facts[int(index)] for index in rng.permutation(len(facts))], others, least)
         captions[entry.name] = None if chosen is None else RoomCaption(_sentence(rng, chosen), chosen)
     return captions
 
@@ -150,10 +151,10 @@ class _Inventory:
         return self.counts.get(own, 0) >= fact.count if fact.on is None else (own, fact.on) in self.carried
 
 
-def _fewest(facts: Sequence[RoomFact], others: Sequence[_Inventory]) -> tuple[RoomFact, ...] | None:
+def _fewest(facts: Sequence[RoomFact], others: Sequence[_Inventory], least: int) -> tuple[RoomFact, ...] | None:
     """The first of the smallest sets of facts that no other room has all of."""
     having = [sum(1 << place for place, other in enumerate(others) if other.has(fact)) for fact in facts]  # a bit per room
-    for count in range(LEAST_FACTS, MOST_FACTS + 1):
+    for count in range(least, MOST_FACTS + 1):
         for chosen in combinations(range(len(facts)), count):
             left = -1
             for index in chosen:

@@ -9,16 +9,17 @@ from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
 
 from scenewise.engine.randomness import keyed_seed
 from scenewise.engine.threads import torch_threads
 from scenewise.engine.training import run_steps
-from scenewise.methods.condense.batches import consistency_batch, projected
+from scenewise.methods.condense.batches import ConsistencyBatch, consistency_batch, projected
 from scenewise.methods.condense.objective import effective_rank
 from scenewise.methods.condense.objectives import ray_features
 from scenewise.methods.condense.options import CondenseConfig
-from scenewise.methods.condense.rendered import rendered
+from scenewise.methods.condense.rendered import Rendered, rendered
 from scenewise.methods.condense.trainer import CondenseTrainer, shape_of
 from scenewise.metrics.segmentation import ConfusionMatrix
 from scenewise.networks.consistent.pair import ConsistentPair
@@ -26,6 +27,8 @@ from scenewise.networks.sparse_inputs import VoxelisedPoints
 from scenewise.parts.retrieval.keypoints import picture_keypoints
 from scenewise.parts.scans.posed_files import PosedScanFiles
 from scenewise.parts.scans.posed_scans import PosedScan
+from scenewise.rendering.densities import surface_densities
+from scenewise.rendering.march import DepthSampling, FeatureVolume, PixelRays, march, sample_depths
 from scenewise.studies.arms import Outcome
 from scenewise.studies.consistent.pictures2d import RoomPictures, agreement, at_pixels, boundary_sharpness
 from scenewise.studies.consistent.probing import LabelledCloud, LabelledFeatures, probe_miou, tuned_miou
@@ -33,7 +36,7 @@ from scenewise.studies.consistent.repeating import KEY_POINTS, grid_pixels, rand
 from scenewise.studies.consistent.rooms import frozen_tower, labelled_room, make_truths, posed_rooms, small_clip
 from scenewise.studies.consistent.sizes import CondenseSizes
 from scenewise.teachers.clip_teacher import ClipTeacher
-from scenewise.teachers.consistent import ConsistentFeatures
+from scenewise.teachers.consistent import ConsistentFeatures, open_pair
 from scenewise.teachers.consistent_file import AboutPair, PairFile
 from scenewise.worlds.classes import CLASS_NAMES
 
@@ -50,6 +53,8 @@ class PretrainingArm:
         changes: of the study's configuration; None: nothing is trained, the network stays as it was drawn.
         losses: changed weights.
         tunes: whether fine-tuning is measured as well.
+        is_embedded: the packaged pair, which learned longer and elsewhere, as it is.
+        most_seeds: of those of the study.
         other_pictures: every scan has the pictures of another one: a placebo, from which nothing about pictures can be learned.
     """
 
@@ -57,24 +62,27 @@ class PretrainingArm:
     losses: Mapping[str, float] = field(default_factory=dict)
     tunes: bool = False
     other_pictures: bool = False
+    is_embedded: bool = False
+    most_seeds: int | None = None
 
     def config(self, sizes: CondenseSizes) -> CondenseConfig:
         """Of pre-training."""
-        base = sizes.config
+        base = replace(sizes.config, voxel=open_pair("condense").about.voxel) if self.is_embedded else sizes.config
         return replace(base, losses=replace(base.losses, **self.losses), **(self.changes or {}))
 
 
 ARMS: Mapping[str, PretrainingArm] = {
     "condense": PretrainingArm(tunes=True),
     "no_prior": PretrainingArm(losses={"prior": 0.0, "rendered_prior": 0.0}),
-    "no_rendered_prior": PretrainingArm(losses={"rendered_prior": 0.0}),
+    "no_rendered_prior": PretrainingArm(losses={"rendered_prior": 0.0}, most_seeds=1),
     "consistency_and_prior": PretrainingArm(losses={"contrast": 0.0, "consistency": 1.0, "rendered_prior": 0.0}),
     "consistency_alone": PretrainingArm(losses={"contrast": 0.0, "consistency": 1.0, "prior": 0.0, "rendered_prior": 0.0}),
-    "no_agreement": PretrainingArm(losses={"agreement": 0.0}),
+    "no_agreement": PretrainingArm(losses={"agreement": 0.0}, most_seeds=1),
     "point_contrast": PretrainingArm({"objective": "point_contrast"}, tunes=True),
     "colour_rendering": PretrainingArm({"objective": "colour_rendering"}, tunes=True),
     "other_pictures": PretrainingArm(other_pictures=True),
     "scratch": PretrainingArm(None, tunes=True),
+    "embedded": PretrainingArm(tunes=True, is_embedded=True, most_seeds=1),
 }
 """By name; "lifting" needs no network and is measured apart."""
 
@@ -147,6 +155,8 @@ def pretrained(arm: PretrainingArm, sizes: CondenseSizes, rooms: StudyRooms, see
     """The pair that an arm gives, seconds of training, and numbers trained."""
     frozen = frozen_tower(half=True)
     config = arm.config(sizes)
+    if arm.is_embedded:
+        return open_pair("condense").pair, 0.0, 0
     if arm.changes is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(keyed_seed(seed, "initialisation"))
@@ -245,10 +255,13 @@ def lifted(scan: PosedScan, cloud: LabelledCloud, count: int | None, seed: int) 
 def agreement_of_branches(pair: ConsistentPair, config: CondenseConfig, rooms: StudyRooms, seed: int) -> dict[str, float | None]:
     """On views of rooms that nothing was learned from: cosine of rendered 3D and 2D features, their effective ranks, and whether
     marching and rasterising give the same.
+
+    Rays whose depth is known pass by what stands before it at the edges of things, which the rasteriser cannot; so it is compared
+    with rays that are sampled all along, two samples in a voxel, as well as with those of training.
     """
     frozen = frozen_tower()
     shown = replace(config, views_per_scan=_RAYS_VIEWS, rays=replace(config.rays, detailed=0.0))
-    cosines, image, volume, same = [], [], [], []
+    cosines, image, volume, same, guided = [], [], [], [], []
     pair.eval()
     for number, scan in enumerate(rooms.measured):
         batch = consistency_batch([(number, scan)], shown, seed, 0, varied=False)
@@ -258,15 +271,32 @@ def agreement_of_branches(pair: ConsistentPair, config: CondenseConfig, rooms: S
         image.append(rays.image[kept])
         volume.append(rays.volume[kept])
         features = pair.points(batch.cloud).features
-        both = [rendered(batch, features, replace(shown.rays, renderer=name), config.voxel) for name in ("marched", "rasterised")]
-        solid = (both[0].alpha > 0.5) & (both[1].alpha > 0.5)
-        same.append(torch.cosine_similarity(both[0].features[solid], both[1].features[solid], dim=1))
+        rasterised = rendered(batch, features, replace(shown.rays, renderer="rasterised"), config.voxel)
+        same.append(_alike(_marched_all_along(batch, features, config.voxel), rasterised))
+        guided.append(_alike(rendered(batch, features, replace(shown.rays, renderer="marched"), config.voxel), rasterised))
     return {
         "cosine": float(torch.cat(cosines).mean()),
         "rank 2D": effective_rank(torch.cat(image)),
         "rank 3D": effective_rank(torch.cat(volume)),
         "marched against rasterised": float(torch.cat(same).mean()),
+        "guided against rasterised": float(torch.cat(guided).mean()),
     }
+
+
+def _marched_all_along(batch: ConsistencyBatch, features: Float[Tensor, "voxels dim"], voxel: float) -> Rendered:
+    grid, rays = batch.cloud.voxels.grid, batch.rays
+    volume = FeatureVolume(grid, features, surface_densities(grid, voxel), voxel, batch.shifts)
+    far = 1.5 * float(rays.depth.max())
+    sampling = DepthSampling(guided=0, uniform=max(2, round(2.0 * far / voxel)), near=0.1, far=far)
+    looking = PixelRays(rays.origin.double(), rays.direction.double(), rays.scan)
+    got = march(volume, looking, sample_depths(torch.zeros_like(rays.depth), sampling))
+    return Rendered(got.features, got.alpha)
+
+
+def _alike(first: Rendered, second: Rendered) -> Float[Tensor, "solid"]:
+    """Cosines on the rays that both see end."""
+    solid = (first.alpha > 0.5) & (second.alpha > 0.5)
+    return torch.cosine_similarity(first.features[solid], second.features[solid], dim=1)
 
 
 def figures_2d(model: ConsistentFeatures, rooms: StudyRooms, seed: int) -> dict[str, float | None]:

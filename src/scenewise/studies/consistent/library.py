@@ -26,7 +26,7 @@ from scenewise.studies.arms import Outcome
 from scenewise.teachers.consistent import CloudFeatures, ConsistentFeatures
 from scenewise.worlds.captures import photograph
 from scenewise.worlds.library_rooms import LibraryRoom, library_cameras, library_rooms
-from scenewise.worlds.room_facts import unique_captions
+from scenewise.worlds.room_facts import LEAST_FACTS, MOST_FACTS, unique_captions
 
 _SPLAT_BYTES = 62 * 4  # of a Gaussian of degree 3 in a PLY file
 SETS = (1, 8, 64, 512)
@@ -149,6 +149,7 @@ def library_outcome(model: ConsistentFeatures, sizes: LibrarySizes, seed: int, f
         metrics: dict[str, float | None] = {}
         metrics |= picture_figures(search, filled)
         metrics |= word_figures(search, filled, seed)
+        metrics |= {f"{name}, six facts": value for name, value in word_figures(search, filled, seed, MOST_FACTS).items()}
         metrics |= duplicate_figures(search, filled)
         metrics |= equal_bytes_figures(model, filled)
         stored = filled.library.info().num_bytes / len(filled.rooms)
@@ -209,9 +210,9 @@ def are_twins(filled: FilledLibrary, first: str, second: str) -> bool:
     return other.of == first or one.of == second or (one.of is not None and one.of == other.of)
 
 
-def word_figures(search: LibrarySearch, filled: FilledLibrary, seed: int) -> dict[str, float | None]:
-    """Of captions whose facts together are true of one scene alone."""
-    captions = unique_captions(tuple(filled.rooms.values()), seed)
+def word_figures(search: LibrarySearch, filled: FilledLibrary, seed: int, least: int = LEAST_FACTS) -> dict[str, float | None]:
+    """Of captions whose facts together, at least so many, are true of one scene alone."""
+    captions = unique_captions(tuple(filled.rooms.values()), seed, least)
     right, among, taken, facts = 0, 0, [], []
     asked = {name: caption for name, caption in captions.items() if caption is not None}
     for name, caption in asked.items():

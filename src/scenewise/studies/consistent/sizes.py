@@ -32,14 +32,14 @@ class CondenseSizes:
 
     pool: int = 100
     rooms: int = 60
-    measured: int = 20
+    measured: int = 12
     scans: RoomScans = field(default_factory=lambda: RoomScans(views=16))
     config: CondenseConfig = field(
         default_factory=lambda: replace(ROOMS, steps=300, voxel=0.08, scans_per_step=3, views_per_scan=2)
     )
     shares: tuple[float, ...] = (0.01, 0.05, 0.1, 1.0)
     probe_points: int = 2000
-    tune_steps: int = 100
+    tune_steps: int = 60
     tune_rooms: int = 2
     validation: bool = False
 
