@@ -20,7 +20,7 @@ from scenewise.methods.condense.objective import effective_rank
 from scenewise.methods.condense.objectives import ray_features
 from scenewise.methods.condense.options import CondenseConfig
 from scenewise.methods.condense.rendered import Rendered, rendered
-from scenewise.methods.condense.trainer import CondenseTrainer, shape_of
+from scenewise.methods.condense.trainer import CondenseTrainer, PosedScans, shape_of
 from scenewise.metrics.segmentation import ConfusionMatrix
 from scenewise.networks.consistent.pair import ConsistentPair
 from scenewise.networks.sparse_inputs import VoxelisedPoints
@@ -114,7 +114,7 @@ class OtherPictures:
         scans: of one size of pictures.
     """
 
-    def __init__(self, scans: PosedScanFiles) -> None:
+    def __init__(self, scans: PosedScans) -> None:
         self._scans, self.weights = scans, scans.weights
 
     @property
