@@ -13,7 +13,7 @@ from typing import final
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
 from scenewise.errors import ConventionError, DataFormatError, ResourceError
@@ -32,7 +32,7 @@ from scenewise.teachers.towers import VisionTower
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "condense.safetensors"
 PICTURE_WIDTH = 320
 """Pixels of the longer side at which pictures are looked at: 4,800 cells of a photograph of 4:3."""
-_METHOD = 1  # part of every fingerprint; raise it when the same weights begin to give other features
+_METHOD = 2  # part of every fingerprint; raise it when the same weights begin to give other features
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,12 @@ class ConsistentFeatures:
         size = tuple(max(1, round(side * scale / CELL)) * CELL for side in (height, width))
         picture = (torch.from_numpy(np.array(image_u8)).to(self.device).permute(2, 0, 1).float() / 255.0)[None]
         if picture.shape[2:] != size:
-            picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True).clamp(0.0, 1.0)
-        seen = self.pair.image(picture, tower_maps(self._tower, picture, self.pair.shape.read_levels))
+            picture = _resized(picture, size)
+        # The tower, most of the work, sees the picture at the size that it was learned beside; its patches are coarse anyway.
+        share = min(1.0, self.about.picture_width / max(size))
+        coarse = tuple(max(1, round(side * share / CELL)) * CELL for side in size)
+        shown = picture if coarse == size else _resized(picture, coarse)
+        seen = self.pair.image(picture, tower_maps(self._tower, shown, self.pair.shape.read_levels))
         assert seen.features.shape[2] == size[0] // STRIDE
         return PictureFeatures(
             seen.features[0].permute(1, 2, 0).contiguous().cpu().numpy(),
@@ -229,6 +233,10 @@ class ConsistentFeatures:
     def vocabulary(self) -> Vocabulary | None:
         """The tower's."""
         return self._clip.vocabulary()
+
+
+def _resized(picture: Float[Tensor, "1 3 _ _"], size: tuple[int, ...]) -> Float[Tensor, "1 3 height width"]:
+    return F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True).clamp(0.0, 1.0)
 
 
 def open_consistent(name: str, *, device: str | None = None, local_files_only: bool = False) -> ConsistentFeatures:

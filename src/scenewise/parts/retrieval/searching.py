@@ -26,8 +26,9 @@ from scenewise.teachers.consistent import ConsistentFeatures
 _EXACT = 300_000
 """Key points of a library up to which every one is compared; above, the store's index finds the nearest."""
 _NEAREST = 32  # answers of the index to each key point
-_ASKED = 128  # key points of a picture or a scene that rank scenes; all of them are matched afterwards
+_ASKED = 64  # key points of a picture or a scene that rank scenes; all of them are matched afterwards
 _VERIFIED = 8  # best ranked scenes whose geometry is looked at
+_ENOUGH = 3  # of these, where the camera of a picture is found in one of them: wrong scenes have none
 _OTHERS = 2  # best answers among which a match must be on both sides
 _GUESSED_FOV_DEG = (50.0, 60.0, 70.0, 80.0)
 _SAME_PLACE = 0.25  # metres within which an aligned key point should meet one that is like it
@@ -135,7 +136,7 @@ class LibrarySearch:
                 return hit
             return replace(hit, score=hit.score + best.fit, camera=settled(found, own, best))
 
-        return self._by_keypoints(picture_keypoints(seen), verified, most, where.holds)
+        return self._by_keypoints(picture_keypoints(seen), verified, most, where.holds, enough=_ENOUGH)
 
     # -------------------------------------------------------------------------------------------------------------- by scene
 
@@ -179,16 +180,19 @@ class LibrarySearch:
         verified: Callable[[Hit, KeyPoints], Hit],
         most: int,
         holds: Callable[[StoredScene], bool],
+        enough: int = _VERIFIED,
     ) -> tuple[Hit, ...]:
-        """Ranked by likeness; the best ones once more by how many matches agree on one pose."""
+        """Ranked by likeness; the best ones once more by how well a place is found in them, ``enough`` of them if one is."""
         held = self.library.key_points()
         likeness = self._likeness(asked.first(_ASKED), held)
         allowed = [index for index, scene in enumerate(held.scenes) if holds(scene)]
         order = sorted(allowed, key=lambda index: (-likeness[index], held.scenes[index].name))
-        hits = []
+        hits: list[Hit] = []
         for rank, index in enumerate(order[: max(most, _VERIFIED)]):
             hit = Hit(held.scenes[index], float(likeness[index]))
-            hits.append(verified(hit, _of_scene(held, index)) if rank < _VERIFIED else hit)
+            is_found = any(each.camera is not None or each.pose is not None for each in hits)
+            is_looked_at = rank < (enough if is_found else _VERIFIED)
+            hits.append(verified(hit, _of_scene(held, index)) if is_looked_at else hit)
         return tuple(sorted(hits, key=lambda hit: (-hit.score, hit.scene.name))[:most])
 
     def _likeness(self, asked: KeyPoints, held: LibraryKeyPoints) -> Float32[np.ndarray, "scenes"]:
