@@ -71,8 +71,9 @@ def test_all_fixed_claims_are_judged_and_hold_where_all_is_well():
     ("arm", "figures", "failed"),
     [
         ("condense", {"cosine": 0.7}, {"consistency"}),
-        ("condense", {"rank 3D": 9.0}, {"consistency", "prior_prevents_collapse"}),
-        ("no_prior", {"rank 2D": 30.0, "rank 3D": 30.0}, {"prior_prevents_collapse"}),
+        ("condense", {"rank 3D": 9.0}, {"consistency", "prior_beside_contrast"}),
+        ("no_prior", {"rank 2D": 30.0, "rank 3D": 30.0}, {"prior_beside_contrast"}),
+        ("consistency_alone", {"rank 2D": 30.0, "rank 3D": 30.0}, {"prior_prevents_collapse"}),
         ("lifting", {"2D noise": 0.01}, {"features2d_less_noisy"}),
         ("lifting", {"probe 1%": 60.0}, {"probe_over_lifting"}),
         ("lifting", {"repeats grid": 0.4}, {"keypoints_repeat"}),

@@ -29,6 +29,7 @@ STUDIES: Mapping[str, str] = {
     "quality": "single arms of gaussian_splatting, a line per run",
     "kill_resume": "kills a training at random moments and compares the bits",
     "real_scenes": "segment and query on real captures, with pictures",
+    "library_real": "halves of real captures find each other in a library",
     "label_free_real": "train, predict and eval on real captures, with pictures",
 }
 """Every study: its module below ``scenewise.studies``, and what it is about."""

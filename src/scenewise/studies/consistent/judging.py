@@ -92,13 +92,13 @@ def _branch_claims(outcomes: _Outcomes, of: Any) -> list[Claim]:
             also=min(ranks) > LEAST_RANK,
             why=f"cosine {sum(cosines) / len(cosines):.3f}, lower rank {min(ranks):.1f}",
         ),
-        paired_claim("prior_prevents_collapse", "lower of both ranks with the prior above without", ranks, rank("no_prior")),
         paired_claim(
-            "prior_prevents_collapse_alone",
-            "the same of consistency with nothing else",
+            "prior_prevents_collapse",
+            "lower of both ranks of consistency and prior above consistency alone, as in the paper",
             rank("consistency_and_prior"),
             rank("consistency_alone"),
         ),
+        paired_claim("prior_beside_contrast", "the same where rays are contrasted as well", ranks, rank("no_prior")),
         paired_claim(
             "features2d_less_noisy", "2D noise between views below the frozen tower's", quiet("condense"), quiet(_BEFORE)
         ),
