@@ -173,15 +173,17 @@ def test_priors_that_cannot_be_learned_from_are_refused() -> None:
 
 
 def test_effective_rank_by_hand() -> None:
-    line = torch.linspace(-1, 1, 9)[:, None] * torch.tensor([1.0, 2.0, -1.0]) + torch.tensor([5.0, 0.0, 1.0])
+    line = torch.linspace(-1, 1, 9)[:, None] * torch.tensor([1.0, 2.0, -1.0])
     assert effective_rank(line) == pytest.approx(1.0, abs=1e-6)
-    assert effective_rank(torch.ones(4, 3)) == 1.0
+    assert effective_rank(torch.ones(4, 3)) == pytest.approx(1.0, abs=1e-6) and effective_rank(torch.zeros(4, 3)) == 1.0
+    collapsed = torch.ones(100, 8) + 0.001 * torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+    assert effective_rank(collapsed) < 1.1 < 7 < effective_rank(collapsed - collapsed.mean(0))
     cross = torch.cat([torch.eye(3), -torch.eye(3)])
     assert effective_rank(cross) == pytest.approx(3.0, abs=1e-6)
     # Singular values 2√2 · (3, 1): shares 3/4 and 1/4, not 9/10 and 1/10 as their squares have.
     stretched = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     expected = math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
-    assert effective_rank(stretched) == pytest.approx(expected, abs=1e-6) == effective_rank(10.0 * stretched + 4.0)
+    assert effective_rank(stretched) == pytest.approx(expected, abs=1e-6) == effective_rank(10.0 * stretched)
 
 
 # ---------------------------------------------------------------------------------------------------------------- options

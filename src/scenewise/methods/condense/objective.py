@@ -189,12 +189,13 @@ def prior_loss(
 
 
 def effective_rank(features: Float[Tensor, "rows dim"]) -> float:
-    """exp of the entropy of the singular values as shares of their sum: 1 where all features lie on a line.
+    """exp of the entropy of the singular values as shares of their sum: 1 where all features are alike up to their length.
 
-    Source: Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality", eq. 3; here of centred features.
+    Not of centred features: those that have collapsed to one vector differ from it in noise, which has all dimensions.
+
+    Source: Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality", eq. 3.
     """
-    centred = features.detach().double() - features.detach().double().mean(0)
-    values = torch.linalg.svdvals(centred)
+    values = torch.linalg.svdvals(features.detach().double())
     total = float(values.sum())
     if total == 0.0:
         return 1.0
