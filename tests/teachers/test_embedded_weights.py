@@ -1,18 +1,29 @@
 """The weights that ship: their size, their card, and floors under what they can do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from scenewise.errors import ConventionError
+from scenewise.methods.condense.held_out import held_out_figures
+from scenewise.methods.condense.learning import FrozenTower
+from scenewise.methods.condense.options import ROOMS
+from scenewise.methods.condense.rooms import RoomScans, fused_seed, posed_room
 from scenewise.methods.small_clip.config import PictureSettings
 from scenewise.methods.small_clip.pictures import Pictures, pictures_of_room
 from scenewise.methods.small_clip.train import crop_accuracy, training_language
 from scenewise.metrics.segmentation import ConfusionMatrix
+from scenewise.parts.scans.posed_scans import PosedScan
 from scenewise.parts.words.pixel_classes import ask_for_classes, classify_pixels
 from scenewise.scenes.vocabularies import Vocabulary
 from scenewise.teachers.choose import open_teacher
+from scenewise.teachers.clip_teacher import ClipTeacher
+from scenewise.teachers.consistent import WEIGHTS as PAIR
+from scenewise.teachers.consistent import open_consistent
 from scenewise.teachers.small_clip import WEIGHTS, load_small_clip
+from scenewise.teachers.towers import VisionTower
 from scenewise.worlds.captions import AFFORDANCES, SYNONYMS
 from scenewise.worlds.captures import photograph, room_cameras, truth
 from scenewise.worlds.classes import CLASS_NAMES
@@ -29,6 +40,25 @@ def test_weights_are_small_and_every_file_has_a_card() -> None:
     for path in files:
         card = path.with_suffix(".md").read_text(encoding="utf-8")
         assert path.name in card and "Licence" in card and "Limits" in card
+
+
+def test_both_branches_of_the_pair_agree_on_a_room() -> None:
+    model = open_consistent("condense")
+    assert FOLDER / "condense.safetensors" == PAIR and PAIR.stat().st_size <= 4_000_000
+    teacher = open_teacher("small-clip", device="cpu")
+    assert isinstance(teacher, ClipTeacher) and isinstance(teacher.clip.tower, VisionTower)
+    seen = RoomScans(views=4, width=192, height=144)
+    scan = posed_room(fused_seed(VALIDATION_SEEDS[7], seen), "room", teacher)
+    config = replace(ROOMS, voxel=model.about.voxel)
+
+    class Scans(list[PosedScan]):
+        weights = (1.0,)
+        fingerprint = "one"
+
+    frozen = FrozenTower(teacher.clip.tower, teacher.clip.tower.dim)
+    found = held_out_figures(model.pair, frozen, Scans([scan]), config)
+    assert found is not None
+    assert found.cosine > 0.75 and min(found.image_rank, found.volume_rank) > 10 and found.matched > 0.03
 
 
 def test_the_words_are_those_of_the_training_world() -> None:

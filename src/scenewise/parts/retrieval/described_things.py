@@ -42,7 +42,8 @@ def answered(asked: Sequence[Asked], held: LibraryObjects, model: ConsistentFeat
     Raises:
         ConventionError: words that the encoder's text space does not know, or no such space.
     """
-    fits = _Fits(held, model, color_names)
+    mentioned = [each for thing in asked for each in (thing, thing.on) if each is not None]
+    fits = _Fits(held, model, color_names, mentioned)
     known = [(each, fits.of(each), None if each.on is None else fits.of(each.on)) for each in asked]
     scores, chosen = [], []
     for index, (begin, end) in enumerate(zip(held.starts[:-1], held.starts[1:])):
@@ -67,15 +68,19 @@ def answered(asked: Sequence[Asked], held: LibraryObjects, model: ConsistentFeat
 class _Fits:
     """How well each thing of a library is what is asked for: in deviations from the mean of all, and by its colour."""
 
-    def __init__(self, held: LibraryObjects, model: ConsistentFeatures, color_names: Sequence[str]) -> None:
-        self._held, self._model, self._names = held, model, tuple(color_names)
+    def __init__(
+        self, held: LibraryObjects, model: ConsistentFeatures, color_names: Sequence[str], mentioned: Sequence[Asked]
+    ) -> None:
+        self._held, self._names = held, tuple(color_names)
+        nouns = sorted({each.noun for each in mentioned})
+        self._words = dict(zip(nouns, model.embed_text(nouns, model.default_templates())))
         self._translated = model.translated(held.features) if len(held.features) else np.zeros((0, 1), np.float32)
 
     def of(self, asked: Asked) -> Float64[np.ndarray, "things"]:
-        words = self._model.embed_text([asked.noun], self._model.default_templates())[0]
+        """Of every thing of the library."""
         if not len(self._translated):
             return np.zeros(0)
-        cosines = (self._translated @ words).astype(np.float64)
+        cosines = (self._translated @ self._words[asked.noun]).astype(np.float64)
         fit: Float64[np.ndarray, " things"] = (cosines - cosines.mean()) / max(float(cosines.std()), 1e-6)
         if self._tells(asked):
             assert asked.color is not None and self._held.color_shares is not None
