@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from scenewise.engine.journal import read_journal
 from scenewise.errors import CaptureWarning, ConventionError, DataFormatError
 from scenewise.io.json_values import json_ready
 from scenewise.io.training_records import PRETRAINING_RUN, read_training_record
+from scenewise.methods.condense.options import LossWeights
 from scenewise.methods.condense.trainer import CondenseTrainer
 from scenewise.teachers.choose import open_teacher
 from scenewise.teachers.consistent_file import read_pair
@@ -239,7 +240,7 @@ def test_rooms_need_nothing_and_give_words(tmp_path: Path, capsys: pytest.Captur
     assert main(f"pretrain --rooms 2 --out {run} --json {WORDS}".split()) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["scans"], told["views"], told["held_out_views"], told["steps"]) == (2, 4, 2, 2)
-    assert told["figures"]["views"] == 2 and set(told["terms"]) == {"consistency", "prior", "contrast", "agreement", "keypoints"}
+    assert told["figures"]["views"] == 2 and set(told["terms"]) == {each.name for each in fields(LossWeights)}
     config = read_training_record(run, PRETRAINING_RUN)
     assert config.preset == "rooms" and config.data["rooms"] == 2 and config.data["text_dim"] == 128
     assert config.licences == {"small-clip": "Apache-2.0", "procedural rooms": "CC0-1.0 (generated)"}
