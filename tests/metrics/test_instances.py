@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scenewise.errors import ConventionError, ShapeError
@@ -91,6 +91,7 @@ def figures(scenes: list[InstanceOverlaps]):
 
 
 @given(st.integers(0, 10_000))
+@example(1192)  # a prediction of which exactly a threshold's share is ignored
 @settings(max_examples=30, deadline=None)
 def test_figures_are_those_of_the_loops(seed: int):
     scenes = [random_scene(seed), random_scene(seed + 1, unlabelled=0.7)]

@@ -29,11 +29,12 @@ class InstanceOverlaps:
         predicted: number of a prediction; one entry per overlapping pair, as of the next three.
         true: number of a true instance.
         iou: intersection over union.
-        share: intersection over the prediction's whole size, ignored parts included.
+        shared: size of the intersection, in elements or volume.
         confidences: of each prediction.
         predicted_classes: −1 = none.
         true_classes: −1 = unknown.
-        ignored_share: part of each prediction that lies where nothing is labelled.
+        sizes: of each prediction, ignored parts included.
+        ignored: how much of each prediction lies where nothing is labelled; counts are exact, so that a share is what division gives.
         is_predicted: False for numbers without an element that is labelled: no prediction at all.
         is_true: False for numbers without an element.
     """
@@ -41,11 +42,12 @@ class InstanceOverlaps:
     predicted: Int64[np.ndarray, "k"]
     true: Int64[np.ndarray, "k"]
     iou: Float64[np.ndarray, "k"]
-    share: Float64[np.ndarray, "k"]
+    shared: Float64[np.ndarray, "k"]
     confidences: Float64[np.ndarray, "p"]
     predicted_classes: Int64[np.ndarray, "p"]
     true_classes: Int64[np.ndarray, "t"]
-    ignored_share: Float64[np.ndarray, "p"]
+    sizes: Float64[np.ndarray, "p"]
+    ignored: Float64[np.ndarray, "p"]
     is_predicted: Bool[np.ndarray, "p"]
     is_true: Bool[np.ndarray, "t"]
 
@@ -132,11 +134,12 @@ def element_overlaps(
         predicted=predicted,
         true=true,
         iou=shared / (labelled_size[predicted] + true_size[true] - shared),
-        share=shared / size[predicted],
+        shared=shared.astype(np.float64),
         confidences=confidences.astype(np.float64),
         predicted_classes=predicted_classes.astype(np.int64),
         true_classes=true_classes.astype(np.int64),
-        ignored_share=1.0 - labelled_size / np.maximum(size, 1),
+        sizes=size.astype(np.float64),
+        ignored=(size - labelled_size).astype(np.float64),
         is_predicted=labelled_size > 0,
         is_true=true_size > 0,
     )
@@ -174,11 +177,12 @@ def box_overlaps(
         predicted=predicted.astype(np.int64),
         true=true.astype(np.int64),
         iou=np.array([box_iou(*predicted_boxes[a], *true_boxes[b]) for a, b in pairs], dtype=np.float64),
-        share=shared / volume[predicted],
+        shared=shared,
         confidences=confidences.astype(np.float64),
         predicted_classes=predicted_classes.astype(np.int64),
         true_classes=true_classes.astype(np.int64),
-        ignored_share=np.zeros(len(confidences)),
+        sizes=volume,
+        ignored=np.zeros(len(confidences)),
         is_predicted=np.ones(len(confidences), dtype=bool),
         is_true=np.ones(len(true_classes), dtype=bool),
     )
@@ -221,18 +225,19 @@ def instance_scores(scenes: Sequence[InstanceOverlaps], num_classes: int) -> Ins
 def _of_class(scene: InstanceOverlaps, number: int) -> InstanceOverlaps:
     """The instances of one class; what lies on instances of unknown class is ignored."""
     on_unknown = scene.true_classes[scene.true] < 0
-    unknown_share = np.bincount(scene.predicted[on_unknown], weights=scene.share[on_unknown], minlength=len(scene.confidences))
+    on_others = np.bincount(scene.predicted[on_unknown], weights=scene.shared[on_unknown], minlength=len(scene.confidences))
     is_predicted, is_true = scene.predicted_classes == number, scene.true_classes == number
     kept = is_predicted[scene.predicted] & is_true[scene.true]
     return InstanceOverlaps(
         predicted=scene.predicted[kept],
         true=scene.true[kept],
         iou=scene.iou[kept],
-        share=scene.share[kept],
+        shared=scene.shared[kept],
         confidences=scene.confidences,
         predicted_classes=scene.predicted_classes,
         true_classes=scene.true_classes,
-        ignored_share=scene.ignored_share + unknown_share,
+        sizes=scene.sizes,
+        ignored=scene.ignored + on_others,
         is_predicted=scene.is_predicted & is_predicted,
         is_true=scene.is_true & is_true,
     )
@@ -272,7 +277,7 @@ def _matches(scene: InstanceOverlaps, threshold: float) -> tuple[Float64[np.ndar
     for a, b in zip(predicted[order].tolist(), true[order].tolist()):
         if not is_right[a] and not is_taken[b]:
             is_right[a] = is_taken[b] = True
-    counts = scene.is_predicted & (is_right | (scene.ignored_share <= threshold))
+    counts = scene.is_predicted & (is_right | (scene.ignored / np.where(scene.sizes > 0, scene.sizes, 1.0) <= threshold))
     return scene.confidences[counts], is_right[counts]
 
 
