@@ -11,9 +11,10 @@ from tests.support.posed_rooms import wall_scan
 from scenewise.studies.arms import Outcome
 from scenewise.studies.bench import Bench
 from scenewise.studies.condense import QUICK_SIZES, StudySizes, classifying_arms, pretraining_arms
-from scenewise.studies.consistent.arms import ARMS, OtherPictures
+from scenewise.studies.consistent.arms import ARMS
 from scenewise.studies.consistent.judging import BRANCHES, LIBRARY, claims_of, section
 from scenewise.studies.consistent.library import SETS
+from scenewise.studies.consistent.rooms import OtherPictures
 from scenewise.studies.results import Results, results_json
 
 ISSUE = {

@@ -34,7 +34,7 @@ class InstanceOverlaps:
         predicted_classes: −1 = none.
         true_classes: −1 = unknown.
         sizes: of each prediction, ignored parts included.
-        ignored: how much of each prediction lies where nothing is labelled; counts are exact, so that a share is what division gives.
+        ignored: how much of each prediction lies where nothing is labelled: an exact count, no sum of shares.
         is_predicted: False for numbers without an element that is labelled: no prediction at all.
         is_true: False for numbers without an element.
     """

@@ -107,3 +107,36 @@ def command_of(study: str, cache: Path, jobs: int, quick: bool, more: Sequence[s
     """The command that starts a study with these options in another process."""
     flags = ("--quick",) if quick else ()
     return (sys.executable, "-m", "scenewise.studies", study, "--cache", str(cache), "--jobs", str(jobs), *flags, *more)
+
+
+def usual_bench(
+    study: str,
+    seeds: Sequence[int],
+    keeping: Keeping,
+    processes: Processes,
+    *,
+    threads: int | None = None,
+    more: Sequence[str] = (),
+) -> Bench:
+    """Of a study whose arms are as long as each other: as many processes as there are processors, one seed with --quick.
+
+    Args:
+        study: its name.
+        seeds: of the whole study.
+        keeping: as a person said.
+        processes: likewise.
+        threads: of each process; None: its part of the processors.
+        more: of the words that start it once more.
+    """
+    jobs, cache = processes.count(keeping.quick), cache_folder(study, keeping)
+    return Bench(
+        study,
+        tuple(seeds[:1] if keeping.quick else seeds),
+        cache,
+        quick=keeping.quick,
+        out=keeping.out,
+        jobs=jobs,
+        threads=threads or processors_for(jobs),
+        command=command_of(study, cache, jobs, keeping.quick, more),
+        only=processes.only,
+    )

@@ -19,13 +19,13 @@ from scenewise.methods.condense.held_out import feature_maps
 from scenewise.methods.condense.options import CondenseConfig
 from scenewise.show.feature_pictures import FeatureRow, feature_sheet
 from scenewise.studies.arms import Arm, Outcome
-from scenewise.studies.bench import Bench, Flat, Keeping, Processes, cache_folder, checkout, command_of, processors_for, say
+from scenewise.studies.bench import Bench, Flat, Keeping, Processes, checkout, say, usual_bench
 from scenewise.studies.claims import verdict
-from scenewise.studies.consistent.arms import ARMS, PretrainingArm, lifting_outcome, pretraining_outcome, ready_rooms
+from scenewise.studies.consistent.arms import ARMS, PretrainingArm, lifting_outcome, pretraining_outcome
 from scenewise.studies.consistent.classifying import USUAL, ClassifyingSettings, classification_outcome
 from scenewise.studies.consistent.judging import claims_of, section
 from scenewise.studies.consistent.library import LibrarySizes, library_outcome
-from scenewise.studies.consistent.rooms import frozen_tower, posed_rooms
+from scenewise.studies.consistent.rooms import frozen_tower, posed_rooms, ready_rooms
 from scenewise.studies.consistent.sizes import FULL, QUICK, CondenseSizes
 from scenewise.studies.results import Results, publish
 from scenewise.studies.runs import Runs
@@ -144,19 +144,9 @@ def feature_picture(sizes: CondenseSizes, folder: Path) -> bytes:
 def main(options: Options) -> int:
     """Runs, judges and writes."""
     started = time.monotonic()
-    keeping, jobs = options.keeping, options.processes.count(options.keeping.quick)
-    cache = cache_folder("condense", keeping)
-    bench = Bench(
-        "condense",
-        SEEDS[:1] if keeping.quick else SEEDS,
-        cache,
-        quick=keeping.quick,
-        out=keeping.out,
-        jobs=jobs,
-        threads=processors_for(jobs),
-        command=command_of("condense", cache, jobs, keeping.quick),
-        only=options.processes.only,
-    )
+    keeping = options.keeping
+    bench = usual_bench("condense", SEEDS, keeping, options.processes)
+    cache, jobs = bench.cache, bench.jobs
     sizes = QUICK_SIZES if keeping.quick else StudySizes()
     rooms = cache / "rooms"
     runs = Runs(bench, say=lambda text: say(text[:_LONGEST_LINE]))

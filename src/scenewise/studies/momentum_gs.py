@@ -17,16 +17,7 @@ from scenewise.methods.momentum_gs.teaching import TeacherSettings
 from scenewise.methods.momentum_gs.weighting import WeightingSettings
 from scenewise.metrics.lpips import load_lpips
 from scenewise.studies.arms import Arm, Outcome, measured
-from scenewise.studies.bench import (
-    Bench,
-    Flat,
-    Keeping,
-    Processes,
-    cache_folder,
-    command_of,
-    processors_for,
-    say,
-)
+from scenewise.studies.bench import Bench, Flat, Keeping, Processes, say, usual_bench
 from scenewise.studies.city.arms import ONE, SIXTEEN, BareArm, CityArm, RepeatedArm, outcome
 from scenewise.studies.city.control import CONTROLS, ControlArm, drift_outcome
 from scenewise.studies.city.towns import QUICK_SIZE, TownBench, TownSize
@@ -361,20 +352,10 @@ def control_claims(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Claim]:
 def main(options: Options) -> int:
     """Runs, judges and writes."""
     started = time.monotonic()
-    keeping, jobs = options.keeping, options.processes.count(options.keeping.quick)
-    cache = cache_folder("momentum_gs", keeping)
+    keeping = options.keeping
     more = [] if options.lpips_weights is None else ["--lpips-weights", str(options.lpips_weights)]
-    bench = Bench(
-        "momentum_gs",
-        SEEDS[:1] if keeping.quick else SEEDS,
-        cache,
-        quick=keeping.quick,
-        out=keeping.out,
-        jobs=jobs,
-        threads=options.threads or processors_for(jobs),
-        command=command_of("momentum_gs", cache, jobs, keeping.quick, more),
-        only=options.processes.only,
-    )
+    bench = usual_bench("momentum_gs", SEEDS, keeping, options.processes, threads=options.threads, more=more)
+    cache = bench.cache
     size = QUICK_SIZE if keeping.quick else TownSize()
     runs = Runs(bench)
     with compute_threads(bench.threads):

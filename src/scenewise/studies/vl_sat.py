@@ -13,7 +13,7 @@ from typing import Any
 
 from scenewise.engine.threads import compute_threads
 from scenewise.studies.arms import Arm, Outcome, measured
-from scenewise.studies.bench import Bench, Flat, Keeping, Processes, cache_folder, command_of, processors_for, say
+from scenewise.studies.bench import Bench, Flat, Keeping, Processes, say, usual_bench
 from scenewise.studies.claims import Claim, paired_claim, threshold_claim, verdict
 from scenewise.studies.graphs.arms import (
     CONTROL_CONFIG,
@@ -314,19 +314,9 @@ def _predicate_table(arms: Mapping[str, Any], bounds: Bounds) -> str:
 def main(options: Options) -> int:
     """Runs, judges and writes."""
     started = time.monotonic()
-    keeping, jobs = options.keeping, options.processes.count(options.keeping.quick)
-    cache = cache_folder("vl_sat", keeping)
-    bench = Bench(
-        "vl_sat",
-        SEEDS[:1] if keeping.quick else SEEDS,
-        cache,
-        quick=keeping.quick,
-        out=keeping.out,
-        jobs=jobs,
-        threads=processors_for(jobs),
-        command=command_of("vl_sat", cache, jobs, keeping.quick),
-        only=options.processes.only,
-    )
+    keeping = options.keeping
+    bench = usual_bench("vl_sat", SEEDS, keeping, options.processes)
+    cache, jobs = bench.cache, bench.jobs
     sizes = QUICK if keeping.quick else GraphSizes()
     rooms = RoomBench(sizes, cache / "rooms", jobs)
     runs = Runs(bench, say=lambda text: say(text[:_LONGEST_LINE]))

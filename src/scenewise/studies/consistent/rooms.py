@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import torch
@@ -17,8 +18,11 @@ from scenewise.io.products import made
 from scenewise.io.tensor_files import read_tensors, write_tensors
 from scenewise.methods.condense.learning import FrozenTower
 from scenewise.methods.condense.rooms import FusedRoom, RoomScans, fused_seed, room_files
+from scenewise.methods.condense.trainer import PosedScans
 from scenewise.parts.scans.posed_files import PosedScanFiles
+from scenewise.parts.scans.posed_scans import PosedScan
 from scenewise.studies.consistent.probing import LabelledCloud
+from scenewise.studies.consistent.sizes import CondenseSizes
 from scenewise.teachers.choose import SMALL_CLIP, open_teacher
 from scenewise.teachers.clip_teacher import ClipTeacher
 from scenewise.teachers.towers import VisionTower
@@ -102,3 +106,67 @@ def _read_truth(path: Path) -> LabelledRoom:
 def _centred(fused: FusedRoom) -> Float32[np.ndarray, "n 3"]:
     middle = (fused.points_in_world.min(axis=0) + fused.points_in_world.max(axis=0)) / 2
     return np.ascontiguousarray(fused.points_in_world - middle, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class StudyRooms:
+    """Rooms of one seed.
+
+    Attributes:
+        learned: posed scans.
+        learned_clouds: with truth, in the same order.
+        measured: other rooms.
+        measured_clouds: with truth.
+        measured_pixels: truth of their pixels.
+    """
+
+    learned: PosedScanFiles
+    learned_clouds: Sequence[LabelledCloud]
+    measured: Sequence[PosedScan]
+    measured_clouds: Sequence[LabelledCloud]
+    measured_pixels: Sequence[Int64[np.ndarray, "views height width"]]
+
+
+@final
+class OtherPictures:
+    """Scans of which each has the photographs of the next one, with the depths and cameras of its own.
+
+    Args:
+        scans: of one size of pictures.
+    """
+
+    def __init__(self, scans: PosedScans) -> None:
+        self._scans, self.weights = scans, scans.weights
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the scans, and that their pictures are others'."""
+        return f"other pictures of {self._scans.fingerprint}"
+
+    def __len__(self) -> int:
+        return len(self._scans)
+
+    def __getitem__(self, index: int) -> PosedScan:
+        own, other = self._scans[index], self._scans[(index + 1) % len(self._scans)]
+        return replace(own, pictures_u8=other.pictures_u8, prior=other.prior)
+
+
+def ready_rooms(sizes: CondenseSizes, folder: Path, jobs: int) -> None:
+    """Scans all rooms of the study, in several processes."""
+    rooms = [*sizes.all_learned_rooms(), *sizes.measured_rooms()]
+    posed_rooms(rooms, sizes.scans, folder, jobs)
+    make_truths(rooms, sizes.scans, folder, jobs)
+
+
+def study_rooms(sizes: CondenseSizes, seed: int, folder: Path) -> StudyRooms:
+    """Reads, or makes, the rooms of a seed."""
+    learned = sizes.learned_rooms(seed)
+    measured = posed_rooms(sizes.measured_rooms(), sizes.scans, folder)
+    known = [labelled_room(room, sizes.scans, folder) for room in sizes.measured_rooms()]
+    return StudyRooms(
+        learned=posed_rooms(learned, sizes.scans, folder),
+        learned_clouds=[labelled_room(room, sizes.scans, folder).cloud for room in learned],
+        measured=[measured[index] for index in range(len(measured))],
+        measured_clouds=[each.cloud for each in known],
+        measured_pixels=[each.pixel_class_ids for each in known],
+    )
